@@ -1,0 +1,90 @@
+"""Where adapters live and which one a name, a folder or a workspace means."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from starling_server import manifest as manifests
+from starling_server.errors import AdapterError
+from starling_server.manifest import Manifest
+
+DATA_DIR = "STARLING_DATA_DIR"
+"""Environment variable that moves everything Starling keeps."""
+BARE = "base"
+"""The adapter name that means none: reserved."""
+WEIGHTS = "adapter_model.safetensors"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter on this disk, its manifest read."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """What requests call it: its folder's name."""
+        return self.path.name
+
+
+def home() -> Path:
+    """The folder that holds one folder per adapter name."""
+    root = os.environ.get(DATA_DIR)
+    return (Path(root) if root else user_data_path("starling", appauthor=False)) / "adapters"
+
+
+def name_for(source: Path) -> str:
+    """A valid adapter name from a source's folder name."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-._")
+    return name if name and name != BARE else "copilot"
+
+
+def check_name(name: str) -> str:
+    """`name` itself; raises AdapterError where it cannot be one."""
+    if not _NAME.fullmatch(name) or name == BARE:
+        raise AdapterError(f"{name!r} cannot name an adapter: use letters, digits, '.', '_' and '-', not {BARE!r}.")
+    return name
+
+
+def find(name_or_dir: str) -> Adapter:
+    """The adapter of this name or in this folder; raises AdapterError."""
+    path = Path(name_or_dir).expanduser()
+    if not path.is_dir():
+        path = home() / name_or_dir
+    if not path.is_dir():
+        known = ", ".join(adapter.name for adapter in every()) or "none yet"
+        raise AdapterError(
+            f"There is no adapter {name_or_dir!r}: name a folder or one of those trained here ({known}), "
+            "or run train-copilot first."
+        )
+    return load(path)
+
+
+def load(path: Path) -> Adapter:
+    """The adapter in `path`; raises AdapterError where its manifest or weights are missing or damaged."""
+    manifest = manifests.read(path)
+    if not (path / WEIGHTS).is_file():
+        raise AdapterError(f"{path} has a manifest but no {WEIGHTS}: train the adapter again.")
+    return Adapter(path.resolve(), manifest)
+
+
+def every() -> Iterator[Adapter]:
+    """The adapters under `home()`, by name; damaged ones are left out."""
+    for path in sorted(home().glob("*/" + manifests.MANIFEST)):
+        try:
+            yield load(path.parent)
+        except AdapterError:
+            continue
+
+
+def for_workspace(root: Path) -> Adapter | None:
+    """The adapter trained on `root` or on the closest folder above it, the newest of several."""
+    root = root.resolve()
+    fitting = [a for a in every() if a.manifest.workspace and root.is_relative_to(a.manifest.workspace)]
+    return max(fitting, key=lambda a: (len(a.manifest.workspace or ""), a.manifest.created), default=None)

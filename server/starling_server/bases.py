@@ -1,0 +1,130 @@
+"""From what `--base` says to a local directory whose config is known to work. No torch: cheap and early errors."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starling_server.errors import BaseModelError
+from starling_server.fim import FAMILIES
+
+TINY = "tiny"
+TINY_DIR = Path(__file__).parent / "tiny"
+NEEDED = ("config.json", "tokenizer.json")
+HEAD_BYTES = 1 << 20
+"""Bytes of each weights file that go into a fingerprint; its size does too."""
+
+AUTO_BASES = (("bigcode/starcoder", 16), ("bigcode/starcoder2-7b", 8), ("bigcode/starcoder2-3b", 4))
+"""Base and the GPU memory it wants, in GiB: 4-bit weights (1.5, 3.7, 7.8 GB for 3B, 7B, 15.5B linear layers) plus
+16-bit embeddings, caches and the desktop's share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base on this disk."""
+
+    id: str
+    """As it was named."""
+    path: Path
+    revision: str | None
+    config: dict[str, Any]
+
+    @property
+    def model_type(self) -> str:
+        """Architecture by Hugging Face's name, one of `fim.FAMILIES`."""
+        return self.config["model_type"]
+
+    @property
+    def context(self) -> int:
+        """Positions that may be used: what was learnt, or the attention window where it is smaller.
+
+        A rolling window cannot be rewound, so it is never exceeded.
+        """
+        learnt = self.config.get("n_positions") or self.config["max_position_embeddings"]
+        return min(learnt, self.config.get("sliding_window") or learnt)
+
+
+def choose(gpu_bytes: int) -> tuple[str, str]:
+    """The `auto` base for a GPU with this much memory (0: no GPU), and the reason in words."""
+    if not gpu_bytes:
+        return TINY, "no CUDA GPU here, so the bundled demonstration base"
+    gib = gpu_bytes / 2**30
+    for name, needed in AUTO_BASES:
+        if gib >= needed:
+            return name, f"the largest whose 4-bit form fits a GPU of {gib:.0f} GiB with room to spare"
+    return TINY, f"a GPU of {gib:.0f} GiB is too small for a StarCoder in 4 bits"
+
+
+def find(name: str) -> Base:
+    """Resolve `tiny`, a directory or a Hub id, and check it; raises BaseModelError."""
+    path = _locate(name)
+    for needed in NEEDED:
+        if not (path / needed).is_file():
+            raise BaseModelError(f"Base {name!r} has no {needed}: name a directory in Hugging Face's model layout.")
+    if not any(_weights(path)):
+        raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
+    return Base(name, path, _revision(name, path), _read_config(name, path))
+
+
+def fingerprint(base: Base) -> str:
+    """Hash of what makes two bases the same for an adapter: shape, vocabulary and weights.
+
+    Of each weights file the first MiB (its tensor table and first tensors) and the size are read, so that a 30 GB
+    base costs milliseconds.
+    """
+    digest = hashlib.sha256()
+    shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
+    digest.update(json.dumps(shape, sort_keys=True).encode())
+    digest.update((base.path / "tokenizer.json").read_bytes())
+    for file in sorted(_weights(base.path)):
+        with file.open("rb") as stream:
+            digest.update(stream.read(HEAD_BYTES))
+        digest.update(str(file.stat().st_size).encode())
+    return digest.hexdigest()
+
+
+def _weights(path: Path) -> Iterator[Path]:
+    return path.glob("*.safetensors")
+
+
+def _locate(name: str) -> Path:
+    if name == TINY:
+        return TINY_DIR
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise BaseModelError(
+            f"There is no base {name!r}: name a directory, a Hub id such as bigcode/starcoder2-3b, or tiny."
+        )
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+    except Exception as error:  # the Hub client raises a dozen kinds; all mean the same to the user
+        raise BaseModelError(
+            f"Base {name!r} is not on this disk and could not be downloaded ({type(error).__name__}): "
+            "check the name, the network and `hf auth login`, or give a local directory."
+        ) from error
+
+
+def _revision(name: str, path: Path) -> str | None:
+    return path.name if path.parent.name == "snapshots" and name != TINY else None
+
+
+def _read_config(name: str, path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        model_type = config["model_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BaseModelError(f"Base {name!r} has a damaged config.json: download the base again.") from error
+    if model_type not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise BaseModelError(f"Base {name!r} is a {model_type!r} model; supported are {known}: choose one of those.")
+    return config

@@ -1,0 +1,84 @@
+"""Which sequences are kept between requests.
+
+A request continues the kept sequence that shares the longest prefix with its prompt. If it shares most of that
+sequence it is the same cursor, some keystrokes on, and takes it over; if it shares less it is another cursor in
+similar text, and takes a copy. The least recently used go first when the bytes run out.
+"""
+
+from dataclasses import dataclass, field
+
+from starling_server.runner import Cache, Runner
+
+SAME_CURSOR = 0.5
+"""Share of a kept sequence that a prompt must agree with to take it over instead of copying it."""
+
+
+@dataclass(slots=True)
+class Sequence:
+    """Tokens whose keys and values are in `cache`: after `fed` of them, in order."""
+
+    adapter: str | None
+    cache: Cache
+    ids: list[int] = field(default_factory=list[int])
+
+
+def common_prefix(a: list[int], b: list[int]) -> int:
+    """Number of leading ids that are equal."""
+    limit = min(len(a), len(b))
+    if a[:limit] == b[:limit]:
+        return limit
+    return next(i for i in range(limit) if a[i] != b[i])
+
+
+class Pool:
+    """Kept sequences, least recently used first. Not thread-safe: the engine's one thread owns it."""
+
+    def __init__(self, runner: Runner, limit_bytes: int) -> None:
+        self._runner = runner
+        self._limit = limit_bytes
+        self._kept: list[Sequence] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all kept keys and values."""
+        return sum(self._runner.nbytes(kept.cache) for kept in self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, adapter: str | None, prompt: list[int]) -> Sequence:
+        """A sequence that holds a proper prefix of `prompt` and is the caller's own until `put` back.
+
+        At least the prompt's last token is left to feed, since logits come from feeding.
+        """
+        best, shared = self._longest(adapter, prompt[:-1])
+        if best is None:
+            return Sequence(adapter, self._runner.open(adapter))
+        if shared < SAME_CURSOR * len(best.ids):
+            self._touch(best)
+            return Sequence(adapter, self._runner.fork(best.cache, shared), best.ids[:shared])
+        self._kept.remove(best)
+        self._runner.rewind(best.cache, shared)
+        del best.ids[shared:]
+        return best
+
+    def put(self, sequence: Sequence) -> None:
+        """Keep `sequence` for later requests, and drop the oldest beyond the limit."""
+        self._kept.append(sequence)
+        while self._kept and self.nbytes > self._limit:
+            self._kept.pop(0)
+
+    def forget(self, adapter: str | None) -> None:
+        """Drop every sequence of `adapter`."""
+        self._kept = [kept for kept in self._kept if kept.adapter != adapter]
+
+    def _longest(self, adapter: str | None, ids: list[int]) -> tuple[Sequence | None, int]:
+        best, shared = None, 0
+        for kept in self._kept:
+            if kept.adapter == adapter and (common := common_prefix(kept.ids, ids)) > shared:
+                best, shared = kept, common
+        return best, shared
+
+    def _touch(self, sequence: Sequence) -> None:
+        self._kept.remove(sequence)
+        self._kept.append(sequence)

@@ -1,0 +1,60 @@
+"""Settings, one frozen dataclass per concern. Values come in at the edge and travel inward as plain arguments."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from starling_server.errors import UsageError
+
+Quantize = Literal["auto", "nf4", "none"]
+Mode = Literal["auto", "line", "block"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Which base is loaded, and how."""
+
+    base: str = "auto"
+    """`auto`, `tiny`, a Hub id or a local directory."""
+    quantize: Quantize = "auto"
+    """`nf4` is 4 bits with double quantisation; `none` keeps 16 (or 32) bits; `auto` takes what is fast here."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Compute type; `auto` is bfloat16, or float16 on GPUs without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How the engine runs one request."""
+
+    chunk_tokens: int = 0
+    """Prefill chunk; a request can be cancelled between two. 0 means 64 on CPU, 512 on GPU."""
+    cache_mb: int = 512
+    """Bytes of key/value cache kept between requests, in MiB."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the flag."""
+        if self.cache_mb < 0:
+            raise UsageError("--cache-mb must be 0 (keep nothing between requests) or more.")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """What a suggestion may cost and look like."""
+
+    max_tokens: int = 64
+    """Most tokens of one suggestion, where the request names none."""
+    deadline_ms: int = 10_000
+    """A request returns what it has after this time."""
+    mode: Mode = "auto"
+    """`line`: one line at most; `block`: up to a block's end; `auto`: by where the cursor is."""
+    prefetch: bool = True
+    """After an answer, compute at lowest priority what follows its acceptance."""
+    engine: EngineConfig = field(default_factory=EngineConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the flag."""
+        if not 1 <= self.max_tokens <= 512:
+            raise UsageError("--max-tokens must lie between 1 and 512.")
+        if self.deadline_ms < 1:
+            raise UsageError("--deadline-ms must be at least 1.")

@@ -1,0 +1,68 @@
+"""Everything that a user or a client can cause, as one tree.
+
+StarlingError            str() is one sentence that says what is wrong and what to do
+├── UsageError           a command cannot go on; its exit status is 2
+│   ├── SourceError      a training source that is missing, empty or too small
+│   ├── BaseModelError   a base without config, weights, FIM tokens or a known architecture
+│   ├── AdapterError     an adapter that is missing, damaged or made for another base
+│   └── OutputError      a place that cannot be written: occupied, read-only, full
+└── RequestError         one request cannot be served; `status` is its HTTP status
+    ├── UnknownAdapter   404
+    ├── NotReady         503, the model is still loading
+    └── ServerUnreachable   502, a client could not talk to its server
+"""
+
+import re
+
+
+class StarlingError(Exception):
+    """Root of the tree; the message is one sentence for a person."""
+
+
+class UsageError(StarlingError):
+    """A command cannot go on because of what it was given."""
+
+
+class SourceError(UsageError):
+    """A training source that is missing, unreadable, empty or too small."""
+
+
+class BaseModelError(UsageError):
+    """A base model that cannot be used."""
+
+
+class AdapterError(UsageError):
+    """An adapter that cannot be used with this base."""
+
+
+class OutputError(UsageError):
+    """A place that cannot be written to."""
+
+
+class RequestError(StarlingError):
+    """One request cannot be served."""
+
+    status = 400
+
+    @property
+    def kind(self) -> str:
+        """The class's name in kebab-case, the last part of a problem document's `type`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+
+
+class UnknownAdapter(RequestError):
+    """The request names an adapter that is not served."""
+
+    status = 404
+
+
+class NotReady(RequestError):
+    """The model is still loading."""
+
+    status = 503
+
+
+class ServerUnreachable(RequestError):
+    """A client could not reach its server, or got an answer that is not of this protocol."""
+
+    status = 502

@@ -1,0 +1,189 @@
+"""Base, tokenizer and adapters into memory: the one place that knows the quirks of bitsandbytes and peft."""
+
+import logging
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it suggests a package that downloads code
+
+import bitsandbytes as bnb
+import torch
+from bitsandbytes.functional import has_avx512bf16
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from starling_server import bases, fim
+from starling_server.bases import Base
+from starling_server.config import ModelConfig
+from starling_server.errors import BaseModelError
+from starling_server.fim import Fim
+
+log = logging.getLogger(__name__)
+NO_LIMIT = 1 << 40
+
+
+class TextTokenizer:
+    """A Hugging Face tokenizer as `fim.Tokenizer`: text in means text, even where it spells a special token."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.hf = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return self.hf(clean, add_special_tokens=False, split_special_tokens=True).input_ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`, bytes that form no character as U+FFFD."""
+        return self.hf.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def special_id(self, token: str) -> int | None:
+        """Id of a special token by literal name; None where it is missing.
+
+        Not through `unk`: StarCoder's unknown token is its end of text, id 0.
+        """
+        return self.hf.get_vocab().get(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A base in memory."""
+
+    base: Base
+    fingerprint: str
+    model: PreTrainedModel
+    tokenizer: TextTokenizer
+    fim: Fim
+    quantized: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+
+def gpu_bytes() -> int:
+    """Memory of the first CUDA GPU, 0 without one."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+
+def find_base(config: ModelConfig) -> Base:
+    """The base that `config` means; `auto` is decided by this machine and the reason is logged."""
+    name = config.base
+    if name == "auto":
+        name, reason = bases.choose(gpu_bytes())
+        log.info("base %s: %s", name, reason)
+    return bases.find(name)
+
+
+def load(config: ModelConfig) -> Loaded:
+    """Load base and tokenizer, in 4 bits where that serves; raises BaseModelError."""
+    base = find_base(config)
+    tokenizer = load_tokenizer(base)
+    sentinels = fim.resolve(base.model_type, tokenizer)
+    device, dtype = _device(config), _dtype(config)
+    quantize = _quantize(config, device)
+    with quiet():
+        model = _from_pretrained(base, device, dtype, quantize)
+    _free_unused(model)
+    model.eval().requires_grad_(False)
+    return Loaded(base, bases.fingerprint(base), model, tokenizer, sentinels, quantize)
+
+
+def load_tokenizer(base: Base) -> TextTokenizer:
+    """The base's tokenizer; raises BaseModelError where its files are damaged."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
+    except Exception as error:  # transformers and tokenizers raise bare Exceptions here
+        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+    tokenizer.model_max_length = NO_LIMIT  # windows are cut by us; longer text is no reason to warn
+    return TextTokenizer(tokenizer)
+
+
+def keep_four_bit_weights_trainable(model: torch.nn.Module) -> None:
+    """Turn off bitsandbytes' repacked CPU path.
+
+    With AVX512-BF16 an evaluation forward repacks 4-bit weights in place; the next training step then crashes, and
+    dequantising returns garbage without a word (bitsandbytes 0.50). Serving, which only evaluates, keeps it.
+    """
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep the loaders' own bars and notices off the user's screen: we print what matters."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, quantize: bool) -> PreTrainedModel:
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,  # without it bitsandbytes computes in float32
+    )
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            base.path,
+            dtype=dtype,
+            device_map={"": device},
+            quantization_config=four_bit if quantize else None,
+            local_files_only=True,
+            use_safetensors=True,
+        )
+    except torch.OutOfMemoryError as error:
+        raise BaseModelError(f"Base {base.id!r} does not fit this GPU's memory: choose a smaller --base.") from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be loaded ({first}): download it again."
+        ) from error
+
+
+def _device(config: ModelConfig) -> torch.device:
+    name = config.device
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise BaseModelError(f"--device {name}: there is no CUDA GPU here; use --device cpu.")
+    return torch.device(name)
+
+
+def _dtype(config: ModelConfig) -> torch.dtype:
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def _quantize(config: ModelConfig, device: torch.device) -> bool:
+    """Whether to load in 4 bits. On CPUs without AVX512-BF16 every 4-bit call dequantises a whole matrix."""
+    if config.quantize != "auto":
+        return config.quantize == "nf4"
+    if device.type == "cpu" and not has_avx512bf16():
+        log.warning("this CPU lacks AVX512-BF16, which 4-bit weights need to be fast: serving 16-bit weights")
+        return False
+    return True
+
+
+def _free_unused(model: Any) -> None:
+    """GPTBigCode carries a causal mask of n_positions² bools (64 MB at 8k) that nothing reads."""
+    if hasattr(model, "transformer") and hasattr(model.transformer, "bias"):
+        del model.transformer.bias
