@@ -44,6 +44,8 @@ class ServiceConfig:
 
     max_tokens: int = 64
     """Most tokens of one suggestion, where the request names none."""
+    context_tokens: int = 2048
+    """Prompt and suggestion together for the bare base; an adapter's manifest says its own."""
     deadline_ms: int = 10_000
     """A request returns what it has after this time."""
     mode: Mode = "auto"
@@ -56,5 +58,7 @@ class ServiceConfig:
         """Refuse values that cannot work, naming the flag."""
         if not 1 <= self.max_tokens <= 512:
             raise UsageError("--max-tokens must lie between 1 and 512.")
+        if self.context_tokens < 2 * self.max_tokens:
+            raise UsageError("--context-tokens must be at least twice --max-tokens.")
         if self.deadline_ms < 1:
             raise UsageError("--deadline-ms must be at least 1.")

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from starling_server.fim import SENTINELS
+
 Encode = Callable[[str], Sequence[int]]
 
 SUFFIX_SHARE = 0.3
@@ -33,6 +35,11 @@ class Window:
     """Blanks left of the cursor that were held back from the prefix: the completion starts with them."""
 
 
+def budget(context_tokens: int, max_tokens: int) -> int:
+    """Tokens for prefix and suffix together, so that prompt and longest middle fit `context_tokens`."""
+    return context_tokens - max_tokens - SENTINELS
+
+
 def normalize(text: str) -> str:
     """`text` with newlines as the model has learnt them."""
     return text.replace("\r\n", "\n")
@@ -49,12 +56,12 @@ def hold_indent(prefix: str) -> tuple[str, str]:
     return (prefix[:line_start], line) if line and not line.strip(" \t") else (prefix, "")
 
 
-def fit(prefix: str, suffix: str, budget: int, encode: Encode) -> Window:
-    """The part of `prefix` and `suffix` that fits `budget` tokens together."""
+def fit(prefix: str, suffix: str, tokens: int, encode: Encode) -> Window:
+    """The part of `prefix` and `suffix` that fits `tokens` together."""
     prefix, indent = hold_indent(normalize(prefix))
-    most_suffix = int(budget * SUFFIX_SHARE)
+    most_suffix = int(tokens * SUFFIX_SHARE)
     suffix_ids = fit_suffix(normalize(suffix), most_suffix, _quantum(most_suffix), encode)
-    prefix_ids = fit_prefix(prefix, budget - len(suffix_ids), _quantum(budget - most_suffix), encode)
+    prefix_ids = fit_prefix(prefix, tokens - len(suffix_ids), _quantum(tokens - most_suffix), encode)
     return Window(prefix_ids, suffix_ids, indent)
 
 

@@ -1,0 +1,146 @@
+"""`serve-copilot`: the base once, any number of adapters, over HTTP."""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from ipaddress import ip_address
+
+import click
+
+from starling_server import __version__, adapters
+from starling_server.config import EngineConfig, Mode, ModelConfig, Quantize, ServiceConfig
+from starling_server.errors import UsageError
+from starling_server.flags import MODEL_FLAGS, SERVICE_FLAGS, flags
+from starling_server.service import Service
+from starling_server.start import start
+
+log = logging.getLogger(__name__)
+STOP_SECONDS = 5
+"""How long a stopping server waits for running requests."""
+
+
+@click.command(
+    context_settings={"auto_envvar_prefix": "STARLING", "help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "--adapter",
+    "named",
+    multiple=True,
+    metavar="NAME_OR_DIR",
+    help="Serve this adapter; may be repeated. The first is the default.",
+)
+@flags(MODEL_FLAGS, SERVICE_FLAGS)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
+@click.option("--port", default=8077, show_default=True, help="0 takes a free one; the line printed names it.")
+@click.option("--verbose", is_flag=True, help="Log every request's counts and times (never its text).")
+@click.version_option(__version__)
+def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    named: tuple[str, ...],
+    base: str,
+    device: str,
+    quantize: Quantize,
+    max_tokens: int,
+    mode: Mode,
+    context_tokens: int,
+    deadline_ms: int,
+    cache_mb: int,
+    prefetch: bool,
+    host: str,
+    port: int,
+    verbose: bool,
+) -> None:
+    """Serve suggestions over HTTP.
+
+    The base is loaded once, in 4 bits where that is fast. Adapters trained with train-copilot for this base are all
+    served, by name; those named with --adapter are loaded before the first request, and the first of them answers
+    requests that name none.
+
+    \b
+    Try it:
+      serve-copilot --base tiny &
+      curl -s localhost:8077/complete -H 'content-type: application/json' \\
+           -d '{"prefix": "def add(a, b):\\n    return "}'
+
+    Every flag can also be set in the environment: STARLING_BASE, STARLING_PORT and so on.
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("starling_server").setLevel(logging.INFO)
+    engine = EngineConfig(cache_mb=cache_mb)
+    service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, engine)
+    model = ModelConfig(base, quantize, device)
+    served = [adapters.find(name) for name in named]
+    with listen(host, port) as listener:
+        asyncio.run(_serve(listener, lambda: start(model, service, served)))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; raises UsageError for an address that is taken, or that others could reach."""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise UsageError(
+            f"--host {host} is not a loopback address: this version has no passwords, so only this machine may reach "
+            "it; put a proxy with authentication in front to share it."
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UsageError(
+            f"Cannot listen on {host}:{port} ({error}): choose another --port, or 0 for a free one."
+        ) from error
+    return listener
+
+
+async def _serve(listener: socket.socket, load: Callable[[], Service]) -> None:
+    """Answer from the first moment, load beside it, announce, and serve until a signal."""
+    import uvicorn
+
+    from starling_server.app import Api, create_app
+
+    api = Api()
+    config = uvicorn.Config(
+        create_app(api), log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_SECONDS
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    loading = asyncio.wrap_future(_in_daemon_thread(load))
+    await asyncio.wait([serving, loading], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if loading.done():
+            api.service = loading.result()
+            click.echo(f"Listening on {_url(listener)}")
+    finally:
+        server.should_exit = server.should_exit or api.service is None
+        await serving
+        if api.service is not None:
+            api.service.close()
+
+
+def _in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":
+    """Run `load` in a thread that does not hold up the end of the process."""
+    future: Future[Service] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(load())
+        except BaseException as error:  # handed to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="starling-load", daemon=True).start()
+    return future
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

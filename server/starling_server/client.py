@@ -1,0 +1,94 @@
+"""A client of `serve-copilot`: what the language server uses with `--server`, and any Python program may. No torch."""
+
+from collections.abc import AsyncGenerator
+from typing import Self, TypeVar
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from starling_server.errors import RequestError, ServerUnreachable
+from starling_server.schema import CompleteRequest, CompleteResponse, Health, Problem, TextEvent
+
+Model = TypeVar("Model", bound=BaseModel)
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 60.0
+
+
+class Client:
+    """Talks to one server; use it as an async context manager, or call `close`. Cancelling a call stops the model."""
+
+    def __init__(self, url: str) -> None:
+        timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        self.url = url.rstrip("/")
+        self._http = httpx2.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def complete(self, request: CompleteRequest) -> CompleteResponse:
+        """Answer `request`; raises RequestError with the server's sentence, ServerUnreachable without one."""
+        body = request.model_copy(update={"stream": False}).model_dump_json(exclude_none=True)
+        return _read(CompleteResponse, await self._send("POST", "/complete", body))
+
+    async def stream(self, request: CompleteRequest) -> AsyncGenerator[TextEvent | CompleteResponse]:
+        """Text as it is generated, then the whole answer; raises as `complete` does."""
+        body = request.model_copy(update={"stream": True}).model_dump_json(exclude_none=True)
+        headers = {"content-type": "application/json"}
+        try:
+            async with self._http.sse("/complete", method="POST", content=body, headers=headers) as events:
+                if events.response.is_error:
+                    await events.response.aread()
+                    raise _problem(events.response)
+                async for event in events:
+                    kind = TextEvent if event.event == "text" else CompleteResponse
+                    yield kind.model_validate_json(event.data)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    async def health(self) -> Health:
+        """Whether the server is alive, and what it serves."""
+        return _read(Health, await self._send("GET", "/health"))
+
+    async def ready(self) -> Health:
+        """What it serves; raises RequestError (503) while its model is loading."""
+        return _read(Health, await self._send("GET", "/ready"))
+
+    async def _send(self, method: str, path: str, body: str | None = None) -> httpx2.Response:
+        headers = {"content-type": "application/json"} if body else None
+        try:
+            return await self._http.request(method, path, content=body, headers=headers)
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"No answer from {self.url} ({type(error).__name__}): start serve-copilot there, or correct the address."
+        )
+
+
+def _read(kind: type[Model], response: httpx2.Response) -> Model:
+    if response.is_error:
+        raise _problem(response)
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError as error:
+        raise ServerUnreachable(
+            f"{response.url} does not answer as serve-copilot does: correct the address."
+        ) from error
+
+
+def _problem(response: httpx2.Response) -> RequestError:
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        return ServerUnreachable(f"{response.url} answered {response.status_code}, not as serve-copilot does.")
+    error = RequestError(problem.detail)
+    error.status = problem.status
+    return error

@@ -1,0 +1,43 @@
+"""How every command begins and ends: late imports, one sentence for a user's mistake, exit statuses.
+
+0 done, 2 something the user can mend (as click does for wrong flags), 130 interrupted.
+"""
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from starling_server.errors import StarlingError
+
+THIRD_PARTY = ("torch", "transformers", "peft", "bitsandbytes", "trl", "datasets", "fastapi", "uvicorn", "accelerate")
+
+
+def run(name: str, target: str, extra: str) -> None:
+    """Run the click command at `target` (`module:attribute`) under the program name `name`, and exit."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warns at every later fork
+    module, attribute = target.split(":")
+    try:
+        command = getattr(import_module(module), attribute)
+        status = command.main(prog_name=name, standalone_mode=False)
+    except ModuleNotFoundError as error:
+        sys.exit(_missing(error, extra))
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except StarlingError as error:
+        click.echo(f"{name}: {error}", err=True)
+        status = 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(f"{name}: interrupted.", err=True)
+        status = 130
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _missing(error: ModuleNotFoundError, extra: str) -> int:
+    """Exit status after naming the extra that brings the missing package; re-raises what is not ours to explain."""
+    if error.name is None or error.name.partition(".")[0] not in THIRD_PARTY:
+        raise error
+    click.echo(f"This needs the package {error.name}: pip install 'starling[{extra}]'", err=True)
+    return 2

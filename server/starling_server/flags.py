@@ -1,0 +1,56 @@
+"""Command-line flags that more than one command has, so that they read the same everywhere. No torch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+MODEL_FLAGS = (
+    click.option(
+        "--base",
+        default="auto",
+        show_default=True,
+        help="Base model: auto (the largest StarCoder that fits this GPU, else tiny), tiny (the bundled "
+        "demonstration model), a Hub id such as bigcode/starcoder2-3b, or a directory.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option(
+        "--quantize",
+        type=click.Choice(["auto", "nf4", "none"]),
+        default="auto",
+        show_default=True,
+        help="nf4: 4 bits with double quantisation. none: 16 bits. auto: nf4 where this machine runs it fast.",
+    ),
+)
+SERVICE_FLAGS = (
+    click.option("--max-tokens", default=64, show_default=True, help="Most tokens of one suggestion."),
+    click.option(
+        "--mode",
+        type=click.Choice(["auto", "line", "block"]),
+        default="auto",
+        show_default=True,
+        help="Suggest one line, a block, or what the cursor's place calls for.",
+    ),
+    click.option("--context-tokens", default=2048, show_default=True, help="Window of the bare base, in tokens."),
+    click.option("--deadline-ms", default=10_000, show_default=True, help="Answer with what is there after this time."),
+    click.option("--cache-mb", default=512, show_default=True, help="Memory for keys and values between requests."),
+    click.option(
+        "--prefetch/--no-prefetch",
+        default=True,
+        show_default=True,
+        help="While idle, compute what follows the last suggestion's acceptance.",
+    ),
+)
+
+
+def flags(*groups: tuple[Command, ...]) -> Command:
+    """A decorator that adds all flags of `groups`, in order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return add

@@ -1,0 +1,91 @@
+"""The wire's types: what `/complete` takes and answers, and the problem document of every error."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from starling_server.config import Mode
+
+Finish = Literal["stop", "length", "line", "block", "deadline", "superseded", "cancelled"]
+
+
+class CompleteRequest(BaseModel):
+    """A cursor, and what to suggest there. Only `prefix` is required."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prefix: str = Field(description="The document's text before the cursor.")
+    suffix: str = Field("", description="The document's text after the cursor.")
+    path: str | None = Field(None, description="The document's path, for logs; the prompt does not hold it.")
+    language: str | None = Field(None, description="The document's language, for logs; the prompt does not hold it.")
+    adapter: str | None = Field(
+        None, description="An adapter's name, `base` for the bare base; without it the server's default."
+    )
+    session: str | None = Field(
+        None, max_length=2048, description="One per editor and document: its newest request supersedes older ones."
+    )
+    max_tokens: int | None = Field(None, ge=1, le=512, description="Most tokens of a choice.")
+    temperature: float = Field(0.0, ge=0.0, le=2.0, description="0 is greedy.")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Makes sampling repeatable.")
+    n: int = Field(1, ge=1, le=8, description="Choices; equal ones come once. More than one needs a temperature.")
+    mode: Mode | None = Field(None, description="One line, a block, or by where the cursor is.")
+    deadline_ms: int | None = Field(None, ge=1, le=600_000, description="Answer with what is there after this time.")
+    stream: bool = Field(False, description="Answer with server-sent events.")
+
+
+class Choice(BaseModel):
+    """One suggestion; `text` may be empty: nothing to suggest."""
+
+    text: str
+    finish_reason: Finish
+
+
+class Usage(BaseModel):
+    """Token counts; `cached_tokens` of the prompt were not computed again."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Timings(BaseModel):
+    """Milliseconds of the server's clock."""
+
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    total_ms: float = 0.0
+
+
+class CompleteResponse(BaseModel):
+    """The answer; `choices[0]` is the one to show."""
+
+    id: str
+    base: str
+    adapter: str | None
+    choices: list[Choice] = Field(min_length=1)
+    usage: Usage
+    timings: Timings
+
+
+class TextEvent(BaseModel):
+    """While streaming: what was generated since the last event, not trimmed yet. The `done` event's text counts."""
+
+    delta: str
+
+
+class Health(BaseModel):
+    """Whether the process is alive, and whether its model is loaded."""
+
+    status: Literal["ok", "loading"]
+    base: str | None = None
+    adapters: list[str] = []
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document; `detail` is one sentence that says what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str

@@ -1,0 +1,233 @@
+"""From a request to an answer: window, prompt, engine, stop, trim. The one object that LSP and HTTP share."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import perf_counter
+from uuid import uuid4
+
+from starling_server import fim, stops, window
+from starling_server.config import Mode, ServiceConfig
+from starling_server.engine import Engine, Finish, Job, Usage
+from starling_server.errors import RequestError
+from starling_server.recall import Recall, Remembered
+from starling_server.runner import Sampler
+from starling_server.scheduler import Interrupted, Scheduler, Ticket
+from starling_server.schema import Choice, CompleteRequest, CompleteResponse, Timings
+from starling_server.schema import Usage as WireUsage
+from starling_server.shelf import Shelf
+from starling_server.trim import trim
+
+log = logging.getLogger(__name__)
+OnText = Callable[[str], None]
+"""Called on the worker's thread with the raw text so far."""
+HALF_CHARACTER = "\ufffd"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the service needs of a loaded base."""
+
+    id: str
+    engine: Engine
+    tokenizer: fim.Tokenizer
+    fim: fim.Fim
+    shelf: Shelf
+    sampler: Callable[[float, int | None], Sampler]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A request with every default filled in."""
+
+    prefix: str
+    suffix: str
+    adapter: str | None
+    session: str | None
+    max_tokens: int
+    temperature: float
+    seed: int | None
+    n: int
+    mode: Mode
+    seconds: float
+
+    @property
+    def scope(self) -> tuple[object, ...]:
+        """What the remembered answers of this request have in common."""
+        return (self.session, self.adapter, self.max_tokens, self.mode)
+
+    @property
+    def memorable(self) -> bool:
+        """Whether asking again, as an editor does with every key, would give the same answer."""
+        return self.session is not None and self.temperature == 0 and self.n == 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What the worker's thread brings back."""
+
+    choices: list[Choice]
+    usage: Usage
+    queue_ms: float
+
+
+class Service:
+    """Answers requests; every method is safe to call from one event loop while the worker runs."""
+
+    def __init__(self, model: Model, config: ServiceConfig) -> None:
+        self.model = model
+        self.config = config
+        self._scheduler = Scheduler()
+        self._recall = Recall()
+        self._ahead: _Ask | None = None
+
+    async def complete(self, request: CompleteRequest, on_text: OnText | None = None) -> CompleteResponse:
+        """Answer `request`; raises UnknownAdapter, RequestError. Cancelling the task stops the model."""
+        started = perf_counter()
+        ask = self._resolve(request)
+        remembered = self._recall.find(ask.scope, ask.prefix, ask.suffix) if ask.memorable else None
+        if remembered is not None:
+            outcome = _Outcome([_choice(remembered, "stop")], Usage(), 0.0)
+        else:
+            outcome = await self._ask_model(ask, on_text)
+        self._remember(ask, outcome.choices[0])
+        return self._respond(ask, outcome, (perf_counter() - started) * 1e3)
+
+    def check(self, request: CompleteRequest) -> None:
+        """Raise what `complete` would raise for this request's own fault, without asking the model."""
+        self._resolve(request)
+
+    def close(self) -> None:
+        """Stop the worker; running requests end as cancelled."""
+        self._scheduler.close()
+
+    def _resolve(self, request: CompleteRequest) -> _Ask:
+        if request.n > 1 and request.temperature == 0:
+            raise RequestError("n > 1 needs a temperature above 0: greedy choices are all the same.")
+        return _Ask(
+            prefix=request.prefix,
+            suffix=request.suffix,
+            adapter=self.model.shelf.resolve(request.adapter),
+            session=request.session,
+            max_tokens=request.max_tokens or self.config.max_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            n=request.n,
+            mode=request.mode or self.config.mode,
+            seconds=(request.deadline_ms or self.config.deadline_ms) / 1e3,
+        )
+
+    async def _ask_model(self, ask: _Ask, on_text: OnText | None) -> _Outcome:
+        ticket, future = self._scheduler.submit(
+            lambda ticket: self._generate(ask, ticket, on_text), ask.session, ask.seconds
+        )
+        try:
+            return await asyncio.wrap_future(future)
+        except Interrupted as ended:
+            return _Outcome([Choice(text="", finish_reason=ended.reason)], Usage(), ticket.queue_ms)
+        except asyncio.CancelledError:
+            self._scheduler.cancel(ticket)
+            raise
+
+    def _remember(self, ask: _Ask, choice: Choice) -> None:
+        """Keep a whole answer for the keystrokes that follow it, and look ahead to its acceptance."""
+        if not ask.memorable or choice.finish_reason in ("deadline", "superseded", "cancelled"):
+            return
+        self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text))
+        if choice.text and self.config.prefetch:
+            self._look_ahead(replace(ask, prefix=ask.prefix + choice.text))
+
+    def _look_ahead(self, accepted: _Ask) -> None:
+        """Compute the answer at `accepted` in the background, once."""
+        known = self._recall.find(accepted.scope, accepted.prefix, accepted.suffix) is not None
+        if accepted != self._ahead and not known:
+            self._ahead = accepted
+            self._scheduler.submit(
+                lambda ticket: self._prefetch(accepted, ticket), None, accepted.seconds, background=True
+            )
+
+    def _prefetch(self, ask: _Ask, ticket: Ticket) -> None:
+        choice = self._generate(ask, ticket, None).choices[0]
+        if choice.finish_reason not in ("deadline", "superseded", "cancelled"):
+            self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text))
+
+    def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> _Outcome:
+        """On the worker's thread: all choices of one request; equal ones are given once."""
+        adapter = self.model.shelf.ready(ask.adapter)
+        cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self.model.tokenizer.encode)
+        prompt = self.model.fim.prompt(cut.prefix, cut.suffix)
+        usage, choices = Usage(), dict[str, Choice]()
+        for number in range(ask.n):
+            seed = None if ask.seed is None else ask.seed + number
+            sample = self.model.sampler(ask.temperature, seed)
+            job = Job(prompt, ask.max_tokens, self.model.fim.stops, sample, adapter, ticket.interrupted)
+            choice, used = self._choose(ask, job, cut.indent, on_text)
+            usage = used if number == 0 else _more(usage, used)
+            choices.setdefault(choice.text, choice)
+        return _Outcome(list(choices.values()), usage, ticket.queue_ms)
+
+    def _choose(self, ask: _Ask, job: Job, indent: str, on_text: OnText | None) -> tuple[Choice, Usage]:
+        """One choice: decode until the model or the stop rule ends it, then trim."""
+        suffix = window.normalize(ask.suffix)
+        stop = stops.stop_for(ask.mode, window.normalize(ask.prefix), suffix)
+        generation = self.model.engine.generate(job)
+        text, ids, at, finish = "", list[int](), None, None
+        for token in generation:
+            ids.append(token)
+            text = self.model.tokenizer.decode(ids).rstrip(HALF_CHARACTER)
+            if (at := stop(text)) is not None:
+                finish = stop.reason
+                break
+            if on_text is not None:
+                on_text(text)
+        generation.close()
+        whole = text[:at] if finish else _whole_lines(text, generation.finish)
+        answer = trim(whole, indent, suffix)
+        newline = "\r\n" if "\r\n" in ask.prefix or "\r\n" in ask.suffix else "\n"
+        return _choice(answer.replace("\n", newline), finish or generation.finish), generation.usage
+
+    def _budget(self, ask: _Ask) -> int:
+        """Tokens for prefix and suffix: the window that the adapter was trained with."""
+        context = self.model.shelf.context_tokens(ask.adapter) or self.config.context_tokens
+        context = min(context, self.model.engine.runner.context)
+        return window.budget(context, max(ask.max_tokens, self.config.max_tokens))
+
+    def _respond(self, ask: _Ask, outcome: _Outcome, total_ms: float) -> CompleteResponse:
+        used = outcome.usage
+        return CompleteResponse(
+            id=uuid4().hex,
+            base=self.model.id,
+            adapter=ask.adapter,
+            choices=outcome.choices,
+            usage=WireUsage(
+                prompt_tokens=used.prompt_tokens,
+                cached_tokens=used.cached_tokens,
+                completion_tokens=used.completion_tokens,
+            ),
+            timings=Timings(
+                queue_ms=outcome.queue_ms, prefill_ms=used.prefill_ms, decode_ms=used.decode_ms, total_ms=total_ms
+            ),
+        )
+
+
+def _choice(text: str, finish: Finish) -> Choice:
+    return Choice(text=text, finish_reason=finish)
+
+
+def _whole_lines(text: str, finish: Finish) -> str:
+    """Text that was cut short keeps its complete lines, or its only one as far as it goes."""
+    if finish == "stop" or "\n" not in text.strip():
+        return text
+    return text[: text.rindex("\n")]
+
+
+def _more(a: Usage, b: Usage) -> Usage:
+    """Both generations' work; the prompt was the same."""
+    return Usage(
+        a.prompt_tokens,
+        a.cached_tokens,
+        a.completion_tokens + b.completion_tokens,
+        a.prefill_ms + b.prefill_ms,
+        a.decode_ms + b.decode_ms,
+    )
