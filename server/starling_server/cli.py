@@ -3,19 +3,16 @@
 import asyncio
 import logging
 import socket
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from ipaddress import ip_address
 
 import click
 
 from starling_server import __version__, adapters
+from starling_server.address import listen
 from starling_server.config import EngineConfig, Mode, ModelConfig, Quantize, ServiceConfig
-from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, SERVICE_FLAGS, flags
 from starling_server.service import Service
-from starling_server.start import start
+from starling_server.start import in_daemon_thread, start
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 5
@@ -78,30 +75,6 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
         asyncio.run(_serve(listener, lambda: start(model, service, served)))
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; raises UsageError for an address that is taken, or that others could reach."""
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise UsageError(
-            f"--host {host} is not a loopback address: this version has no passwords, so only this machine may reach "
-            "it; put a proxy with authentication in front to share it."
-        )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise UsageError(
-            f"Cannot listen on {host}:{port} ({error}): choose another --port, or 0 for a free one."
-        ) from error
-    return listener
-
-
 async def _serve(listener: socket.socket, load: Callable[[], Service]) -> None:
     """Answer from the first moment, load beside it, announce, and serve until a signal."""
     import uvicorn
@@ -114,7 +87,7 @@ async def _serve(listener: socket.socket, load: Callable[[], Service]) -> None:
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    loading = asyncio.wrap_future(_in_daemon_thread(load))
+    loading = asyncio.wrap_future(in_daemon_thread(load))
     await asyncio.wait([serving, loading], return_when=asyncio.FIRST_COMPLETED)
     try:
         if loading.done():
@@ -125,20 +98,6 @@ async def _serve(listener: socket.socket, load: Callable[[], Service]) -> None:
         await serving
         if api.service is not None:
             api.service.close()
-
-
-def _in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":
-    """Run `load` in a thread that does not hold up the end of the process."""
-    future: Future[Service] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(load())
-        except BaseException as error:  # handed to whoever waits
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="starling-load", daemon=True).start()
-    return future
 
 
 def _url(listener: socket.socket) -> str:

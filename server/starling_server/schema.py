@@ -1,8 +1,8 @@
 """The wire's types: what `/complete` takes and answers, and the problem document of every error."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from starling_server.config import Mode
 
@@ -15,22 +15,36 @@ class CompleteRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prefix: str = Field(description="The document's text before the cursor.")
-    suffix: str = Field("", description="The document's text after the cursor.")
-    path: str | None = Field(None, description="The document's path, for logs; the prompt does not hold it.")
-    language: str | None = Field(None, description="The document's language, for logs; the prompt does not hold it.")
+    suffix: str = Field(default="", description="The document's text after the cursor.")
+    path: str | None = Field(default=None, description="The document's path, for logs; the prompt does not hold it.")
+    language: str | None = Field(
+        default=None, description="The document's language, for logs; the prompt does not hold it."
+    )
     adapter: str | None = Field(
-        None, description="An adapter's name, `base` for the bare base; without it the server's default."
+        default=None, description="An adapter's name, `base` for the bare base; without it the server's default."
     )
     session: str | None = Field(
-        None, max_length=2048, description="One per editor and document: its newest request supersedes older ones."
+        default=None,
+        max_length=2048,
+        description="One per editor and document: its newest request supersedes older ones.",
     )
-    max_tokens: int | None = Field(None, ge=1, le=512, description="Most tokens of a choice.")
-    temperature: float = Field(0.0, ge=0.0, le=2.0, description="0 is greedy.")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="Makes sampling repeatable.")
-    n: int = Field(1, ge=1, le=8, description="Choices; equal ones come once. More than one needs a temperature.")
-    mode: Mode | None = Field(None, description="One line, a block, or by where the cursor is.")
-    deadline_ms: int | None = Field(None, ge=1, le=600_000, description="Answer with what is there after this time.")
-    stream: bool = Field(False, description="Answer with server-sent events.")
+    max_tokens: int | None = Field(default=None, ge=1, le=512, description="Most tokens of a choice.")
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 is greedy.")
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="Makes sampling repeatable.")
+    n: int = Field(
+        default=1, ge=1, le=8, description="Choices; equal ones come once. More than one needs a temperature."
+    )
+    mode: Mode | None = Field(default=None, description="One line, a block, or by where the cursor is.")
+    deadline_ms: int | None = Field(
+        default=None, ge=1, le=600_000, description="Answer with what is there after this time."
+    )
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+
+    @model_validator(mode="after")
+    def _choices_differ(self) -> Self:
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError("n > 1 needs a temperature above 0: greedy choices are all the same")
+        return self
 
 
 class Choice(BaseModel):

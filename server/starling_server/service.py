@@ -10,7 +10,6 @@ from uuid import uuid4
 from starling_server import fim, stops, window
 from starling_server.config import Mode, ServiceConfig
 from starling_server.engine import Engine, Finish, Job, Usage
-from starling_server.errors import RequestError
 from starling_server.recall import Recall, Remembered
 from starling_server.runner import Sampler
 from starling_server.scheduler import Interrupted, Scheduler, Ticket
@@ -83,7 +82,7 @@ class Service:
         self._ahead: _Ask | None = None
 
     async def complete(self, request: CompleteRequest, on_text: OnText | None = None) -> CompleteResponse:
-        """Answer `request`; raises UnknownAdapter, RequestError. Cancelling the task stops the model."""
+        """Answer `request`; raises UnknownAdapter. Cancelling the task stops the model."""
         started = perf_counter()
         ask = self._resolve(request)
         remembered = self._recall.find(ask.scope, ask.prefix, ask.suffix) if ask.memorable else None
@@ -94,6 +93,11 @@ class Service:
         self._remember(ask, outcome.choices[0])
         return self._respond(ask, outcome, (perf_counter() - started) * 1e3)
 
+    def remembers(self, request: CompleteRequest) -> bool:
+        """Whether `complete` would answer from memory."""
+        ask = self._resolve(request)
+        return ask.memorable and self._recall.find(ask.scope, ask.prefix, ask.suffix) is not None
+
     def check(self, request: CompleteRequest) -> None:
         """Raise what `complete` would raise for this request's own fault, without asking the model."""
         self._resolve(request)
@@ -103,8 +107,6 @@ class Service:
         self._scheduler.close()
 
     def _resolve(self, request: CompleteRequest) -> _Ask:
-        if request.n > 1 and request.temperature == 0:
-            raise RequestError("n > 1 needs a temperature above 0: greedy choices are all the same.")
         return _Ask(
             prefix=request.prefix,
             suffix=request.suffix,

@@ -1,10 +1,16 @@
 """From configuration to a running service: the one place where torch comes in, and late."""
 
-from collections.abc import Sequence
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 
 from starling_server.adapters import Adapter
 from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.service import Service
+
+log = logging.getLogger(__name__)
 
 
 def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] = ()) -> Service:
@@ -19,6 +25,9 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     from starling_server.service import Model
     from starling_server.shelf import Shelf
 
+    if model.base == "auto" and served:
+        model = replace(model, base=served[0].manifest.base.id)
+        log.info("base %s: the one that adapter %s was trained on", model.base, served[0].name)
     loaded = loading.load(model)
     runner = TorchRunner(loaded)
     shelf = Shelf(runner, loaded.base.id, loaded.fingerprint, loaded.fim.family)
@@ -27,3 +36,17 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     shelf.default = served[0].name if served else None
     engine = Engine(runner, service.engine.cache_mb << 20, service.engine.chunk_tokens)
     return Service(Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler), service)
+
+
+def in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":
+    """Run `load` in a thread that does not hold up the end of the process."""
+    future: Future[Service] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(load())
+        except BaseException as error:  # handed to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="starling-load", daemon=True).start()
+    return future

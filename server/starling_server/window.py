@@ -21,6 +21,8 @@ CHARS_PER_TOKEN = 3
 """A low estimate (3.45 measured on Python with an 8k vocabulary) that sizes the quantum and nothing else."""
 STEPS = 4
 """Quanta in a full budget."""
+CLIP = 1 << 16
+"""Characters; two to three of these are more than the largest window holds."""
 REACH = STEPS * 3
 """Quanta that are looked at: more text than any budget holds."""
 
@@ -43,6 +45,13 @@ def budget(context_tokens: int, max_tokens: int) -> int:
 def normalize(text: str) -> str:
     """`text` with newlines as the model has learnt them."""
     return text.replace("\r\n", "\n")
+
+
+def clip(prefix: str, suffix: str) -> tuple[str, str]:
+    """The part of a large document that a request carries, cut at places that move only every `CLIP` characters."""
+    start = max(0, len(prefix) - 2 * CLIP) // CLIP * CLIP
+    surplus = max(0, len(suffix) - 2 * CLIP) // CLIP * CLIP
+    return prefix[start:], suffix[: len(suffix) - surplus]
 
 
 def hold_indent(prefix: str) -> tuple[str, str]:

@@ -1,0 +1,87 @@
+"""`starling-lsp`: the language server's command line."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+from click.core import ParameterSource
+
+from starling_lsp.options import CHOICES
+from starling_server import __version__
+from starling_server.address import check_loopback
+from starling_server.errors import UsageError
+
+
+@click.command(
+    context_settings={
+        "auto_envvar_prefix": "STARLING",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    }
+)
+@click.option("--server", metavar="URL", help="Ask a running serve-copilot instead of loading a model here.")
+@click.option("--base", default="auto", show_default=True, help="Base model, as for serve-copilot.")
+@click.option("--adapter", metavar="NAME_OR_DIR", help="Adapter; by default the one trained on the workspace.")
+@click.option("--mode", type=click.Choice(CHOICES["mode"]), default="auto", show_default=True, help="Line or block.")
+@click.option("--max-tokens", default=64, show_default=True, help="Most tokens of one suggestion.")
+@click.option("--debounce", default=-1, show_default=True, help="Milliseconds to wait for another key; -1: by editor.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--quantize", type=click.Choice(CHOICES["quantize"]), default="auto", show_default=True, help="4 bits?")
+@click.option("--cache-mb", default=512, show_default=True, help="Memory for keys and values between requests.")
+@click.option("--prefetch/--no-prefetch", default=True, show_default=True, help="Look ahead while idle.")
+@click.option("--tcp", metavar="HOST:PORT", help="Serve one editor over TCP instead of stdio.")
+@click.option("--log-file", type=click.Path(path_type=Path), help="Write the log here instead of to stderr.")
+@click.option("--verbose", is_flag=True, help="Log more.")
+@click.version_option(__version__)
+@click.pass_context
+def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None, verbose: bool, **flags: Any) -> None:
+    """Language server for inline completion (ghost text), over stdio.
+
+    Loads the base and the workspace's adapter in this process, or asks a running server:
+
+    \b
+      starling-lsp --base tiny
+      starling-lsp --server http://127.0.0.1:8077
+
+    Editors start it by themselves; see editor-configs/. Flags go before the editor's own options.
+    """
+    _log_to(log_file, verbose)
+    address = _address(tcp) if tcp else None
+    given = {name: flags[name] for name in flags if context.get_parameter_source(name) != ParameterSource.DEFAULT}
+    from starling_lsp.server import create_server
+
+    server = create_server(given)
+    if address is None:
+        server.start_io(stdout=_own_stdout())
+        return
+    try:
+        server.start_tcp(*address)
+    except OSError as error:
+        raise UsageError(f"Cannot listen on {tcp} ({error}): choose another port for --tcp.") from error
+
+
+def _log_to(path: Path | None, verbose: bool) -> None:
+    level = logging.DEBUG if verbose else logging.WARNING
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    try:
+        logging.basicConfig(filename=path, level=level, format=form)
+    except OSError as error:
+        raise UsageError(f"Cannot write the log to {path} ({error.strerror}): name another --log-file.") from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"--tcp {text}: write HOST:PORT, such as 127.0.0.1:9257.")
+    check_loopback(host)
+    return host, int(port)
+
+
+def _own_stdout() -> BinaryIO:
+    """The protocol's stream: from here on, whatever a library prints goes to stderr instead of into it."""
+    own = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return own
