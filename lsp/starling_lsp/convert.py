@@ -10,10 +10,8 @@ ACCEPTED = "starling.accepted"
 _ONLY_CLOSERS = re.compile(r"\W*$")
 
 
-def item(
-    document: Document, position: types.Position, cursor: Cursor, text: str, id: str
-) -> types.InlineCompletionItem:
-    """One inline completion of `text` at `position`.
+def item(document: Document, span: types.Range, cursor: Cursor, text: str, id: str) -> types.InlineCompletionItem:
+    """One inline completion of `text` in place of `span`, which is empty unless the editor's popup fills it.
 
     Always with a range, since VS Code would replace from the word's start without one; its command's `suffix` is
     the length of the replaced text after the cursor in client units, which editors need where the user typed on.
@@ -21,9 +19,9 @@ def item(
     text = text.replace("\r\n", "\n")
     replaced = replaces(text, cursor.rest)
     units = document.position_codec.client_num_units(replaced)
-    end = types.Position(position.line, position.character + units)
+    end = types.Position(span.end.line, span.end.character + units)
     accepted = types.Command("Accepted", ACCEPTED, arguments=[{"id": id, "suffix": units}])
-    return types.InlineCompletionItem(text + replaced, range=types.Range(position, end), command=accepted)
+    return types.InlineCompletionItem(text + replaced, range=types.Range(span.start, end), command=accepted)
 
 
 def replaces(text: str, rest: str) -> str:

@@ -122,7 +122,7 @@ class StarlingServer(LanguageServer):
         if self.completer is None:
             self._retry()
             return []
-        position, cursor, chosen = _place(document, params)
+        span, cursor, chosen = _place(document, params)
         request = CompleteRequest(
             prefix=cursor.prefix + chosen,
             suffix=cursor.suffix,
@@ -136,7 +136,7 @@ class StarlingServer(LanguageServer):
         text, id = await self._ask(self.completer, request, typed)
         if not text:
             return []
-        return [convert.item(document, position, cursor, chosen + text, id)]
+        return [convert.item(document, span, cursor, chosen + text, id)]
 
     async def _ask(self, completer: Completer, request: CompleteRequest, typed: bool) -> tuple[str, str]:
         """The text to insert and the answer's id; trouble is told, and nothing is suggested."""
@@ -169,14 +169,14 @@ class StarlingServer(LanguageServer):
             self.connect()
 
 
-def _place(document: Document, params: types.InlineCompletionParams) -> tuple[types.Position, Cursor, str]:
-    """Where an item starts, the text around it, and what the editor's popup would put there first."""
+def _place(document: Document, params: types.InlineCompletionParams) -> tuple[types.Range, Cursor, str]:
+    """What an item takes the place of, the text around that, and what the editor's popup would put there first."""
     info = params.context.selected_completion_info
     if info is None:
-        at = document.offset(params.position)
-        return document.position(at), document.cursor(params.position), ""
+        at = document.position(document.offset(params.position))
+        return types.Range(at, at), document.cursor(at), ""
     before, after = document.cursor(info.range.start), document.cursor(info.range.end)
-    return info.range.start, Cursor(before.prefix, after.suffix), info.text
+    return info.range, Cursor(before.prefix, after.suffix), info.text
 
 
 def _mode(mode: str) -> Literal["auto", "line", "block"]:

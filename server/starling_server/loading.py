@@ -12,6 +12,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it sugges
 import bitsandbytes as bnb
 import torch
 from bitsandbytes.functional import has_avx512bf16
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -149,7 +150,7 @@ def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, quant
         )
     except torch.OutOfMemoryError as error:
         raise BaseModelError(f"Base {base.id!r} does not fit this GPU's memory: choose a smaller --base.") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(
             f"The weights of base {base.id!r} cannot be loaded ({first}): download it again."

@@ -54,9 +54,11 @@ class BlockStop:
         at = 0
         inner = None if self.opener_indent is None else self.opener_indent + 1
         blank = 0
-        for number, line in enumerate(text.split("\n")):
+        lines = text.split("\n")
+        for number, line in enumerate(lines):
             visible = line.strip()
-            blank = 0 if visible or number == 0 else blank + 1
+            complete = number < len(lines) - 1
+            blank = blank + 1 if complete and number > 0 and not visible else 0
             if blank == 2:
                 return at - 2
             if visible and inner is not None and number > 0 and (width := indentation(line)) < inner:

@@ -8,6 +8,7 @@ from itertools import groupby
 
 OPENERS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = frozenset(OPENERS.values())
+QUOTES = ('"', "'", "`")
 MIN_VISIBLE = 2
 """Fewer visible characters are not worth a person's glance."""
 MIN_OVERLAP = 3
@@ -62,7 +63,7 @@ def drop_overlap(text: str, suffix: str) -> str:
     rest = suffix.partition("\n")[0].strip()
     body = text.rstrip()
     for size in range(min(len(rest), len(body)), 0, -1):
-        enough = size == len(rest) or size >= MIN_OVERLAP
+        enough = size == len(rest) or size >= MIN_OVERLAP or closes_quote(body[-size:], body)
         if enough and body.endswith(rest[:size]) and not _unbalances(body, len(body) - size):
             return body[:-size]
     return text
@@ -78,6 +79,11 @@ def drop_following_lines(text: str, suffix: str) -> str:
         if tail and tail == below[: len(tail)] and not _unbalances(text, len(kept)):
             return kept
     return text
+
+
+def closes_quote(end: str, text: str) -> bool:
+    """Whether `text` ends with `end`, a quote that it has not opened: the cursor is inside a string."""
+    return end in QUOTES and text.endswith(end) and text.count(end) % 2 == 1
 
 
 def first_surplus_closer(text: str) -> int | None:

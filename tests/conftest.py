@@ -1,0 +1,55 @@
+"""What every test may use: the bundled base, loaded once, and a place of its own for adapters."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from starling_server import loading
+from starling_server.config import ModelConfig
+from starling_server.loading import Loaded
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def own_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's adapters are seen or touched."""
+    monkeypatch.setenv("STARLING_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Loaded:
+    """The bundled base as it is served."""
+    return loading.load(ModelConfig(base="tiny"))
+
+
+@pytest.fixture(scope="session")
+def exact() -> Loaded:
+    """The bundled base in float32: sums are then equal enough in any order for greedy choices to agree."""
+    return loading.load(ModelConfig(base="tiny", quantize="none", dtype="float32"))
+
+
+@pytest.fixture(scope="session")
+def source() -> str:
+    """A real Python file of some 200 lines."""
+    return (REPOSITORY / "server" / "starling_server" / "engine.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The address of a real serve-copilot with the bundled base."""
+    environment = {**os.environ, "STARLING_DATA_DIR": str(tmp_path_factory.mktemp("served"))}
+    command = [sys.executable, "-m", "starling_server", "--base", "tiny", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said.startswith("Listening on "), said
+        yield said.removeprefix("Listening on ").strip()
+        process.terminate()

@@ -1,0 +1,106 @@
+"""The service over the bundled base: what a caller sees."""
+
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.errors import UnknownAdapter
+from starling_server.schema import CompleteRequest, CompleteResponse
+from starling_server.service import Service
+from starling_server.start import start
+
+LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
+
+
+@pytest.fixture(scope="module")
+def service() -> Generator[Service]:
+    service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False))
+    yield service
+    service.close()
+
+
+async def ask(service: Service, prefix: str, suffix: str = "", **more: object) -> CompleteResponse:
+    return await service.complete(CompleteRequest.model_validate({"prefix": prefix, "suffix": suffix, **more}))
+
+
+async def test_an_answer_says_what_it_took(service: Service) -> None:
+    answer = await ask(service, LINES + "item_12 = make")
+    assert answer.choices[0].text
+    assert answer.choices[0].finish_reason in ("line", "stop")
+    assert answer.base == "tiny"
+    assert answer.adapter is None
+    assert answer.usage.prompt_tokens > answer.usage.completion_tokens > 0
+    assert answer.timings.total_ms >= answer.timings.prefill_ms > 0
+
+
+async def test_typing_along_is_answered_from_memory(service: Service) -> None:
+    first = await ask(service, LINES + "item_12 = make", session="typing")
+    text = first.choices[0].text
+    assert len(text) > 3
+    second = await ask(service, LINES + "item_12 = make" + text[:2], session="typing")
+    assert (second.choices[0].text, second.usage.prompt_tokens) == (text[2:], 0)
+    back = await ask(service, LINES + "item_12 = mak", session="typing")
+    assert (back.choices[0].text, back.usage.prompt_tokens) == ("e" + text, 0)
+    other = await ask(service, LINES + "item_12 = mak", session="another")
+    assert other.usage.prompt_tokens > 0
+
+
+async def test_what_follows_acceptance_is_computed_ahead() -> None:
+    service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=True))
+    prefix = LINES + "item_12 = make"
+    first = await ask(service, prefix, session="ahead")
+    accepted = CompleteRequest(prefix=prefix + first.choices[0].text, session="ahead")
+    async with asyncio.timeout(60):
+        while not service.remembers(accepted):  # noqa: ASYNC110 - the service has no event for it
+            await asyncio.sleep(0.01)
+    assert (await service.complete(accepted)).usage.prompt_tokens == 0
+    service.close()
+
+
+async def test_crlf_comes_back_as_crlf(service: Service) -> None:
+    lines = LINES.replace("\n", "\r\n")
+    answer = await ask(service, lines + "def f():", "\r\n", mode="block")
+    text = answer.choices[0].text
+    assert "\n" not in text.replace("\r\n", "")
+    same = await ask(service, LINES + "def f():", "\n", mode="block")
+    assert same.choices[0].text.replace("\n", "\r\n") == text
+
+
+async def test_choices_differ_and_are_repeatable(service: Service) -> None:
+    body: dict[str, Any] = {"n": 3, "temperature": 1.0, "seed": 7, "max_tokens": 8}
+    answer = await ask(service, "import ", **body)
+    texts = [choice.text for choice in answer.choices]
+    assert len(set(texts)) == len(texts) <= 3
+    assert texts == [choice.text for choice in (await ask(service, "import ", **body)).choices]
+
+
+async def test_a_deadline_answers_with_what_is_there(service: Service) -> None:
+    answer = await ask(service, "long = 1\n" * 2000, deadline_ms=1)
+    assert answer.choices[0].finish_reason == "deadline"
+
+
+async def test_a_newer_request_supersedes(service: Service) -> None:
+    old = asyncio.create_task(ask(service, "a = 1\n" * 900 + "def f():", session="s", mode="block"))
+    await asyncio.sleep(0)
+    new = await ask(service, "b = 2\n", session="s", max_tokens=1)
+    assert (await old).choices[0].finish_reason == "superseded"
+    assert new.choices[0].finish_reason != "superseded"
+
+
+async def test_sentinels_in_the_text_are_text(service: Service) -> None:
+    answer = await ask(service, LINES + 'token = "<fim_middle>"\nitem_12 = ', "<|endoftext|>")
+    assert "<fim" not in answer.choices[0].text
+
+
+@pytest.mark.parametrize("prefix", ["", "\n", "x" * 100_000, "😀" * 50_000, "\t"])
+async def test_odd_text_is_answered(service: Service, prefix: str) -> None:
+    answer = await ask(service, prefix, prefix, max_tokens=2)
+    assert answer.usage.prompt_tokens <= 1024
+
+
+async def test_an_unknown_adapter_is_named(service: Service) -> None:
+    with pytest.raises(UnknownAdapter, match=r"'nobody'.*use one of base"):
+        await ask(service, "a", adapter="nobody")

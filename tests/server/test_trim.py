@@ -1,0 +1,65 @@
+"""Golden cases of trimming and stopping."""
+
+import pytest
+
+from starling_server.stops import BlockStop, LineStop, stop_for
+from starling_server.trim import trim
+
+CASES = [
+    # text, indent, suffix, insertable text
+    ("a + b", "", "\n", "a + b"),
+    ("a, b)", "", ")\n", "a, b"),
+    ("a, b)\nnext()", "", ")\n", "a, b"),
+    ("foo(a)", "", ")", "foo(a)"),
+    ("x[0]", "", "]\n", "x[0]"),
+    ('hello"', "", '")\n', "hello"),
+    ("value = 3", "", " = 3\n", "value"),
+    ("    return x", "    ", "\n", "return x"),
+    ("return x", "    ", "\n", ""),
+    ("\n    return x", "    ", "\n", "return x"),
+    ("    a = 1\n    b = 2", "    ", "", "a = 1\n    b = 2"),
+    ("a = 1\nb = 2\n", "", "\nb = 2\n", "a = 1"),
+    ("b = 2", "", "\nb = 2\n", ""),
+    ("return 1;\n}", "", "\n}\n", "return 1;"),
+    ("if (x) {\n  y();\n}", "", "\n}\n", "if (x) {\n  y();\n}"),
+    ("x = 1\nx = 1\nx = 1\nx = 1", "", "", "x = 1"),
+    ("x()\nx()\ny()", "", "", "x()\nx()\ny()"),
+    ("}\n  }\n}", "", "", "}\n  }\n}"),
+    ("   ", "", "", ""),
+    (")", "", "", ""),
+    ("ab  \n\n", "", "", "ab"),
+    ("😀😀", "", "\n", "😀😀"),
+]
+
+
+@pytest.mark.parametrize(("text", "indent", "suffix", "expected"), CASES)
+def test_trim(text: str, indent: str, suffix: str, expected: str) -> None:
+    assert trim(text, indent, suffix) == expected
+
+
+STOPS = [
+    # prefix, suffix, generated text, where it is cut
+    ("x = f(", ")\n", "a, b)\nmore", "a, b)"),
+    ("x = ", "\n", "1\ny = 2", "1"),
+    ("x = 1", "\n", "\ny = 2\nz", "\ny = 2"),
+    ("def f():", "\n", "\n    return 1\n\ndef g", "\n    return 1\n"),
+    ("def f():\n    ", "\n", "    a = 1\n    b = 2\nc = 3", "    a = 1\n    b = 2"),
+    ("function f() {", "\n", "\n  return 1;\n}\nf();", "\n  return 1;\n}"),
+    ("    if x:", "\n", "\n        y()\n    else:\n", "\n        y()"),
+    ("", "", "import a\n\n\n\nimport b", "import a"),
+]
+
+
+@pytest.mark.parametrize(("prefix", "suffix", "text", "expected"), STOPS)
+def test_stops_while_generating(prefix: str, suffix: str, text: str, expected: str) -> None:
+    stop = stop_for("auto", prefix, suffix)
+    cut = next((at for size in range(len(text) + 1) if (at := stop(text[:size])) is not None), None)
+    assert cut is not None
+    assert text[:cut] == expected
+
+
+def test_modes() -> None:
+    assert isinstance(stop_for("line", "def f():", "\n"), LineStop)
+    assert isinstance(stop_for("block", "x = ", "\n"), BlockStop)
+    assert isinstance(stop_for("auto", "def f():", " # rest\n"), LineStop)
+    assert isinstance(stop_for("auto", "if (x) {", "\n"), BlockStop)

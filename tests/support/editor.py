@@ -1,0 +1,92 @@
+"""A spawned language server and an editor that speaks JSON-RPC to it."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from lsprotocol import types
+from pygls.lsp.client import LanguageClient
+
+COMMAND = [sys.executable, "-m", "starling_lsp", "--base", "tiny"]
+
+
+class Editor:
+    """What an editor does: opens, edits, asks, and hears of the server's status."""
+
+    def __init__(self, client: LanguageClient) -> None:
+        self.client = client
+        self.statuses: list[dict[str, Any]] = []
+        self.changed = asyncio.Event()
+        self.version = 1
+        self.encoding = ""
+
+        def heard(params: Any) -> None:
+            self.statuses.append({key: getattr(params, key) for key in ("kind", "message", "base", "adapter")})
+            self.changed.set()
+
+        client.feature("starling/status")(heard)
+
+    async def status(self, *kinds: str) -> dict[str, Any]:
+        """Wait until the newest status is of one of `kinds`."""
+        while not self.statuses or self.statuses[-1]["kind"] not in kinds:
+            self.changed.clear()
+            await asyncio.wait_for(self.changed.wait(), 120)
+        return self.statuses[-1]
+
+    def open(self, uri: str, text: str, language: str = "python") -> None:
+        self.version = 1
+        item = types.TextDocumentItem(uri, types.LanguageKind(language), self.version, text)
+        self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
+
+    def close(self, uri: str) -> None:
+        self.client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))
+
+    def edit(self, uri: str, start: tuple[int, int], end: tuple[int, int], text: str) -> None:
+        self.version += 1
+        change = types.TextDocumentContentChangePartial(types.Range(types.Position(*start), types.Position(*end)), text)
+        document = types.VersionedTextDocumentIdentifier(self.version, uri)
+        self.client.text_document_did_change(types.DidChangeTextDocumentParams(document, [change]))
+
+    async def ask(
+        self, uri: str, at: tuple[int, int], popup: types.SelectedCompletionInfo | None = None
+    ) -> list[types.InlineCompletionItem]:
+        """The items that the server gives at a position in client units."""
+        kind = types.InlineCompletionTriggerKind.Automatic
+        answer = await self.client.text_document_inline_completion_async(
+            types.InlineCompletionParams(
+                types.InlineCompletionContext(kind, popup), types.TextDocumentIdentifier(uri), types.Position(*at)
+            )
+        )
+        assert isinstance(answer, types.InlineCompletionList), "never null"
+        return list(answer.items)
+
+
+@asynccontextmanager
+async def editor(
+    command: list[str], options: object = None, encoding: str = "utf-16", name: str = "Neovim", root: Path | None = None
+) -> AsyncGenerator[Editor]:
+    """An initialised editor over stdio."""
+    client = LanguageClient("tests", "1")
+    talking = Editor(client)
+    await client.start_io(*command)
+    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
+    answer = await client.initialize_async(
+        types.InitializeParams(
+            types.ClientCapabilities(general=general),
+            initialization_options=options,
+            client_info=types.ClientInfo(name),
+            root_uri=root.as_uri() if root else None,
+        )
+    )
+    assert answer.capabilities.inline_completion_provider is not None
+    talking.encoding = str(answer.capabilities.position_encoding)
+    client.initialized(types.InitializedParams())
+    try:
+        yield talking
+    finally:
+        await client.shutdown_async(None)
+        client.exit(None)
+        await asyncio.wait_for(client.stop(), 20)
