@@ -1,6 +1,6 @@
 """The language server: thin handlers over documents, a completer and the reply contract.
 
-The contract (docs/editors.md says why): a superseded or cancelled request is answered with error -32800; nothing to
+The contract: a superseded or cancelled request is answered with error -32800; nothing to
 suggest is an empty list, never null; trouble goes to the status and the log, never into a reply.
 """
 
