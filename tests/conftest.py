@@ -16,6 +16,7 @@ from starling_server.config import ModelConfig
 from starling_server.loading import Loaded
 
 REPOSITORY = Path(__file__).parents[1]
+INSTALL_NEOVIM = REPOSITORY / "tests" / "editors" / "install_neovim.sh"
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +47,21 @@ def source() -> str:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """The address of a real serve-copilot with the bundled base."""
     environment = {**os.environ, "STARLING_DATA_DIR": str(tmp_path_factory.mktemp("served"))}
-    command = [sys.executable, "-m", "starling_server", "--base", "tiny", "--port", "0"]
+    command = [sys.executable, "-m", "starling_server", "--base", "tiny", "--port", "0", "--deadline-ms", "60000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
         assert said.startswith("Listening on "), said
         yield said.removeprefix("Listening on ").strip()
         process.terminate()
+
+
+@pytest.fixture(scope="session")
+def nvim_binary() -> str:
+    """Path of Neovim 0.12 or later, as `install_neovim.sh` finds or once put it."""
+    found = subprocess.run([INSTALL_NEOVIM, "--find"], capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        return found.stdout.splitlines()[-1]
+    if os.environ.get("STARLING_REQUIRE_EDITORS") == "1":
+        pytest.fail(found.stderr)
+    pytest.skip(found.stderr)

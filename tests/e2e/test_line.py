@@ -7,7 +7,9 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
+import httpx2
 import pytest
+from editors.neovim import Start
 from support.editor import editor
 
 from starling_server.client import Client
@@ -15,7 +17,7 @@ from starling_server.schema import CompleteRequest
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[2]
-QUESTION = '    if not _NAME.fullmatch(name) or name == BARE:\n        raise Adapter'
+QUESTION = "    if not _NAME.fullmatch(name) or name == BARE:\n        raise Adapter"
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,26 @@ async def test_http_and_the_language_server_agree(address: str, project: Path) -
         items = await talking.ask(file.as_uri(), (1, len(QUESTION.split("\n")[1])))
     assert over_http.choices[0].text
     assert [item.insert_text for item in items] == [over_http.choices[0].text]
+
+
+def test_neovim_shows_and_accepts_what_http_suggests(
+    nvim_binary: str, address: str, project: Path, tmp_path: Path
+) -> None:
+    """Neovim in the project, the model with the project's adapter in the language server: ghost text, Tab, done."""
+    file = project / "pkg" / "typed.py"
+    file.write_text(QUESTION[:-2] + "\n")
+    starter = Start(nvim_binary, tmp_path)
+    with starter.ends:
+        neovim = starter([sys.executable, "-m", "starling_lsp"])
+        neovim.nvim.command(f"cd {project}")
+        neovim.open(file)
+        neovim.wait_for_status("ready")
+        neovim.keys("GA" + QUESTION[-2:])
+        ghost = neovim.wait_for_ghost(seconds=60)
+        promised = ghost.over(neovim.lines)
+        neovim.keys("<Tab>")
+        neovim.wait_for_lines(*promised)
+    body = {"prefix": QUESTION, "suffix": "\n"}
+    answer = httpx2.post(address + "/complete", json=body, timeout=60, trust_env=False).json()
+    assert ghost.text == answer["choices"][0]["text"]
+    assert answer["adapter"] == "project"

@@ -1,0 +1,51 @@
+---Starling in Neovim: ghost text from the language server `starling-lsp`.
+local M = {}
+
+---Sets options and starts the language server in this and every later ordinary file. Needed only to set options from
+---Lua, or with vim.g.starling_auto_enable = false.
+---@param options? starling.Options
+function M.setup(options)
+  local chosen = require('starling.options')
+  chosen.set(options)
+  vim.lsp.config('starling', { cmd = chosen.command(), init_options = chosen.get().init_options })
+  vim.lsp.enable('starling')
+end
+
+---Turns inline completion on for our client in one buffer. With a client but no buffer, Neovim 0.12 would start afresh
+---in all buffers of that client and drop what other clients show there.
+---@param client_id integer
+---@param buf integer
+function M.on_attach(client_id, buf)
+  local client = vim.lsp.get_client_by_id(client_id)
+  if client and client.name == 'starling' then
+    vim.lsp.inline_completion.enable(true, { client_id = client_id, bufnr = buf })
+  end
+end
+
+---Forgets a client that left a buffer. Neovim 0.12 does not do it for clients that were enabled one by one, and then
+---asks nobody for suggestions in that buffer any more: asking the one that left is an error.
+---@param client_id integer
+---@param buf integer
+function M.on_detach(client_id, buf)
+  local shown = vim.tbl_get(vim.lsp._capability.all, 'inline_completion', 'active', buf)
+  if not shown then
+    return
+  end
+  shown:on_detach(client_id)
+  if not next(shown.client_state) then
+    shown:destroy()
+  end
+end
+
+---For a mapping in insert mode: accepts the suggestion in view, or presses the keys of `opts.fallback`.
+---@param opts? starling.accept.Opts
+function M.accept(opts)
+  require('starling.accept').accept(opts)
+end
+
+---@return string line for 'statusline', such as "starling: ready"; empty where Starling is not at work
+function M.status()
+  return require('starling.status').line()
+end
+
+return M

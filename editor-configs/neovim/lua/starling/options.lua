@@ -1,0 +1,57 @@
+---What the user chose, in vim.g.starling, and the command line that follows from it.
+local M = {}
+
+---@class starling.Options
+---@field base? string Hub id or directory of the base model, or "tiny"; the server chooses one by itself otherwise
+---@field adapter? string name or directory of the adapter; the workspace's own otherwise
+---@field server? string address of a running serve-copilot; the model is loaded in the language server otherwise
+---@field cmd? string[] program and first arguments, in place of { "starling-lsp" }
+---@field init_options? table<string, string|number|boolean> further options of the language server, by their own names
+
+---Options that become command-line flags, in this order.
+local FLAGS = { 'base', 'adapter', 'server' }
+local KNOWN = { 'cmd', 'init_options', unpack(FLAGS) }
+
+---@param options starling.Options
+local function validate(options)
+  vim.validate('starling', options, 'table')
+  vim.validate('starling.cmd', options.cmd, vim.islist, true, 'a list of strings')
+  vim.validate('starling.init_options', options.init_options, 'table', true)
+  for _, name in ipairs(FLAGS) do
+    vim.validate('starling.' .. name, options[name], 'string', true)
+  end
+  for name in pairs(options) do
+    if not vim.list_contains(KNOWN, name) then
+      error(('starling: unknown option %q; known are %s'):format(name, table.concat(KNOWN, ', ')), 0)
+    end
+  end
+end
+
+---@return starling.Options
+function M.get()
+  local options = vim.g.starling or {}
+  validate(options)
+  return options
+end
+
+---Lays `options` over what vim.g.starling holds.
+---@param options? starling.Options
+function M.set(options)
+  local merged = vim.tbl_extend('force', vim.g.starling or {}, options or {})
+  validate(merged)
+  vim.g.starling = merged
+end
+
+---@return string[] command line of the language server
+function M.command()
+  local options = M.get()
+  local command = vim.list_extend({}, options.cmd or { 'starling-lsp' })
+  for _, name in ipairs(FLAGS) do
+    if options[name] then
+      vim.list_extend(command, { '--' .. name, options[name] })
+    end
+  end
+  return command
+end
+
+return M
