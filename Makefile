@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup ## train on a repository (REPO=path, this one by default) and ask three completions
-	$(BIN)/python -m demo --repo "$(REPO)"
+	$(BIN)/python -m starling_training.demo --repo "$(REPO)"
 
 test: setup ## run every test (editors too, where they can be installed)
 	tests/editors/install_neovim.sh || test -z "$$STARLING_REQUIRE_EDITORS"

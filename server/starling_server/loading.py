@@ -85,6 +85,11 @@ def load(config: ModelConfig) -> Loaded:
     base = find_base(config)
     tokenizer = load_tokenizer(base)
     sentinels = fim.resolve(base.model_type, tokenizer)
+    if max(sentinels.stops) >= base.config["vocab_size"]:
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know: choose a base that was "
+            "trained with FIM, or download it again."
+        )
     device, dtype = _device(config), _dtype(config)
     quantize = _quantize(config, device)
     with quiet():

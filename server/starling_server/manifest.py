@@ -39,7 +39,9 @@ class FimRecord(_Record):
     family: str
     order: Order
     context_tokens: int
-    """Prompt and middle together; serving windows to the same size."""
+    """Prompt and longest middle together; serving cuts its windows to the same size."""
+    max_tokens: int
+    """Longest middle with its end, which the window leaves room for."""
 
 
 class Manifest(_Record):

@@ -190,9 +190,11 @@ class Service:
         return _choice(answer.replace("\n", newline), finish or generation.finish), generation.usage
 
     def _budget(self, ask: _Ask) -> int:
-        """Tokens for prefix and suffix: the window that the adapter was trained with."""
-        context = self.model.shelf.context_tokens(ask.adapter) or self.config.context_tokens
-        context = min(context, self.model.engine.runner.context)
+        """Tokens for prefix and suffix: those that the adapter was trained with."""
+        trained = self.model.shelf.trained(ask.adapter)
+        if trained is not None:
+            return window.budget(trained.context_tokens, trained.max_tokens)
+        context = min(self.config.context_tokens, self.model.engine.runner.context)
         return window.budget(context, max(ask.max_tokens, self.config.max_tokens))
 
     def _respond(self, ask: _Ask, outcome: _Outcome, total_ms: float) -> CompleteResponse:

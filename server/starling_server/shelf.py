@@ -6,6 +6,7 @@ from typing import Protocol
 from starling_server import adapters, manifest
 from starling_server.adapters import BARE, Adapter
 from starling_server.errors import AdapterError, UnknownAdapter
+from starling_server.manifest import FimRecord
 
 
 class TakesAdapters(Protocol):
@@ -61,9 +62,9 @@ class Shelf:
             self._runner.add_adapter(name, self._named[name].path)
         return name
 
-    def context_tokens(self, name: str | None) -> int | None:
-        """Prompt and middle together as `name` was trained, None for the bare base."""
-        return self._named[name].manifest.fim.context_tokens if name else None
+    def trained(self, name: str | None) -> FimRecord | None:
+        """How `name`'s training prompts were cut and written, None for the bare base."""
+        return self._named[name].manifest.fim if name else None
 
     def _discover(self) -> None:
         for adapter in adapters.every():

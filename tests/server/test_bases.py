@@ -141,7 +141,7 @@ def record(fingerprint: str = "f", family: str = "gpt_bigcode", workspace: str |
         name="mine",
         created=datetime.now(UTC),
         base=BaseRecord(id="tiny", fingerprint=fingerprint, model_type="gpt_bigcode"),
-        fim=FimRecord(family=family, order="spm", context_tokens=512),
+        fim=FimRecord(family=family, order="spm", context_tokens=512, max_tokens=64),
         workspace=workspace,
     )
 

@@ -1,0 +1,60 @@
+"""Figures and their intervals; the truth as the service would insert it."""
+
+import pytest
+
+from starling_training.evaluate import Answer, Trial, compare, truth
+from starling_training.spans import Hole
+
+HOLE = Hole("x = ", "1", "\n", "line")
+
+
+def trial(base: Answer, adapter: Answer, expected: str = "abcd") -> Trial:
+    return Trial("a.py", HOLE, expected, base, adapter)
+
+
+def test_figures_are_ratios_of_sums() -> None:
+    trials = [
+        trial(Answer("abcd", True, 4.0, 2), Answer("abcd", True, 2.0, 2)),
+        trial(Answer("", False, 8.0, 4), Answer("abcdabcd", True, 4.0, 4)),
+    ]
+    figures = compare(trials)
+    assert figures["middle loss"].base == pytest.approx(2.0)
+    assert figures["middle loss"].adapter == pytest.approx(1.0)
+    assert figures["middle loss"].difference == pytest.approx(-1.0)
+    assert figures["exact match"].base == figures["exact match"].adapter == 0.5
+    assert figures["edit similarity"].adapter == pytest.approx(0.75)
+    assert figures["length ratio"].base == pytest.approx(0.5)
+    assert figures["length ratio"].adapter == pytest.approx(1.5)
+    assert figures["stop rate"].difference == pytest.approx(0.5)
+
+
+def test_a_sure_difference_has_a_narrow_interval() -> None:
+    trials = [trial(Answer("", True, 4.0 + n % 3, 2), Answer("", True, 3.0 + n % 3, 2)) for n in range(50)]
+    loss = compare(trials)["middle loss"]
+    assert loss.low == pytest.approx(-0.5)
+    assert loss.high == pytest.approx(-0.5)
+
+
+def test_no_difference_has_an_interval_around_nothing() -> None:
+    trials = [trial(Answer("", True, 4.0 + n % 2, 2), Answer("", True, 4.0 + (n + 1) % 2, 2)) for n in range(50)]
+    loss = compare(trials)["middle loss"]
+    assert loss.low < 0 < loss.high
+
+
+def test_silence_that_is_right_does_not_divide_by_nothing() -> None:
+    figures = compare([trial(Answer("", True, 1.0, 1), Answer("", True, 1.0, 1), expected="")])
+    assert figures["length ratio"].base == 0
+    assert figures["exact match"].base == 1
+
+
+@pytest.mark.parametrize(
+    ("hole", "expected"),
+    [
+        (Hole("total = ", "price * count", "\nnext = 1\n", "line"), "price * count"),
+        (Hole("if x:\n    ", "return 1", "\n", "line"), "return 1"),
+        (Hole("print(", "a, b", ")\n", "line"), "a, b"),
+        (Hole("a = f(1)", "", "\nb = 2\n", "empty"), ""),
+    ],
+)
+def test_the_truth_takes_the_service_s_way(hole: Hole, expected: str) -> None:
+    assert truth(hole) == expected

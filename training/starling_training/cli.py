@@ -1,0 +1,142 @@
+"""`train-copilot`: a repository in, an adapter out."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from starling_server import __version__, adapters
+from starling_server.config import ModelConfig
+from starling_server.flags import MODEL_FLAGS, flags
+from starling_training import corpus, staging
+from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
+
+Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
+ORIGINS = {ParameterSource.COMMANDLINE: "flag", ParameterSource.DEFAULT: "default"}
+
+OUTPUT_FLAGS = (
+    click.option("--name", help="The adapter's name. Default: the source folder's."),
+    click.option(
+        "--output",
+        type=click.Path(path_type=Path),
+        help="The adapter's folder. Default: where serve-copilot and starling-lsp look for names.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace what is there, once the new one is whole."),
+    click.option("--dry-run", is_flag=True, help="Read and plan, print it, and stop."),
+    click.option(
+        "--holes",
+        default=TrainConfig.__dataclass_fields__["holes"].default,
+        show_default=True,
+        help="Held-out holes to judge base and adapter on; 0 judges nothing.",
+    ),
+)
+LIMIT_FLAGS = (
+    click.option("--epochs", default=3, show_default=True, help="Times that the source is gone through."),
+    click.option("--max-steps", default=0, help="Most optimiser steps; 0 sets no limit."),
+    click.option(
+        "--max-minutes",
+        default=0.0,
+        help="Most minutes of training; the learning rate comes down by then. Loading and judging come on top. "
+        "0 sets no limit.",
+    ),
+    click.option("--evaluations", default=5, show_default=True, help="Looks at the held-out loss during training."),
+    click.option("--patience", default=3, show_default=True, help="Looks without a better loss that end training."),
+)
+DATA_FLAGS = (
+    click.option("--context-tokens", default=0, help="Window in training and serving; 0: the base's, 2048 at most."),
+    click.option("--max-tokens", default=64, show_default=True, help="Longest suggestion, as in serving."),
+    click.option("--fim-rate", default=0.8, show_default=True, help="Share of examples with a hole."),
+    click.option("--spm-rate", default=0.8, show_default=True, help="Share of holes in serving's order."),
+    click.option(
+        "--loss",
+        type=click.Choice(["middle", "all"]),
+        default="middle",
+        show_default=True,
+        help="Tokens learnt from where an example has a hole.",
+    ),
+    click.option("--held-out", default=0.1, show_default=True, help="Share of the text kept for judging."),
+    click.option("--seed", default=0, show_default=True, help="Chooses the held-out files and the holes."),
+)
+OPTIM_FLAGS = (
+    click.option("--rank", default=16, show_default=True, help="LoRA's r: the adapter's size."),
+    click.option("--alpha", default=32, show_default=True, help="LoRA's alpha: its weight is alpha / r."),
+    click.option("--dropout", default=0.05, show_default=True, help="Dropout on the adapter's input."),
+    click.option("--learning-rate", default=0.0, help="Peak rate; 0: by the base's width."),
+    click.option("--batch", default=1, show_default=True, help="Examples in one forward."),
+    click.option("--accumulation", default=4, show_default=True, help="Forwards in one step."),
+    click.option("--warmup", default=0.03, show_default=True, help="Share of the run with a rising rate."),
+    click.option("--weight-decay", default=0.01, show_default=True, help="AdamW's."),
+    click.option("--clip", default=1.0, show_default=True, help="Largest norm of a step's gradient."),
+)
+
+
+@click.command(
+    context_settings={"auto_envvar_prefix": "STARLING", "help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@flags(OUTPUT_FLAGS, MODEL_FLAGS, LIMIT_FLAGS, DATA_FLAGS, OPTIM_FLAGS)
+@click.version_option(__version__)
+@click.pass_context
+def train_copilot(ctx: click.Context, source: Path, **values: Any) -> None:
+    """Train a copilot on SOURCE, a directory: of a git checkout the tracked files, of a plain folder those that its
+    .gitignore files let through.
+
+    Some files are held out. Base and adapter are both asked to fill holes in them, through the engine that serves,
+    and the table at the end says whether training helped. The adapter's folder holds its weights, manifest.json and
+    report.md. Nothing leaves this machine.
+
+    Ctrl-C ends training after the running step and keeps the best adapter so far; a second one leaves nothing.
+
+    \b
+    Try it:
+      train-copilot ~/src/project --dry-run          what would be read, and how long it would take
+      train-copilot ~/src/project --max-minutes 4    a first adapter on any machine
+      train-copilot ~/src/project --base bigcode/starcoder2-3b --name team
+      serve-copilot --base tiny --adapter project
+
+    Every flag can also be set in the environment: STARLING_BASE, STARLING_EPOCHS and so on.
+    """
+    config = _config(source, values)
+    staging.check(config.output, config.overwrite)
+    read = corpus.read(source)
+    from rich.console import Console
+
+    from starling_training.run import run
+
+    run(config, read, _origins(ctx), Console())
+
+
+def _config(source: Path, values: dict[str, Any]) -> TrainConfig:
+    output: Path | None = values["output"]
+    output = output.absolute() if output else None
+    name = values["name"] or (output.name if output else adapters.name_for(source.resolve()))
+    output = output or adapters.home() / adapters.check_name(name)
+    adapters.check_name(output.name)
+    return TrainConfig(
+        source=source,
+        name=name,
+        output=output,
+        overwrite=values["overwrite"],
+        dry_run=values["dry_run"],
+        holes=values["holes"],
+        model=ModelConfig(values["base"], values["quantize"], values["device"]),
+        data=_group(DataConfig, values),
+        lora=_group(LoraConfig, values),
+        optim=_group(OptimConfig, values),
+    )
+
+
+def _group(group: type[Group], values: dict[str, Any]) -> Group:
+    return group(**{item.name: values[item.name] for item in fields(group)})
+
+
+def _origins(ctx: click.Context) -> dict[str, str]:
+    """Where each setting came from: a flag, an environment variable by name, or the default."""
+    origins = dict[str, str]()
+    for name in ctx.params:
+        source = ctx.get_parameter_source(name)
+        variable = f"environment, {ctx.auto_envvar_prefix}_{name.upper()}"
+        origins[name] = variable if source is ParameterSource.ENVIRONMENT else ORIGINS.get(source, "default")  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return origins

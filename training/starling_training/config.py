@@ -1,0 +1,149 @@
+"""What one training run is asked to do. Values come in at the edge and travel inward as plain arguments."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from starling_server.bases import Base
+from starling_server.config import ModelConfig
+from starling_server.errors import UsageError
+
+Loss = Literal["all", "middle"]
+
+REFERENCE_LR, REFERENCE_WIDTH = 2e-4, 2048
+"""The rate of the published StarCoder adapters, and the width of the 1B model they were trained on."""
+
+MOST_CONTEXT = 2048
+"""Window where none is asked for: what the published runs trained with."""
+LEAST_CONTEXTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which examples are made of the source."""
+
+    context_tokens: int = 0
+    """Prompt and middle together; 0 means the base's context, 2048 at most."""
+    max_tokens: int = 64
+    """Longest answer with its end token, the same as serving's, which reserves room for it."""
+    fim_rate: float = 0.8
+    """Share of examples with a hole; the others are plain text from left to right."""
+    spm_rate: float = 0.8
+    """Share of the holes written in the order that serving uses; the others are prefix first."""
+    loss: Loss = "middle"
+    """Tokens that are learnt from where an example has a hole: the `middle` only, or `all`. Middles alone gave three
+    times the gain on the tiny base (docs/experiments.md)."""
+    held_out: float = 0.1
+    """Share of the text, in whole files, that is kept for judging."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the flag."""
+        _within("--context-tokens", self.context_tokens, 0, 1 << 20)
+        _within("--max-tokens", self.max_tokens, 8, 512)
+        _within("--fim-rate", self.fim_rate, 0, 1)
+        _within("--spm-rate", self.spm_rate, 0, 1)
+        _within("--held-out", self.held_out, 0.01, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraConfig:
+    """The adapter's shape (Hu et al. 2021): rank, alpha, and dropout on its input."""
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the flag."""
+        _within("--rank", self.rank, 1, 1024)
+        _within("--alpha", self.alpha, 1, 4096)
+        _within("--dropout", self.dropout, 0, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class OptimConfig:
+    """How the adapter is optimised, and when that ends."""
+
+    epochs: int = 3
+    max_steps: int = 0
+    """Optimiser steps; 0 sets no limit."""
+    max_minutes: float = 0.0
+    """Minutes of training without loading and judging; 0 sets no limit. The learning rate decays by then."""
+    learning_rate: float = 0.0
+    """Peak of the cosine; 0 means by the base's width (see `peak_rate`)."""
+    batch: int = 1
+    """Examples in one forward. More than one pads the shorter ones."""
+    accumulation: int = 4
+    """Forwards in one optimiser step."""
+    warmup: float = 0.03
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    evaluations: int = 5
+    """Times that the held-out loss is taken, evenly spread."""
+    patience: int = 3
+    """Evaluations without a better loss after which training stops."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the flag."""
+        _within("--epochs", self.epochs, 1, 1000)
+        _within("--max-steps", self.max_steps, 0, 10**9)
+        _within("--max-minutes", self.max_minutes, 0, 10**6)
+        _within("--learning-rate", self.learning_rate, 0, 1)
+        _within("--batch", self.batch, 1, 4096)
+        _within("--accumulation", self.accumulation, 1, 4096)
+        _within("--warmup", self.warmup, 0, 0.9)
+        _within("--weight-decay", self.weight_decay, 0, 1)
+        _within("--clip", self.clip, 0, 1e6)
+        _within("--evaluations", self.evaluations, 1, 1000)
+        _within("--patience", self.patience, 1, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """One run of `train-copilot`."""
+
+    source: Path
+    name: str
+    output: Path
+    model: ModelConfig = field(default_factory=ModelConfig)
+    overwrite: bool = False
+    dry_run: bool = False
+    """Read, plan, print, and stop before anything is trained or written."""
+    holes: int = 100
+    """Held-out holes that base and adapter are judged on; 0 skips judging."""
+    data: DataConfig = field(default_factory=DataConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+
+def resolve(config: TrainConfig, base: Base) -> TrainConfig:
+    """`config` with everything that depends on the base filled in; raises UsageError for a window that is too large."""
+    context = config.data.context_tokens or min(base.context, MOST_CONTEXT)
+    if context > base.context:
+        raise UsageError(
+            f"--context-tokens {context} is more than base {base.id!r} has learnt: use {base.context} at most."
+        )
+    if context < LEAST_CONTEXTS * config.data.max_tokens:
+        raise UsageError(f"--context-tokens must be at least {LEAST_CONTEXTS} times --max-tokens.")
+    width = base.config.get("n_embd") or base.config["hidden_size"]
+    return replace(
+        config,
+        model=replace(config.model, base=base.id),
+        data=replace(config.data, context_tokens=context),
+        optim=replace(config.optim, learning_rate=config.optim.learning_rate or peak_rate(width)),
+    )
+
+
+def peak_rate(width: int) -> float:
+    """The peak learning rate for a base of this hidden size.
+
+    Narrower layers want proportionally higher rates (Yang et al. 2022, arXiv 2203.03466, for Adam); trials on
+    the 320 wide tiny base agree (docs/experiments.md). Wider bases than the reference keep its rate.
+    """
+    return REFERENCE_LR * max(1.0, REFERENCE_WIDTH / width)
+
+
+def _within(flag: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{flag} must lie between {low:g} and {high:g}, not {value:g}.")

@@ -1,0 +1,114 @@
+"""A source to documents: text files worth learning from, and a count of the others by reason."""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from starling_server import window
+from starling_server.errors import SourceError
+from starling_training import filters, listing
+from starling_training.languages import language
+
+MIN_DOCUMENTS, MIN_CHARS = 5, 4_000
+"""Fewer files or characters teach an adapter nothing that a held-out file could show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file's text."""
+
+    path: str
+    """Relative to the source, with '/'."""
+    text: str
+    """Newlines as in prompts."""
+    sha256: str
+    """Of the text in UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What was read of a source."""
+
+    root: Path
+    commit: str | None
+    documents: tuple[Document, ...]
+    """By path."""
+    dropped: dict[str, int]
+    """Files left out, by reason."""
+
+    @property
+    def chars(self) -> int:
+        """Characters of all documents."""
+        return sum(len(document.text) for document in self.documents)
+
+    @property
+    def languages(self) -> dict[str, int]:
+        """Documents by language, most first."""
+        return dict(Counter(language(document.path) or "other" for document in self.documents).most_common())
+
+
+def read(source: Path) -> Corpus:
+    """Read the directory `source`; raises SourceError where it is missing or holds too little."""
+    if not source.is_dir():
+        kind = "is a file" if source.exists() else "does not exist"
+        raise SourceError(f"The source {source} {kind}: name a directory, such as a git checkout.")
+    documents, dropped, seen = list[Document](), Counter[str](), set[str]()
+    listed = listing.files(source)
+    for path in listed.paths:
+        found = read_file(source, path)
+        if isinstance(found, Document) and found.sha256 in seen:
+            found = "duplicate"
+        if isinstance(found, str):
+            dropped[found] += 1
+        else:
+            seen.add(found.sha256)
+            documents.append(found)
+    corpus = Corpus(source.resolve(), listed.commit, tuple(documents), dict(dropped.most_common()))
+    _check_enough(corpus)
+    return corpus
+
+
+def read_file(source: Path, path: str) -> Document | str:
+    """The document at `path` below `source`, or the reason why it is none."""
+    if fault := filters.path_fault(path):
+        return fault
+    text, fault = _decode(source / path)
+    if fault := fault or filters.text_fault(text):
+        return fault
+    shown = os.fsencode(path).decode("utf-8", "replace")
+    return Document(shown, text, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _decode(file: Path) -> tuple[str, str | None]:
+    """The file's text and no fault, or no text and what speaks against it."""
+    try:
+        if file.stat().st_size > filters.MAX_BYTES:
+            return "", "over 1 MB"
+        raw = file.read_bytes()
+    except OSError:
+        return "", "unreadable"
+    if b"\0" in raw:
+        return "", "binary"
+    try:
+        return window.normalize(raw.decode("utf-8-sig")), None
+    except UnicodeDecodeError:
+        return "", "not UTF-8"
+
+
+def _check_enough(corpus: Corpus) -> None:
+    count = len(corpus.documents)
+    if count >= MIN_DOCUMENTS and corpus.chars >= MIN_CHARS:
+        return
+    reasons = ", ".join(f"{number} {reason}" for reason, number in corpus.dropped.items())
+    left_out = f" ({sum(corpus.dropped.values())} left out: {reasons})" if reasons else ""
+    have = (
+        f"{count} usable source file{'s'[: count != 1]} with {corpus.chars:,} characters"
+        if count
+        else ("no usable source file")
+    )
+    raise SourceError(
+        f"{corpus.root} holds {have}{left_out}: name a source with at least {MIN_DOCUMENTS} files "
+        f"and {MIN_CHARS:,} characters of code."
+    )

@@ -1,0 +1,150 @@
+"""Base against adapter on the same held-out holes, asked through the service that editors are served by.
+
+The truth takes the service's way too: what is compared is what a model that knew the middle would have had inserted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+
+from starling_server import adapters, stops, window
+from starling_server.adapters import BARE
+from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.runner_torch import TorchRunner
+from starling_server.schema import CompleteRequest
+from starling_server.service import Service
+from starling_server.start import start
+from starling_server.trim import trim
+from starling_training.dataset import Writer
+from starling_training.spans import Hole
+
+RESAMPLES = 2_000
+PATIENCE_MS = 600_000
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One model at one hole."""
+
+    text: str
+    """What the service would insert."""
+    stopped: bool
+    """Whether the model or a stop rule ended it, not the token limit."""
+    nats: float
+    """Negative log-probability of the true middle and its end."""
+    tokens: int
+    """Of the true middle with its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One hole and both answers."""
+
+    path: str
+    hole: Hole
+    truth: str
+    """What the service would insert if the model wrote exactly the middle."""
+    base: Answer
+    adapter: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One figure for both models, and the adapter's difference with its 95 % interval (paired bootstrap)."""
+
+    base: float
+    adapter: float
+    difference: float
+    low: float
+    high: float
+
+
+def judge(
+    folder: Path,
+    model: ModelConfig,
+    holes: Sequence[tuple[str, Hole]],
+    writer: Writer,
+    go_on: Callable[[int], bool],
+) -> list[Trial]:
+    """Ask the base and the adapter in `folder` at each hole; `go_on` is told the number done and may end it."""
+    import asyncio
+
+    adapter = adapters.load(folder)
+    asked = ServiceConfig(
+        max_tokens=writer.max_tokens, context_tokens=writer.context_tokens, deadline_ms=PATIENCE_MS, prefetch=False
+    )
+    service = start(model, asked, [adapter])
+    try:
+        return asyncio.run(_judge(service, adapter.name, holes, writer, go_on))
+    finally:
+        service.close()
+
+
+def truth(hole: Hole) -> str:
+    """What the service would insert at `hole` if the model wrote exactly its middle."""
+    _, indent = window.hold_indent(hole.prefix)
+    text = indent + hole.middle
+    at = stops.stop_for("auto", hole.prefix, hole.suffix)(text)
+    return trim(text if at is None else text[:at], indent, hole.suffix)
+
+
+def compare(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
+    """Every figure over `trials`, each a ratio of two sums over holes, with intervals."""
+    picks = np.random.default_rng(seed).integers(0, len(trials), (RESAMPLES, len(trials)))
+    columns = {
+        "middle loss": (_column(trials, lambda _, a: a.nats), _column(trials, lambda _, a: a.tokens)),
+        "exact match": (_column(trials, lambda t, a: a.text == t), _ones(trials)),
+        "edit similarity": (_column(trials, _similarity), _ones(trials)),
+        "length ratio": (_column(trials, lambda _, a: len(a.text)), _column(trials, lambda t, _: len(t))),
+        "stop rate": (_column(trials, lambda _, a: a.stopped), _ones(trials)),
+    }
+    return {name: _compare(above, below, picks) for name, (above, below) in columns.items()}
+
+
+async def _judge(
+    service: Service, name: str, holes: Sequence[tuple[str, Hole]], writer: Writer, go_on: Callable[[int], bool]
+) -> list[Trial]:
+    trials = list[Trial]()
+    for path, hole in holes:
+        base, adapter = await _answer(service, BARE, hole, writer), await _answer(service, name, hole, writer)
+        trials.append(Trial(path, hole, truth(hole), base, adapter))
+        if not go_on(len(trials)):
+            break
+    return trials
+
+
+async def _answer(service: Service, name: str, hole: Hole, writer: Writer) -> Answer:
+    request = CompleteRequest(prefix=hole.prefix, suffix=hole.suffix, adapter=name)
+    choice = (await service.complete(request)).choices[0]
+    runner = service.model.engine.runner
+    assert isinstance(runner, TorchRunner)
+    made = writer.hole(hole, "spm")
+    scores = runner.score(None if name == BARE else name, made.ids, made.prompt_tokens)
+    return Answer(choice.text, choice.finish_reason != "length", -sum(scores), len(scores))
+
+
+def _similarity(truth: str, answer: Answer) -> float:
+    """1 for equal texts, 0 for texts that share nothing."""
+    return Levenshtein.normalized_similarity(truth, answer.text)
+
+
+def _column(trials: Sequence[Trial], figure: Callable[[str, Answer], float]) -> Floats:
+    """A figure for base and adapter at each hole, shape (2, holes)."""
+    return np.array([[figure(t.truth, t.base) for t in trials], [figure(t.truth, t.adapter) for t in trials]], float)
+
+
+def _ones(trials: Sequence[Trial]) -> Floats:
+    return np.ones((2, len(trials)))
+
+
+def _compare(above: Floats, below: Floats, picks: NDArray[np.int64]) -> Comparison:
+    """Ratios of sums over all holes and over each resample; `above` and `below` are (2, holes)."""
+    base, adapter = above.sum(1) / np.maximum(below.sum(1), 1)
+    resampled = above[:, picks].sum(2) / np.maximum(below[:, picks].sum(2), 1)
+    low, high = np.percentile(resampled[1] - resampled[0], [2.5, 97.5])
+    return Comparison(float(base), float(adapter), float(adapter - base), float(low), float(high))

@@ -1,0 +1,45 @@
+"""How far a run has come, by its steps or by the clock, whichever says more; and the learning rate there."""
+
+from math import cos, pi
+from time import monotonic
+
+FIRST = 0.01
+"""The warm-up starts from here, so that the first step learns something too."""
+
+
+class Pace:
+    """Progress from 0 to 1 of a run with `steps` optimiser steps and `seconds` of time (0: as long as it takes)."""
+
+    def __init__(self, steps: int, seconds: float) -> None:
+        self.steps = steps
+        self._seconds = seconds
+        self._started = monotonic()
+
+    def start(self) -> None:
+        """Set the clock to zero."""
+        self._started = monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since `start`."""
+        return monotonic() - self._started
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return 0 < self._seconds <= self.elapsed
+
+    def progress(self, step: int) -> float:
+        """0 at the start, 1 when steps or time run out."""
+        by_clock = self.elapsed / self._seconds if self._seconds else 0.0
+        return min(1.0, max(step / self.steps, by_clock))
+
+    def rate(self, step: int, warmup: float) -> float:
+        """Factor on the peak learning rate: a linear rise over the share `warmup`, then a cosine down to 0.
+
+        By the clock too, so that a run with a time limit ends with small steps like any other.
+        """
+        done = self.progress(step)
+        if done < warmup:
+            return (done + FIRST) / (warmup + FIRST)
+        return 0.5 * (1 + cos(pi * (done - warmup) / (1 - warmup)))

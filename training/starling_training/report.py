@@ -1,0 +1,115 @@
+"""`report.md`: what was read, how it was trained, and whether that helped."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starling_server.manifest import Manifest
+from starling_training.evaluate import Comparison, Trial
+
+FIGURES = {
+    "middle loss": ("{:.3f}", "nats per token of the true middle; lower is better"),
+    "exact match": ("{:.1%}", "suggestions equal to what was there"),
+    "edit similarity": ("{:.3f}", "1 is equal (Levenshtein)"),
+    "length ratio": ("{:.2f}", "suggested characters to true ones; 1 is right"),
+    "stop rate": ("{:.1%}", "suggestions that ended by themselves"),
+}
+"""Format and meaning of each figure."""
+SAMPLES, SHOWN_LINES = 3, 6
+
+
+def render(manifest: Manifest, figures: Mapping[str, Comparison], trials: Sequence[Trial]) -> str:
+    """The whole report in Markdown."""
+    parts = [
+        f"# Adapter {manifest.name}",
+        f"Trained on `{manifest.workspace}` for base `{manifest.base.id}`, {manifest.created:%Y-%m-%d %H:%M} UTC.",
+        "## Does it help?",
+        *_verdict(figures, len(trials)),
+        "## Training",
+        _curve(manifest.training["curve"]),
+        f"Ended: {manifest.training['ended']}; the adapter of step {manifest.training['best_step']} was kept.",
+        "## What was read",
+        _data(manifest.data),
+        *_samples(trials),
+        "## Configuration",
+        _pairs({key: value for key, value in manifest.training.items() if key != "curve"}),
+        "## Versions",
+        _pairs(manifest.versions),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def cells(name: str, figure: Comparison) -> tuple[str, str, str, str, str]:
+    """A figure as text: name, base, adapter, difference, interval."""
+    shape = FIGURES[name][0]
+    signed = shape.replace(":", ":+")
+    span = f"{signed.format(figure.low)} to {signed.format(figure.high)}"
+    return name, shape.format(figure.base), shape.format(figure.adapter), signed.format(figure.difference), span
+
+
+def samples(trials: Sequence[Trial]) -> list[Trial]:
+    """A few holes to look at: the first ones where something was missing, one per file."""
+    chosen = {trial.path: trial for trial in reversed(trials) if trial.truth}
+    return list(reversed(chosen.values()))[:SAMPLES]
+
+
+def _verdict(figures: Mapping[str, Comparison], count: int) -> list[str]:
+    if not figures:
+        return ["Not judged: the run was interrupted, or asked not to be."]
+    rows = [[*cells(name, figure), FIGURES[name][1]] for name, figure in figures.items()]
+    head = ["", "base", "adapter", "difference", "95 % interval", "meaning"]
+    note = (
+        f"{count} holes in files that training never saw, answered by the serving engine and its stop rules; "
+        "intervals by paired bootstrap over holes. The adapter kept was chosen on other holes of the same files."
+    )
+    return [_table(head, rows), note]
+
+
+def _curve(points: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            str(p["step"]),
+            f"{p['seconds']:.0f}",
+            "" if p["train"] is None else f"{p['train']:.3f}",
+            f"{p['held_out']:.3f}",
+        ]
+        for p in points
+    ]
+    return _table(["step", "seconds", "training loss", "held-out middle loss"], rows)
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    languages = ", ".join(f"{name} {count}" for name, count in data["languages"].items())
+    dropped = ", ".join(f"{count} {reason}" for reason, count in data["dropped"].items()) or "none"
+    held = "\n".join(f"- `{path}`" for path in data["held_out"])
+    commit = f" Commit `{data['commit']}`." if data["commit"] else ""
+    return (
+        f"{data['files']} files with {data['characters']:,} characters ({languages}); left out: {dropped}.{commit}\n\n"
+        f"Held out for judging:\n\n{held}"
+    )
+
+
+def _samples(trials: Sequence[Trial]) -> list[str]:
+    shown = samples(trials)
+    return ["## Samples", *(_sample(trial) for trial in shown)] if shown else []
+
+
+def _sample(trial: Trial) -> str:
+    before = "\n".join(trial.hole.prefix.split("\n")[-SHOWN_LINES:])
+    texts = {"the text before": before, "what was there": trial.truth, "base": trial.base.text}
+    texts["adapter"] = trial.adapter.text
+    blocks = (f"{name}:\n\n{_fenced(text)}" for name, text in texts.items())
+    return f"### `{trial.path}`\n\n" + "\n\n".join(blocks)
+
+
+def _fenced(text: str) -> str:
+    fence = "`" * max(3, max((len(run) for run in text.split() if set(run) == {"`"}), default=0) + 1)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return _table(["", "value"], [[name, str(value)] for name, value in values.items()])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,153 @@
+"""One run of `train-copilot`, from the source to the folder that serving loads."""
+
+import gc
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from starling_server import fim, loading
+from starling_server.bases import Base
+from starling_server.errors import SourceError
+from starling_training import evaluate, qlora, record, report, show, staging, trainer
+from starling_training.config import TrainConfig, resolve
+from starling_training.corpus import Corpus
+from starling_training.dataset import Row, Writer, epoch_rows, held_out_holes, middle_set, training_set
+from starling_training.evaluate import Trial
+from starling_training.interrupt import Interrupt
+from starling_training.plan import plan
+from starling_training.show import Where
+from starling_training.spans import Hole
+from starling_training.split import Split, split
+from starling_training.watch import Curve
+
+WATCHED = 40
+"""Holes of the evaluations during training; others than those that are judged on afterwards."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that is known before a weight is loaded."""
+
+    config: TrainConfig
+    base: Base
+    corpus: Corpus
+    split: Split
+    writer: Writer
+    rows: list[Row]
+    """All epochs', in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to."""
+
+    path: Path
+    curve: Curve
+    trials: list[Trial]
+
+
+def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Result | None:
+    """Train an adapter on what was `read`, judge it, and put it at `config.output`; None after a dry run.
+
+    Raises SourceError, BaseModelError, OutputError, UsageError, and KeyboardInterrupt where nothing is kept.
+    """
+    prepared = prepare(config, read)
+    show.configuration(console, config, prepared.config, where)
+    show.corpus(console, prepared.corpus, prepared.split)
+    on_gpu = loading.gpu_bytes() > 0 and config.model.device != "cpu"
+    optim = prepared.config.optim
+    show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
+    if config.dry_run:
+        return None
+    with Interrupt() as interrupt:
+        return _produce(prepared, interrupt, console)
+
+
+def prepare(config: TrainConfig, read: Corpus) -> Prepared:
+    """Find the base and choose what to learn from; of the base only the tokenizer is loaded."""
+    base = loading.find_base(config.model)
+    tokenizer = loading.load_tokenizer(base)
+    sentinels = fim.resolve(base.model_type, tokenizer)
+    config = resolve(config, base)
+    parts = split(read.documents, config.data.held_out, config.data.seed)
+    writer = Writer(tokenizer, sentinels, config.data.context_tokens, config.data.max_tokens)
+    rows = [row for epoch in range(config.optim.epochs) for row in epoch_rows(parts.train, writer, config.data, epoch)]
+    if not rows:
+        raise SourceError(
+            f"No line of {read.root} makes an example of at most {writer.max_tokens} tokens: "
+            "raise --max-tokens or name another source."
+        )
+    return Prepared(config, base, read, parts, writer, rows)
+
+
+def holes(prepared: Prepared, purpose: str, count: int) -> list[tuple[str, Hole]]:
+    """Held-out holes with their paths; each purpose has its own."""
+    seed = f"{purpose}:{prepared.config.data.seed}"
+    return held_out_holes(prepared.split.held_out, prepared.writer, count, seed)
+
+
+def _produce(prepared: Prepared, interrupt: Interrupt, console: Console) -> Result | None:
+    config = prepared.config
+    with staging.staged(config.output, config.overwrite) as folder:
+        curve = _train(prepared, folder, interrupt, console)
+        gc.collect()  # the training model's memory, before the serving one is loaded
+        if len(curve.points) < 2:
+            raise KeyboardInterrupt  # before the first evaluation: there is nothing worth keeping
+        manifest = record.describe(
+            config, prepared.base, prepared.writer.fim.family, prepared.corpus, prepared.split, curve
+        )
+        record.write(manifest, folder)
+        trials = _judge(prepared, folder, interrupt, console)
+        figures = evaluate.compare(trials) if trials else {}
+        manifest = manifest.model_copy(update={"results": record.results(figures, len(trials))})
+        record.write(manifest, folder)
+        (folder / "report.md").write_text(report.render(manifest, figures, trials), encoding="utf-8")
+    if trials:
+        show.figures(console, figures, trials)
+    console.print(f"Adapter {config.name} is in {config.output}", soft_wrap=True)
+    return Result(config.output, curve, trials)
+
+
+def _train(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Console) -> Curve:
+    """Load the base, train, and leave the best adapter in `folder`."""
+    config = prepared.config
+    loaded = loading.load(config.model)
+    model = qlora.wrap(loaded, config.lora)
+    watched = [hole for _, hole in holes(prepared, "watch", WATCHED)]
+    sets = trainer.Sets(
+        training_set(prepared.rows, prepared.split.train, prepared.writer, config.data.loss),
+        middle_set(watched, prepared.writer),
+    )
+    vocabulary = model.config.vocab_size
+
+    def started(loss: float) -> None:
+        if notice := qlora.check_start(loss, vocabulary):
+            console.print(f"Note: {notice}")
+
+    with show.bar(console, trainer.steps(len(prepared.rows), config.optim)) as bar:
+        hooks = trainer.Hooks(lambda: interrupt.asked, bar, started)
+        curve = trainer.train(model, loaded, sets, config.optim, folder, hooks)
+    best = curve.best
+    console.print(
+        f"Training ended: {curve.ended}; held-out loss {curve.points[0].held_out:.3f} to {best.held_out:.3f} "
+        f"(step {best.step}, {best.seconds:.0f} s)."
+    )
+    return curve
+
+
+def _judge(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Console) -> list[Trial]:
+    """Base against adapter; Ctrl-C ends it with what was judged so far thrown away."""
+    chosen = holes(prepared, "judge", prepared.config.holes)
+    if interrupt.asked or not chosen:
+        return []
+    with show.counter(console, "judging", len(chosen)) as counter:
+
+        def go_on(done: int) -> bool:
+            counter(done)
+            return not interrupt.asked
+
+        trials = evaluate.judge(folder, prepared.config.model, chosen, prepared.writer, go_on)
+    return [] if interrupt.asked else trials

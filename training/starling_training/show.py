@@ -1,0 +1,125 @@
+"""What a person sees while `train-copilot` runs."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from starling_training import report
+from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
+from starling_training.corpus import Corpus
+from starling_training.evaluate import Comparison, Trial
+from starling_training.plan import Plan
+from starling_training.split import Split
+from starling_training.watch import Curve
+
+Where = Mapping[str, str]
+"""Setting to where its value came from."""
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """Every setting by its flag's name."""
+    top = {"source": config.source, "name": config.name, "output": config.output, "holes": config.holes}
+    model = {"base": config.model.base, "device": config.model.device, "quantize": config.model.quantize}
+    groups: Sequence[DataConfig | LoraConfig | OptimConfig] = (config.data, config.lora, config.optim)
+    return top | model | {item.name: getattr(group, item.name) for group in groups for item in fields(group)}
+
+
+def configuration(console: Console, asked: TrainConfig, resolved: TrainConfig, where: Where) -> None:
+    """The resolved configuration, each value with where it came from."""
+    table = Table("setting", "value", "from", title="Configuration", title_justify="left")
+    before = settings(asked)
+    for name, value in settings(resolved).items():
+        origin = where.get(name, "default") if before[name] == value else "chosen for this base and machine"
+        table.add_row(name.replace("_", "-"), escape(_number(value)), origin)
+    console.print(table)
+
+
+def corpus(console: Console, read: Corpus, split: Split) -> None:
+    """What was read, what was dropped and why, what is held out."""
+    table = Table("files", "", title=escape(f"Source {read.root}"), title_justify="left")
+    for language, count in read.languages.items():
+        table.add_row(language, str(count))
+    for reason, count in read.dropped.items():
+        table.add_row(f"[dim]left out: {reason}", f"[dim]{count}")
+    table.add_row("held out for judging", f"{len(split.held_out)} of {len(read.documents)}")
+    console.print(table)
+
+
+def plan(console: Console, planned: Plan) -> None:
+    """How large the run is."""
+    console.print(
+        f"Plan: {planned.steps:,} steps, {planned.examples:,} examples, about {planned.tokens:,} tokens, "
+        f"about {planned.minutes:.1f} minutes of training on this machine."
+    )
+
+
+def figures(console: Console, compared: Mapping[str, Comparison], trials: Sequence[Trial]) -> None:
+    """Base against adapter, and a few holes side by side."""
+    table = Table(title=f"Base against adapter on {len(trials)} held-out holes", title_justify="left")
+    for head in ("", "base", "adapter", "difference", "95 % interval"):
+        table.add_column(head, justify="right" if head else "left")
+    for name, figure in compared.items():
+        table.add_row(*report.cells(name, figure))
+    console.print(table)
+
+
+class Bar:
+    """The progress bar of a run; without a terminal, one line per evaluation."""
+
+    def __init__(self, console: Console, progress: Progress, steps: int) -> None:
+        self._console, self._progress = console, progress
+        self._task = progress.add_task("training", total=steps, loss="", held_out="")
+        self._shown = 0
+
+    def __call__(self, step: int, loss: float, curve: Curve) -> None:
+        """Step `step` is done, with this loss."""
+        self._progress.update(self._task, completed=step, loss=f"loss {loss:.2f}")
+        for point in curve.points[self._shown :]:
+            self._progress.update(self._task, held_out=f"held-out {point.held_out:.3f}")
+            if not self._console.is_terminal:
+                self._console.print(f"step {point.step}, {point.seconds:.0f} s: held-out loss {point.held_out:.3f}")
+        self._shown = len(curve.points)
+
+
+@contextmanager
+def bar(console: Console, steps: int) -> Generator[Bar]:
+    """A bar that is there while the block runs."""
+    with _progress(console, "{task.fields[loss]}", "{task.fields[held_out]}") as progress:
+        yield Bar(console, progress, steps)
+
+
+@contextmanager
+def counter(console: Console, what: str, total: int) -> "Generator[Counter]":
+    """A bar that counts."""
+    with _progress(console) as progress:
+        yield Counter(progress, what, total)
+
+
+class Counter:
+    """Counts up to a total."""
+
+    def __init__(self, progress: Progress, what: str, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task(what, total=total)
+
+    def __call__(self, done: int) -> None:
+        """`done` of the total are done."""
+        self._progress.update(self._task, completed=done)
+
+
+def _progress(console: Console, *more: str) -> Progress:
+    texts = (TextColumn(text) for text in more)
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *texts,
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,158 @@
+"""A document to holes as editors ask for them: where the cursor stands, and what belongs there.
+
+Boundaries are characters, not tokens: people ask in mid-word. Nothing here knows a tokenizer; `fits` says whether a
+middle is short enough, and one that is not is given up for another, never cut.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate, islice
+from math import exp, log
+from random import Random
+from typing import Literal
+
+Kind = Literal["line", "block", "characters", "empty"]
+Fits = Callable[["Span"], bool]
+
+SHARES: dict[Kind, float] = {"line": 0.45, "block": 0.3, "characters": 0.2, "empty": 0.05}
+"""How often editors ask for each: the rest of a line, of a block, something inside a line, nothing."""
+LONGEST_CHARACTERS = 120
+ATTEMPTS, GIVE_UP = 12, 8
+"""Draws of one kind before another one is tried (flat text has no blocks), and kinds in a row before a document is
+given up on (one that is a single line of noise, say)."""
+INDENT_CURSORS = 0.4
+"""Share of cursors that stand where the line's text begins, as after Enter; the others anywhere in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`text[start:end]` is the middle."""
+
+    start: int
+    end: int
+    kind: Kind
+
+    @property
+    def length(self) -> int:
+        """Characters of the middle."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """`prefix + middle + suffix` is the document."""
+
+    prefix: str
+    middle: str
+    suffix: str
+    kind: Kind
+
+
+def cut(text: str, span: Span) -> Hole:
+    """The hole that `span` makes in `text`."""
+    return Hole(text[: span.start], text[span.start : span.end], text[span.end :], span.kind)
+
+
+def draw(text: str, count: int, random: Random, fits: Fits) -> list[Span]:
+    """Up to `count` spans of `text`; the same `random` draws the same ones."""
+    return list(islice(_spans(text, random, fits), count))
+
+
+def _spans(text: str, random: Random, fits: Fits) -> Iterator[Span]:
+    lines = Lines(text)
+    misses = 0
+    while lines.visible and misses < GIVE_UP:
+        kind = random.choices(list(SHARES), list(SHARES.values()))[0]
+        span = _draw(kind, lines, random, fits)
+        misses = misses + 1 if span is None else 0
+        if span is not None:
+            yield span
+
+
+def _draw(kind: Kind, lines: "Lines", random: Random, fits: Fits) -> Span | None:
+    """A span of this kind that fits, None where a fair number of tries found none."""
+    for _ in range(ATTEMPTS):
+        span = DRAWS[kind](lines, random)
+        if span is not None and fits(span):
+            return span
+    return None
+
+
+class Lines:
+    """Where the lines of a text begin, end and are indented to."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._lines = text.split("\n")
+        ends = accumulate(len(line) + 1 for line in self._lines)
+        self._starts = [0, *ends]
+        self.visible = [number for number, line in enumerate(self._lines) if line.strip(" \t")]
+        """Numbers of the lines that hold more than blanks."""
+
+    def line(self, number: int) -> str:
+        """The line without its newline."""
+        return self._lines[number]
+
+    def end(self, number: int) -> int:
+        """Index behind the line's last character, before its newline."""
+        return self._starts[number] + len(self._lines[number])
+
+    def indent(self, number: int) -> int:
+        """Leading blanks of the line."""
+        line = self._lines[number]
+        return len(line) - len(line.lstrip(" \t"))
+
+    def cursor(self, number: int, random: Random) -> int:
+        """Index in the line where a person might ask: where its text begins, or anywhere in it."""
+        begin = self._starts[number] + self.indent(number)
+        return begin if random.random() < INDENT_CURSORS else random.randrange(begin, self.end(number))
+
+    def block_end(self, number: int) -> int:
+        """Number of the last visible line of the block that line `number` is in: what follows is indented less."""
+        level, last = self.indent(number), number
+        for following in range(number + 1, len(self._lines)):
+            if self._lines[following].strip(" \t"):
+                if self.indent(following) < level:
+                    break
+                last = following
+        return last
+
+
+def _draw_line(lines: Lines, random: Random) -> Span | None:
+    """From a cursor to the end of its line."""
+    number = random.choice(lines.visible)
+    return Span(lines.cursor(number, random), lines.end(number), "line")
+
+
+def _draw_block(lines: Lines, random: Random) -> Span | None:
+    """From a cursor to the end of its block; or from the end of a line that opens one."""
+    number = random.choice(lines.visible)
+    last = lines.block_end(number)
+    if last == number:
+        return None
+    above = number - 1
+    opens = above >= 0 and lines.line(above).strip() and lines.indent(above) < lines.indent(number)
+    start = lines.end(above) if opens and random.random() < 0.5 else lines.cursor(number, random)
+    return Span(start, lines.end(last), "block")
+
+
+def _draw_characters(lines: Lines, random: Random) -> Span | None:
+    """From anywhere to anywhere a little later; lengths are log-uniform."""
+    start = random.randrange(len(lines.text))
+    length = round(exp(random.uniform(0, log(LONGEST_CHARACTERS))))
+    return Span(start, min(start + length, len(lines.text)), "characters")
+
+
+def _draw_empty(lines: Lines, random: Random) -> Span | None:
+    """A cursor where nothing is missing: teaches silence."""
+    number = random.choice(lines.visible)
+    at = lines.end(number) if random.random() < 0.5 else lines.cursor(number, random)
+    return Span(at, at, "empty")
+
+
+DRAWS: dict[Kind, Callable[[Lines, Random], Span | None]] = {
+    "line": _draw_line,
+    "block": _draw_block,
+    "characters": _draw_characters,
+    "empty": _draw_empty,
+}

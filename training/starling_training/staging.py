@@ -1,0 +1,66 @@
+"""An output folder that appears whole or not at all."""
+
+import errno
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+from starling_server.errors import OutputError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ROOM_WORDS = ("code: 28", "code: 122", "code: 27", "os error 28", "os error 122", "os error 27")
+"""The same as safetensors words them: its error carries no number."""
+
+
+def check(output: Path, overwrite: bool) -> None:
+    """Raise OutputError where `output` is taken and may not be replaced."""
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is a file: name another --output.")
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists already: add --overwrite to replace it, or name another --output.")
+
+
+@contextmanager
+def staged(output: Path, overwrite: bool) -> Generator[Path]:
+    """A new folder beside `output`, of the same name, that takes its place when the block ends without an error.
+
+    Otherwise nothing is left of it, and what was at `output` stays. Raises OutputError where there is no room.
+    """
+    check(output, overwrite)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    except OSError as error:
+        raise OutputError(f"{output.parent} cannot be written to ({error.strerror}): name another --output.") from error
+    try:
+        new = room / output.name
+        new.mkdir()
+        yield new
+        _swap(new, output, room / "replaced")
+    except Exception as error:
+        if _is_no_room(error):
+            raise OutputError(f"There is no room left to write {output}: free some space and train again.") from error
+        raise
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _swap(new: Path, output: Path, aside: Path) -> None:
+    if output.exists():
+        output.rename(aside)
+    try:
+        new.rename(output)
+    except OSError:
+        if aside.exists():
+            aside.rename(output)
+        raise
+
+
+def _is_no_room(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
+    return type(error).__name__ == "SafetensorError" and any(words in str(error) for words in _NO_ROOM_WORDS)

@@ -1,0 +1,135 @@
+"""The loop: trl's SFTTrainer over ids that are ready, with our schedule, our evaluations and our output."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from datasets import Dataset
+from huggingface_hub import constants
+from peft import PeftModel
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
+
+from starling_server.loading import Loaded, quiet
+from starling_training import qlora
+from starling_training.config import OptimConfig
+from starling_training.pace import Pace
+from starling_training.watch import Curve, Watch
+
+EVAL_BATCH = 4
+PAD_MULTIPLE = 64
+"""Lengths come in few sizes: on a CPU every new one costs memory that stays: runs of the tiny base
+peaked at 3.2 GB without this and at 1.9 GB with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """What is learnt from, in the order of learning, and the held-out middles."""
+
+    train: Dataset
+    held_out: Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """How the loop talks to whoever started it."""
+
+    interrupted: Callable[[], bool]
+    """Asked after every step; True ends the run."""
+    show: Callable[[int, float, Curve], None]
+    """Told every step's number and loss, and the evaluations so far."""
+    started: Callable[[float], None]
+    """Told the bare base's loss on the held-out middles before the first step; may raise."""
+
+
+def steps(examples: int, config: OptimConfig) -> int:
+    """Optimiser steps that `examples` make, within `max_steps`."""
+    full = ceil(examples / (config.batch * config.accumulation))
+    return min(full, config.max_steps) if config.max_steps else full
+
+
+def train(model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, folder: Path, hooks: Hooks) -> Curve:
+    """Train `model`'s adapter at the resolved rate, and leave the best one on held-out middles in `folder`.
+
+    A run that ends before its first evaluation leaves none.
+    """
+    pace = Pace(steps(len(sets.train), config), config.max_minutes * 60)
+    watch = Watch(
+        pace, config.evaluations, config.patience, hooks.interrupted, lambda: _save(model, loaded, folder), hooks.show
+    )
+    trainer = _trainer(model, loaded, sets, config, pace, folder)
+    trainer.add_callback(watch)
+    with quiet():
+        trainer.evaluate()
+        hooks.started(watch.curve.points[0].held_out)
+        if not hooks.interrupted():
+            trainer.train()
+    return watch.curve
+
+
+def _trainer(model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, pace: Pace, folder: Path) -> SFTTrainer:
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports the start of every run to its makers
+    optimizer = _optimizer(model, loaded, config.learning_rate, config.weight_decay)
+    with quiet():
+        trainer = SFTTrainer(
+            model=cast(PreTrainedModel, model),
+            args=_arguments(loaded, config, pace.steps, folder),
+            train_dataset=sets.train,
+            eval_dataset=sets.held_out,
+            processing_class=cast(PreTrainedTokenizerBase, loaded.tokenizer.hf),
+            # Not end-of-text, the usual choice: its labels would be masked and the model never learn to stop.
+            data_collator=DataCollatorForLanguageModeling(loaded.fim.pad, pad_to_multiple_of=PAD_MULTIPLE),
+            optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, config.warmup))),
+        )
+    trainer.remove_callback(PrinterCallback)
+    qlora.keep_full_precision(model)
+    return trainer
+
+
+def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path) -> SFTConfig:
+    on_gpu = loaded.device.type == "cuda"
+    half = loaded.model.dtype
+    return SFTConfig(
+        output_dir=str(folder.parent / "trainer"),
+        per_device_train_batch_size=config.batch,
+        per_device_eval_batch_size=EVAL_BATCH,
+        gradient_accumulation_steps=config.accumulation,
+        max_steps=max_steps,
+        max_grad_norm=config.clip,
+        bf16=half == torch.bfloat16,
+        fp16=half == torch.float16,
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
+        gradient_checkpointing=on_gpu,
+        train_sampling_strategy="sequential",  # the rows are shuffled already, epoch by epoch
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _optimizer(model: PeftModel, loaded: Loaded, rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW over the adapter; on a GPU its state is paged, so that a peak spills into the host's memory."""
+    weights = qlora.trainable(model)
+    if loaded.device.type != "cuda":
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=weight_decay)
+    from bitsandbytes.optim import PagedAdamW32bit
+
+    return cast(Any, PagedAdamW32bit)(weights, lr=rate, weight_decay=weight_decay)
+
+
+def _save(model: PeftModel, loaded: Loaded, folder: Path) -> None:
+    """Write the adapter; peft's own card goes, and so does its record of where the base lay on this disk."""
+    for shape in model.peft_config.values():
+        shape.base_model_name_or_path = loaded.base.id
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""What happens between the steps of a run: evaluations when they are due, the best adapter kept, reasons to end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from starling_training.pace import Pace
+
+Ended = Literal["all steps done", "time is up", "no better any more", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One evaluation."""
+
+    step: int
+    seconds: float
+    """Of training, from its first step."""
+    train: float | None
+    """Mean training loss since the point before, in nats per token; None before the first step."""
+    held_out: float
+    """Loss on held-out middles, in nats per token."""
+
+
+@dataclass(slots=True)
+class Curve:
+    """A run's evaluations, in order."""
+
+    points: list[Point] = field(default_factory=list[Point])
+    ended: Ended = "all steps done"
+
+    @property
+    def best(self) -> Point:
+        """The evaluation with the lowest held-out loss after the first step; of the bare base if that is all."""
+        return min(self.points[1:] or self.points, key=lambda point: point.held_out)
+
+    @property
+    def since_best(self) -> int:
+        """Evaluations after the best one."""
+        return len(self.points) - 1 - self.points.index(self.best)
+
+
+class Watch(TrainerCallback):
+    """Steers a run. The order of an evaluation: `due` asks for it, the trainer computes it, `on_evaluate` notes it."""
+
+    def __init__(
+        self,
+        pace: Pace,
+        evaluations: int,
+        patience: int,
+        interrupted: Callable[[], bool],
+        keep: Callable[[], None],
+        show: Callable[[int, float, Curve], None],
+    ) -> None:
+        self.curve = Curve()
+        self._pace, self._evaluations, self._patience = pace, evaluations, patience
+        self._interrupted, self._keep, self._show = interrupted, keep, show
+        self._losses: list[float] = []
+        self._done = 0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """The clock starts with the first step."""
+        self._pace.start()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Ask for an evaluation where one is due, and end the run where there is reason to."""
+        if reason := self._reason():
+            self.curve.ended = reason
+            control.should_training_stop = True
+        due = self._pace.progress(state.global_step) * self._evaluations >= self._done + 1
+        last = control.should_training_stop or state.global_step >= self._pace.steps
+        control.should_evaluate = due or (last and self.curve.ended != "interrupted")
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, logs: dict[str, float], **__: Any) -> None:
+        """Note a step's training loss."""
+        if "loss" in logs:
+            self._losses.append(logs["loss"])
+            self._show(state.global_step, logs["loss"], self.curve)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        """Note an evaluation, keep the adapter where it is the best so far, end where that was long ago."""
+        train = sum(self._losses) / len(self._losses) if self._losses else None
+        seconds = self._pace.elapsed if state.global_step else 0.0
+        point = Point(state.global_step, seconds, train, more["metrics"]["eval_loss"])
+        self.curve.points.append(point)
+        self._losses.clear()
+        self._done = int(self._pace.progress(state.global_step) * self._evaluations) if state.global_step else 0
+        if state.global_step and self.curve.best is point:
+            self._keep()
+        elif self.curve.since_best >= self._patience and self.curve.ended == "all steps done":
+            self.curve.ended = "no better any more"
+            control.should_training_stop = True
+
+    def _reason(self) -> Ended | None:
+        if self._interrupted():
+            return "interrupted"
+        return "time is up" if self._pace.late else None
