@@ -15,7 +15,7 @@ from starling_training.config import LoraConfig
 GUESSING = 0.8
 """A start loss above this share of ln(vocabulary), the loss of guessing at random, is no trained model. A fixed
 bound cannot say that: 5.5 was a broken 49k-token base in a published notebook, and the tiny base honestly starts
-at 4.6 on middles; random weights start at 1.0, that notebook's at 0.51, both StarCoders near 0.1."""
+at 4.6 on middles; random weights start at 1.0 of it, tiny and that notebook near 0.51."""
 USUAL = (0.3, 3.5)
 """Where the released StarCoders start; outside it a notice is printed."""
 
