@@ -26,6 +26,8 @@ from starling_server.schema import CompleteRequest
 log = logging.getLogger(__name__)
 STATUS = "starling/status"
 LOADING = "starling-loading"
+TOLD = ("textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion")
+"""Notifications as GitHub's language server names them; clients written for it send them."""
 RETRY_SECONDS = 5.0
 Kind = Literal["loading", "ready", "busy", "error", "inactive"]
 
@@ -193,6 +195,8 @@ def create_server(flags: dict[str, Any]) -> StarlingServer:
     # Without the options object pygls does not advertise the capability.
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(inline_completion)
     server.command(convert.ACCEPTED)(accepted)
+    for told in TOLD:
+        server.feature(told)(noted)
     return server
 
 
@@ -215,6 +219,11 @@ async def inline_completion(server: StarlingServer, params: types.InlineCompleti
 def accepted(server: StarlingServer, argument: dict[str, Any]) -> None:
     """The command that editors run on acceptance."""
     log.debug("accepted %s", argument.get("id"))
+
+
+def noted(server: StarlingServer, params: Any) -> None:
+    """What the person did with a suggestion: taken note of in the log, so that it is no unknown method."""
+    log.debug("%s", params)
 
 
 def did_open(server: StarlingServer, params: types.DidOpenTextDocumentParams) -> None:

@@ -32,7 +32,7 @@ STOP_SECONDS = 5
 @flags(MODEL_FLAGS, SERVICE_FLAGS)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", default=8077, show_default=True, help="0 takes a free one; the line printed names it.")
-@click.option("--verbose", is_flag=True, help="Log every request's counts and times (never its text).")
+@click.option("--verbose", is_flag=True, help="Log every request's path, counts and times, never its text.")
 @click.version_option(__version__)
 def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     named: tuple[str, ...],
@@ -63,10 +63,8 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
     Every flag can also be set in the environment: STARLING_BASE, STARLING_PORT and so on.
     """
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("starling_server").setLevel(logging.INFO)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("starling_server").setLevel(logging.DEBUG if verbose else logging.INFO)
     engine = EngineConfig(cache_mb=cache_mb)
     service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, engine)
     model = ModelConfig(base, quantize, device)

@@ -16,9 +16,9 @@ class CompleteRequest(BaseModel):
 
     prefix: str = Field(description="The document's text before the cursor.")
     suffix: str = Field(default="", description="The document's text after the cursor.")
-    path: str | None = Field(default=None, description="The document's path, for logs; the prompt does not hold it.")
+    path: str | None = Field(default=None, description="The document's path, for the log; the prompt does not hold it.")
     language: str | None = Field(
-        default=None, description="The document's language, for logs; the prompt does not hold it."
+        default=None, description="The document's language, for the log; the prompt does not hold it."
     )
     adapter: str | None = Field(
         default=None, description="An adapter's name, `base` for the bare base; without it the server's default."

@@ -91,7 +91,13 @@ class Service:
         else:
             outcome = await self._ask_model(ask, on_text)
         self._remember(ask, outcome.choices[0])
-        return self._respond(ask, outcome, (perf_counter() - started) * 1e3)
+        total_ms, used = (perf_counter() - started) * 1e3, outcome.usage
+        log.debug(
+            "%s (%s): %s in %.0f ms, prompt %d of which cached %d, generated %d",
+            request.path, request.language, outcome.choices[0].finish_reason, total_ms,
+            used.prompt_tokens, used.cached_tokens, used.completion_tokens,
+        )  # fmt: skip
+        return self._respond(ask, outcome, total_ms)
 
     def remembers(self, request: CompleteRequest) -> bool:
         """Whether `complete` would answer from memory."""
