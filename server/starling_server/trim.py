@@ -4,6 +4,7 @@ Each answers a complaint that people have about every completion tool: text that
 the cursor, closers typed twice, the same line over and over, a suggestion of nothing.
 """
 
+import re
 from itertools import groupby
 
 OPENERS = {"(": ")", "[": "]", "{": "}"}
@@ -15,6 +16,8 @@ MIN_OVERLAP = 3
 """Shorter agreements with the text right of the cursor happen by chance, unless they are its whole line."""
 MAX_REPEATS = 3
 """A line this many times in a row is a loop."""
+_LOOP = re.compile(r"((?=.{0,39}[^\W\d_]).{2,40}?)\1{3,}(.*)$", re.DOTALL)
+"""Four times the same 2 to 40 characters up to the end, a letter among them: rulers and rows of zeros are no loops."""
 
 
 def trim(text: str, indent: str, suffix: str) -> str:
@@ -24,7 +27,7 @@ def trim(text: str, indent: str, suffix: str) -> str:
     `suffix` is the text right of the cursor.
     """
     text = strip_indent(text, indent)
-    text = drop_repetition(text)
+    text = drop_loop(drop_repetition(text))
     text = drop_surplus_closers(text, suffix)
     text = drop_overlap(text, suffix)
     text = drop_following_lines(text, suffix)
@@ -49,6 +52,14 @@ def drop_repetition(text: str) -> str:
             return "\n".join([*kept, line])
         kept.extend([line] * repeats)
     return "\n".join(kept)
+
+
+def drop_loop(text: str) -> str:
+    """Keep one round of what the text ends in saying over and over: `a.b.b.b.b.b` -> `a.b`."""
+    loop = _LOOP.search(text)
+    if loop is None or not loop[1].startswith(loop[2]):
+        return text
+    return text[: loop.end(1)]
 
 
 def drop_surplus_closers(text: str, suffix: str) -> str:
