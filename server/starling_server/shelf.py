@@ -57,9 +57,16 @@ class Shelf:
         return wanted
 
     def ready(self, name: str | None) -> str | None:
-        """`name` itself, its weights now in memory; only the thread that owns the runner may call this."""
+        """`name` itself, its weights now in memory; only the thread that owns the runner may call this.
+
+        One that cannot be loaded is served no longer; raises UnknownAdapter with the reason.
+        """
         if name is not None and name not in self._runner.adapters:
-            self._runner.add_adapter(name, self._named[name].path)
+            try:
+                self._runner.add_adapter(name, self._named[name].path)
+            except AdapterError as error:
+                del self._named[name]
+                raise UnknownAdapter(str(error)) from error
         return name
 
     def trained(self, name: str | None) -> FimRecord | None:

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Generator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from starling_server import adapters, bases, manifest
 from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.errors import UnknownAdapter
+from starling_server.manifest import BaseRecord, FimRecord, Manifest
 from starling_server.schema import CompleteRequest, CompleteResponse
 from starling_server.service import Service
 from starling_server.start import start
@@ -104,3 +107,21 @@ async def test_odd_text_is_answered(service: Service, prefix: str) -> None:
 async def test_an_unknown_adapter_is_named(service: Service) -> None:
     with pytest.raises(UnknownAdapter, match=r"'nobody'.*use one of base"):
         await ask(service, "a", adapter="nobody")
+
+
+async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: Service) -> None:
+    folder = adapters.home() / "damaged"
+    folder.mkdir(parents=True)
+    shelf = service.model.shelf
+    record = Manifest(
+        name="damaged",
+        created=datetime.now(UTC),
+        base=BaseRecord(id="tiny", fingerprint=bases.fingerprint(bases.find("tiny")), model_type="gpt_bigcode"),
+        fim=FimRecord(family="gpt_bigcode", order="spm", context_tokens=512, max_tokens=64),
+    )
+    (folder / manifest.MANIFEST).write_text(record.model_dump_json())
+    (folder / adapters.WEIGHTS).write_bytes(b"not weights")
+    assert shelf.names() == ["damaged"]
+    with pytest.raises(UnknownAdapter, match="cannot be loaded: train it again"):
+        await ask(service, "a", adapter="damaged")
+    assert (await ask(service, "import os\n", max_tokens=1)).adapter is None

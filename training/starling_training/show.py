@@ -60,7 +60,7 @@ def plan(console: Console, planned: Plan) -> None:
 
 
 def figures(console: Console, compared: Mapping[str, Comparison], trials: Sequence[Trial]) -> None:
-    """Base against adapter, and a few holes side by side."""
+    """Base against adapter, with intervals."""
     table = Table(title=f"Base against adapter on {len(trials)} held-out holes", title_justify="left")
     for head in ("", "base", "adapter", "difference", "95 % interval"):
         table.add_column(head, justify="right" if head else "left")
