@@ -73,7 +73,7 @@ def test_greedy_output_equals_transformers_on_200_cuts(exact: Loaded, source: st
             reused += generation.usage.cached_tokens > len(prompt) // 2
             fresh = complete(Engine(TorchRunner(exact), 0), exact, prompt)
             assert with_reuse == fresh == reference(exact, prompt)
-    assert reused >= 100
+    assert reused >= 90
     assert kept.pool.nbytes <= CACHE
 
 
