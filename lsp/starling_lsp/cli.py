@@ -34,7 +34,7 @@ from starling_server.errors import UsageError
 @click.option("--prefetch/--no-prefetch", default=True, show_default=True, help="Look ahead while idle.")
 @click.option("--tcp", metavar="HOST:PORT", help="Serve one editor over TCP instead of stdio.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="Write the log here instead of to stderr.")
-@click.option("--verbose", is_flag=True, help="Log more.")
+@click.option("--verbose", is_flag=True, help="Log every request's path, counts and times, never its text.")
 @click.version_option(__version__)
 @click.pass_context
 def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None, verbose: bool, **flags: Any) -> None:
@@ -64,12 +64,13 @@ def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None,
 
 
 def _log_to(path: Path | None, verbose: bool) -> None:
-    level = logging.DEBUG if verbose else logging.WARNING
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     try:
-        logging.basicConfig(filename=path, level=level, format=form)
+        logging.basicConfig(filename=path, level=logging.WARNING, format=form)
     except OSError as error:
         raise UsageError(f"Cannot write the log to {path} ({error.strerror}): name another --log-file.") from error
+    for ours in ("starling_lsp", "starling_server"):  # not pygls, which logs whole messages and thereby code
+        logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def _address(text: str) -> tuple[str, int]:

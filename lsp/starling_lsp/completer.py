@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 from starling_lsp.options import Options
 from starling_server import adapters
 from starling_server.adapters import Adapter
 from starling_server.client import Client
-from starling_server.config import EngineConfig, Mode, ModelConfig, Quantize, ServiceConfig
+from starling_server.config import EngineConfig, ModelConfig, ServiceConfig
 from starling_server.schema import CompleteRequest, CompleteResponse
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Remote:
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
         """Ask the server."""
         response = await self._client.complete(request.model_copy(update={"adapter": self.adapter}))
-        self.base, self.adapter = response.base, self.adapter
+        self.base = response.base
         return response
 
     def remembers(self, request: CompleteRequest) -> bool:
@@ -75,10 +75,10 @@ class Local:
         from starling_server.start import in_daemon_thread, start
 
         served = choose_adapter(options, workspace)
-        model = ModelConfig(options.base, cast(Quantize, options.quantize), options.device)
+        model = ModelConfig(options.base, options.quantize, options.device)
         service = ServiceConfig(
             max_tokens=options.max_tokens,
-            mode=cast(Mode, options.mode),
+            mode=options.mode,
             prefetch=options.prefetch,
             engine=EngineConfig(cache_mb=options.cache_mb),
         )

@@ -4,6 +4,8 @@ import logging
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from starling_server.config import Mode, Quantize
+
 log = logging.getLogger(__name__)
 
 
@@ -16,12 +18,12 @@ class Options:
     base: str = "auto"
     adapter: str | None = None
     """Name or folder; without it the one that was trained on the workspace."""
-    mode: str = "auto"
+    mode: Mode = "auto"
     max_tokens: int = 64
     debounce: int = -1
     """Milliseconds to wait for another key; -1 chooses by client."""
     device: str = "auto"
-    quantize: str = "auto"
+    quantize: Quantize = "auto"
     cache_mb: int = 512
     prefetch: bool = True
 

@@ -132,7 +132,7 @@ class StarlingServer(LanguageServer):
             language=document.language_id,
             session=params.text_document.uri,
             max_tokens=self.options.max_tokens,
-            mode=_mode(self.options.mode),
+            mode=self.options.mode,
         )
         typed = params.context.trigger_kind == types.InlineCompletionTriggerKind.Automatic
         text, id = await self._ask(self.completer, request, typed)
@@ -181,10 +181,6 @@ def _place(document: Document, params: types.InlineCompletionParams) -> tuple[ty
     return info.range, Cursor(before.prefix, after.suffix), info.text
 
 
-def _mode(mode: str) -> Literal["auto", "line", "block"]:
-    return "line" if mode == "line" else "block" if mode == "block" else "auto"
-
-
 def create_server(flags: dict[str, Any]) -> StarlingServer:
     """A server with all its handlers; `flags` are the command line's options by name."""
     server = StarlingServer(flags)
@@ -222,8 +218,8 @@ def accepted(server: StarlingServer, argument: dict[str, Any]) -> None:
 
 
 def noted(server: StarlingServer, params: Any) -> None:
-    """What the person did with a suggestion: taken note of in the log, so that it is no unknown method."""
-    log.debug("%s", params)
+    """What the person did with a suggestion; its parameters hold code, so the log has only that it came."""
+    log.debug("a suggestion was shown or partly accepted")
 
 
 def did_open(server: StarlingServer, params: types.DidOpenTextDocumentParams) -> None:

@@ -27,7 +27,7 @@ POLL_SECONDS = 0.05
 PROBLEM_TYPE = "urn:starling:problem:"
 """Prefix of problem types: identifiers, not places to look (RFC 9457, 3.1.1)."""
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}} for status in (400, 404, 413, 422, 503)
+    status: {"model": Problem, "content": {"application/problem+json": {}}} for status in (404, 413, 422, 503)
 }
 
 

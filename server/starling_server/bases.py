@@ -13,8 +13,8 @@ from starling_server.fim import FAMILIES
 TINY = "tiny"
 TINY_DIR = Path(__file__).parent / "tiny"
 NEEDED = ("config.json", "tokenizer.json")
-HEAD_BYTES = 1 << 20
-"""Bytes of each weights file that go into a fingerprint; its size does too."""
+HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 4096
+"""What of each weights file goes into a fingerprint: its first bytes, and samples evenly spread over all of it."""
 
 AUTO_BASES = (("bigcode/starcoder", 16), ("bigcode/starcoder2-7b", 8), ("bigcode/starcoder2-3b", 4))
 """Base and the GPU memory it wants, in GiB: 4-bit weights (1.5, 3.7, 7.8 GB for 3B, 7B, 15.5B linear layers) plus
@@ -71,17 +71,21 @@ def find(name: str) -> Base:
 def fingerprint(base: Base) -> str:
     """Hash of what makes two bases the same for an adapter: shape, vocabulary and weights.
 
-    Of each weights file the first MiB (its tensor table and first tensors) and the size are read, so that a 30 GB
-    base costs milliseconds.
+    Of each weights file the first MiB (its tensor table and first tensors), 256 samples of 4 KiB and the size are
+    read, so that a 30 GB base costs milliseconds and a model fine-tuned from it in any layer still differs.
     """
     digest = hashlib.sha256()
     shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
     digest.update(json.dumps(shape, sort_keys=True).encode())
     digest.update((base.path / "tokenizer.json").read_bytes())
     for file in sorted(_weights(base.path)):
+        size = file.stat().st_size
+        digest.update(str(size).encode())
         with file.open("rb") as stream:
             digest.update(stream.read(HEAD_BYTES))
-        digest.update(str(file.stat().st_size).encode())
+            for sample in range(SAMPLES):
+                stream.seek(size * sample // SAMPLES)
+                digest.update(stream.read(SAMPLE_BYTES))
     return digest.hexdigest()
 
 

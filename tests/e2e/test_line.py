@@ -97,10 +97,10 @@ def test_neovim_shows_and_accepts_what_http_suggests(
         neovim.open(file)
         neovim.wait_for_status("ready")
         neovim.keys("GA" + QUESTION[-2:])
-        ghost = neovim.wait_for_ghost(seconds=60)
+        ghost = neovim.expect_ghost(seconds=60)
         promised = ghost.over(neovim.lines)
         neovim.keys("<Tab>")
-        neovim.wait_for_lines(*promised)
+        neovim.expect_lines(*promised)
     body = {"prefix": QUESTION, "suffix": "\n"}
     answer = httpx2.post(address + "/complete", json=body, timeout=60, trust_env=False).json()
     assert ghost.text == answer["choices"][0]["text"]

@@ -121,7 +121,7 @@ class Editor:
         text = "\n".join("".join(chunk[0] for chunk in chunks) for chunks in rows)
         return Ghost(row, column, text, details["virt_text_pos"] == "overlay") if text else None
 
-    def wait_for_ghost(self, text: str | None = None, seconds: float = 20.0) -> Ghost:
+    def expect_ghost(self, text: str | None = None, seconds: float = 20.0) -> Ghost:
         """The ghost text, once there is one, and of this text if one is named."""
 
         def look() -> Ghost | None:
@@ -139,7 +139,7 @@ class Editor:
         """Returns once there is another answer."""
         wait_until(lambda: self.answers > since, "an answer to what was typed", 60)
 
-    def wait_for_lines(self, *lines: str) -> None:
+    def expect_lines(self, *lines: str) -> None:
         """Returns once the buffer has exactly this text."""
         wait_until(lambda: self.lines == list(lines), f"{lines!r} in place of {self.lines!r}")
 

@@ -63,7 +63,7 @@ def accept(editor: Editor, ghost: Ghost) -> list[str]:
     """Presses Tab, and waits until the buffer is what the ghost promised."""
     promised = ghost.over(editor.lines)
     editor.keys("<Tab>")
-    editor.wait_for_lines(*promised)
+    editor.expect_lines(*promised)
     return promised
 
 
@@ -79,14 +79,14 @@ def test_accept_after_typing_through(editor: Editor, suggest: Suggest) -> None:
     before = editor.answers
     editor.keys(first.text[:2])
     editor.wait_for_answer(before)
-    assert accept(editor, editor.wait_for_ghost(first.text[2:])) == promised
+    assert accept(editor, editor.expect_ghost(first.text[2:])) == promised
 
 
 def test_accept_at_once_after_typing_through(editor: Editor, suggest: Suggest) -> None:
     ghost = suggest()
     promised = ghost.over(editor.lines)
     editor.keys(ghost.text[:2] + "<Tab>")
-    editor.wait_for_lines(*promised)
+    editor.expect_lines(*promised)
 
 
 def test_emoji_and_cjk_before_the_cursor(editor: Editor, suggest: Suggest) -> None:

@@ -110,10 +110,12 @@ async def test_what_is_not_code_is_inactive(ready: Editor, text: str) -> None:
     await ready.status("ready")
 
 
-@pytest.mark.parametrize("position", [(0, 99), (99, 0), (99, 99)])
+@pytest.mark.parametrize("position", [(12, 99), (99, 0), (99, 99)])
 async def test_positions_past_the_end_are_the_end(ready: Editor, position: tuple[int, int]) -> None:
-    ready.open(URI, "import os\n")
-    assert isinstance(await ready.ask(URI, position), list)
+    ready.open(URI, OPENED)
+    [at_the_end] = await ready.ask(URI, AT)
+    [past_it] = await ready.ask(URI, position)
+    assert (past_it.insert_text, past_it.range) == (at_the_end.insert_text, at_the_end.range)
 
 
 async def test_a_newer_request_wins(ready: Editor) -> None:

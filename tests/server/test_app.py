@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -119,17 +118,18 @@ def test_the_document_describes_the_wire(http: httpx2.Client) -> None:
 
 async def test_a_client_that_leaves_frees_the_model(served: str) -> None:
     """A long completion is dropped by its client; the next one is not kept waiting by it."""
-    slow = CompleteRequest(prefix="x = 1\n" * 300 + "def f():\n", max_tokens=512, mode="block", temperature=2.0)
+    slow = CompleteRequest(prefix="def f():\n", max_tokens=512, mode="block", temperature=2.0, n=8, seed=1)
     quick = CompleteRequest(prefix="import os\n", max_tokens=1)
     async with Client(served) as client:
+        whole = await client.complete(slow)
         started = asyncio.create_task(client.complete(slow))
         await asyncio.sleep(0.3)
         started.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await started
-        whole = await client.complete(slow.model_copy(update={"seed": 1, "deadline_ms": 60_000}))
         answer = await client.complete(quick)
-    assert answer.timings.queue_ms < whole.timings.decode_ms
+    assert whole.usage.completion_tokens > 200, "the slow one is slow"
+    assert answer.timings.queue_ms < whole.timings.decode_ms / 2
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -161,9 +161,3 @@ def test_wrong_flags_are_one_sentence_and_status_2(arguments: list[str], sentenc
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_listening_is_announced_before_others_may_take_the_port(served: str) -> None:
-    host, port = served.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        assert connection.getpeername()[1] == int(port)
