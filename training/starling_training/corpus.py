@@ -13,6 +13,7 @@ from starling_training.languages import language
 
 MIN_DOCUMENTS, MIN_CHARS = 5, 4_000
 """Fewer files or characters teach an adapter nothing that a held-out file could show."""
+TOO_LARGE = "over 1 MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +73,33 @@ def read(source: Path) -> Corpus:
 
 def read_file(source: Path, path: str) -> Document | str:
     """The document at `path` below `source`, or the reason why it is none."""
+    file = source / path
     if fault := filters.path_fault(path):
         return fault
-    text, fault = _decode(source / path)
-    if fault := fault or filters.text_fault(text):
+    try:
+        too_large = file.stat().st_size > filters.MAX_BYTES
+        raw = b"" if too_large else file.read_bytes()
+    except OSError:
+        return "unreadable"
+    return TOO_LARGE if too_large else document(path, raw)
+
+
+def document(path: str, raw: bytes) -> Document | str:
+    """The document that a file named `path` with content `raw` is, or the reason why it is none."""
+    if fault := filters.path_fault(path):
+        return fault
+    if len(raw) > filters.MAX_BYTES:
+        return TOO_LARGE
+    if b"\0" in raw:
+        return "binary"
+    try:
+        text = window.normalize(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    if fault := filters.text_fault(text):
         return fault
     shown = os.fsencode(path).decode("utf-8", "replace")
     return Document(shown, text, hashlib.sha256(text.encode()).hexdigest())
-
-
-def _decode(file: Path) -> tuple[str, str | None]:
-    """The file's text and no fault, or no text and what speaks against it."""
-    try:
-        if file.stat().st_size > filters.MAX_BYTES:
-            return "", "over 1 MB"
-        raw = file.read_bytes()
-    except OSError:
-        return "", "unreadable"
-    if b"\0" in raw:
-        return "", "binary"
-    try:
-        return window.normalize(raw.decode("utf-8-sig")), None
-    except UnicodeDecodeError:
-        return "", "not UTF-8"
 
 
 def _check_enough(corpus: Corpus) -> None:

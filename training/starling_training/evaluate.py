@@ -85,6 +85,17 @@ def judge(
         service.close()
 
 
+async def answer(service: Service, name: str, hole: Hole, writer: Writer) -> Answer:
+    """What the adapter `name` (or `BARE`) answers at `hole` through `service`, and its loss on the true middle."""
+    request = CompleteRequest(prefix=hole.prefix, suffix=hole.suffix, adapter=name)
+    choice = (await service.complete(request)).choices[0]
+    runner = service.model.engine.runner
+    assert isinstance(runner, TorchRunner)
+    made = writer.hole(hole, "spm")
+    scores = runner.score(None if name == BARE else name, made.ids, made.prompt_tokens)
+    return Answer(choice.text, choice.finish_reason != "length", -sum(scores), len(scores))
+
+
 def truth(hole: Hole) -> str:
     """What the service would insert at `hole` if the model wrote exactly its middle."""
     _, indent = window.hold_indent(hole.prefix)
@@ -111,21 +122,11 @@ async def _judge(
 ) -> list[Trial]:
     trials = list[Trial]()
     for path, hole in holes:
-        base, adapter = await _answer(service, BARE, hole, writer), await _answer(service, name, hole, writer)
+        base, adapter = await answer(service, BARE, hole, writer), await answer(service, name, hole, writer)
         trials.append(Trial(path, hole, truth(hole), base, adapter))
         if not go_on(len(trials)):
             break
     return trials
-
-
-async def _answer(service: Service, name: str, hole: Hole, writer: Writer) -> Answer:
-    request = CompleteRequest(prefix=hole.prefix, suffix=hole.suffix, adapter=name)
-    choice = (await service.complete(request)).choices[0]
-    runner = service.model.engine.runner
-    assert isinstance(runner, TorchRunner)
-    made = writer.hole(hole, "spm")
-    scores = runner.score(None if name == BARE else name, made.ids, made.prompt_tokens)
-    return Answer(choice.text, choice.finish_reason != "length", -sum(scores), len(scores))
 
 
 def _similarity(truth: str, answer: Answer) -> float:

@@ -1,0 +1,60 @@
+"""The whole recipe at toy size: real packages, a stop, another go, a base that serves, and its figures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.schema import CompleteRequest
+from starling_server.start import start
+from starling_training.base import collect, pretrain
+
+PACKAGES = ["--only", "attrs", "--only", "h11"]
+SIZE = ["--layers", "2", "--width", "64", "--heads", "1", "--vocabulary", "1024"]
+TOY = [*PACKAGES, *SIZE, "--tokens", "65536", "--step-tokens", "2048"]
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    made = [sys.executable, "-m", "starling_training.base", *arguments]
+    return subprocess.run(made, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+async def test_from_packages_to_a_base_that_serves(tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    stopped = command("all", "--folder", str(folder), *TOY, "--minutes", "0.01")
+    assert stopped.returncode == 0, stopped.stderr
+    record = json.loads((folder / collect.RECORD).read_text())
+    assert {entry["name"] for entry in record["learnt"]} == {"attrs", "h11"}
+    assert 0 < pretrain.read_progress(folder / "run")["tokens"] < 65536
+    wheels = (folder / "wheels").stat().st_mtime_ns
+
+    finished = command("all", "--folder", str(folder), *TOY)
+    assert finished.returncode == 0, finished.stderr
+    assert "65,536 of 65,536 tokens learnt" in finished.stdout
+    assert (folder / "wheels").stat().st_mtime_ns == wheels, "what was there was made again"
+
+    service = start(ModelConfig(base=str(folder / "model")), ServiceConfig())
+    answer = await service.complete(CompleteRequest(prefix="def add(a, b):\n    return "))
+    service.close()
+    assert answer.usage.completion_tokens > 0
+
+    measured = command("measure", "--folder", str(folder), "--holes", "12")
+    assert measured.returncode == 0, measured.stderr
+    figures = json.loads((folder / "figures.json").read_text())
+    assert figures["line"]["holes"] == 12
+    before, now = (sum(values.values()) / 12 for values in figures["bits per byte"].values())
+    assert 0 < before < now < 8
+    card = (folder / "model" / "README.md").read_text()
+    assert "| mean |" in card
+    assert "attrs 26.1.0 (MIT)" in card
+
+
+def test_training_without_a_corpus_says_what_to_do(tmp_path: Path) -> None:
+    refused = command("train", "--folder", str(tmp_path))
+    assert refused.returncode == 2
+    assert "run `collect` and `tokenize` there first" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -1,0 +1,65 @@
+"""Rows that the base learns from: full, their text unharmed, their prompts those that are served."""
+
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from starling_server.loading import Loaded
+from starling_training.base import stream
+from starling_training.base.rows import Rows
+from starling_training.base.stream import Stream
+from starling_training.dataset import IGNORED
+
+SOURCES = sorted((Path(__file__).parents[3] / "server" / "starling_server").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def made(tiny: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Stream:
+    folder = tmp_path_factory.mktemp("rows")
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    stream.write(texts, tiny.tokenizer.hf.backend_tokenizer, tiny.fim.end, folder)
+    return Stream(folder, seed=0)
+
+
+def learnt(row: tuple[Tensor, Tensor]) -> list[int]:
+    ids, labels = row
+    kept = [i for i, label in zip(ids.tolist(), labels.tolist(), strict=True) if label != IGNORED]
+    assert kept == ids.tolist()[: len(kept)]
+    return kept
+
+
+@pytest.mark.parametrize("length", [256, 1024])
+def test_rows_are_nearly_full_and_repeatable(tiny: Loaded, made: Stream, length: int) -> None:
+    rows = Rows(made, tiny.tokenizer, tiny.fim, length, seed=0)
+    kept = [len(learnt(rows[position])) for position in range(0, made.tokens - length, length)]
+    assert max(kept) <= length
+    assert sum(kept) > 0.97 * length * len(kept)
+    assert rows[length][0].tolist() == rows[length][0].tolist()
+
+
+def test_an_example_is_a_served_prompt_and_its_middle(tiny: Loaded, made: Stream) -> None:
+    rows = Rows(made, tiny.tokenizer, tiny.fim, 256, seed=0)
+    checked = 0
+    for position in range(0, made.tokens - 256, 256):
+        ids, stretch = learnt(rows[position]), made.read(position, 256).tolist()
+        if ids[:2] != [tiny.fim.prefix, tiny.fim.suffix] or tiny.fim.end in stretch:
+            continue
+        at = ids.index(tiny.fim.middle)
+        original = tiny.tokenizer.decode(stretch).strip("\ufffd")
+        suffix, before = ids[2:at], tiny.tokenizer.decode(ids[at + 1 : -1])
+        assert ids[-1] == tiny.fim.end
+        assert before in original
+        assert original.index(before) + len(before) + len(tiny.tokenizer.decode(suffix)) <= len(original)
+        assert tiny.tokenizer.decode(suffix) in original
+        checked += 1
+    assert checked > 20
+
+
+def test_most_parts_get_a_hole_and_most_of_those_suffix_first(tiny: Loaded, made: Stream) -> None:
+    rows = Rows(made, tiny.tokenizer, tiny.fim, 256, seed=0)
+    heads = [learnt(rows[position])[:2] for position in range(0, made.tokens - 256, 64)]
+    holes = [head for head in heads if head[0] == tiny.fim.prefix]
+    suffix_first = [head for head in holes if head[1] == tiny.fim.suffix]
+    assert 0.8 < len(holes) / len(heads) < 0.97
+    assert 0.7 < len(suffix_first) / len(holes) < 0.9

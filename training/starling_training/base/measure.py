@@ -1,0 +1,153 @@
+"""Figures of a base on packages that none of ours has learnt from: bits per byte, and holes filled as served.
+
+Two bases are compared on the same text and the same holes, which depend on the packages alone.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from starling_server.adapters import BARE
+from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.loading import Loaded, load
+from starling_server.runner_torch import TorchRunner
+from starling_server.start import start
+from starling_training import evaluate
+from starling_training.base import collect
+from starling_training.corpus import Document
+from starling_training.dataset import Writer
+from starling_training.evaluate import Answer, Comparison, Trial
+from starling_training.spans import Hole, Kind, Span, cut, draw
+
+OTHERS = 5
+"""Holes at the ends of lines for each one of another kind."""
+LONGEST: dict[Kind, int] = {"line": 120, "block": 240, "characters": 120}
+"""Characters of a hole; more do not fit a suggestion."""
+TEXT_CHARS = 40_000
+"""Of each package, for bits per byte."""
+MAX_TOKENS = 64
+Packages = dict[str, list[Document]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A hole and where it is."""
+
+    package: str
+    path: str
+    hole: Hole
+
+
+def packages(folder: Path) -> Packages:
+    """The held-out packages that `collect` packed into `folder`."""
+    rows = collect.unpack(folder / collect.HELD_OUT)
+    return {name: [document for _, document in group] for name, group in groupby(rows, key=lambda row: row[0])}
+
+
+def holes(held_out: Packages, kind: Kind, count: int) -> list[Asked]:
+    """`count` holes of one kind, as many in each package, longer files having more; always the same ones."""
+    names = sorted(held_out)
+    asked = (_hole(names[number % len(names)], held_out, kind, number) for number in range(count))
+    return [found for found in asked if found]
+
+
+def bits_per_byte(loaded: Loaded, held_out: Packages) -> dict[str, float]:
+    """Bits that the base needs per byte of each package's code, read in windows of its whole context."""
+    return {name: _bits_per_byte(loaded, _excerpt(held_out[name], name)) for name in sorted(held_out)}
+
+
+def answers(base: str, asked: Sequence[Asked], context: int, told: Callable[[int], None]) -> list[Answer]:
+    """What the base answers at each hole, served in 4 bits."""
+    config = ServiceConfig(
+        max_tokens=MAX_TOKENS, context_tokens=context, deadline_ms=evaluate.PATIENCE_MS, prefetch=False
+    )
+    service = start(ModelConfig(base=base, quantize="nf4"), config)
+    runner = service.model.engine.runner
+    assert isinstance(runner, TorchRunner)
+    writer = Writer(service.model.tokenizer, service.model.fim, context, MAX_TOKENS)
+
+    async def ask() -> list[Answer]:
+        made = list[Answer]()
+        for item in asked:
+            made.append(await evaluate.answer(service, BARE, item.hole, writer))
+            told(len(made))
+        return made
+
+    try:
+        return asyncio.run(ask())
+    finally:
+        service.close()
+
+
+def compare(asked: Sequence[Asked], first: Sequence[Answer], second: Sequence[Answer]) -> dict[str, Comparison]:
+    """Every figure of two bases at the same holes, with the second's difference and its interval."""
+    trials = [
+        Trial(item.path, item.hole, evaluate.truth(item.hole), before, after)
+        for item, before, after in zip(asked, first, second, strict=True)
+    ]
+    return evaluate.compare(trials)
+
+
+def measure(base: str, against: str, held_out: Packages, count: int, told: Callable[[str], None]) -> dict[str, Any]:
+    """All figures of `base` and of `against`, in JSON's types; `count` holes at the ends of lines."""
+    figures: dict[str, Any] = {"bits per byte": {}}
+    for name in (against, base):
+        loaded = load(ModelConfig(base=name, quantize="nf4"))
+        figures["bits per byte"][name] = bits_per_byte(loaded, held_out)
+        context = loaded.base.context
+        del loaded
+        told(f"{name}: {_mean(figures['bits per byte'][name]):.3f} bits per byte")
+    for kind in LONGEST:
+        asked = holes(held_out, kind, count if kind == "line" else max(1, count // OTHERS))
+        both = [answers(name, asked, context, lambda _: None) for name in (against, base)]
+        compared = compare(asked, *both)
+        figures[kind] = {"holes": len(asked), **{name: asdict(figure) for name, figure in compared.items()}}
+        told(f"{kind}: " + ", ".join(f"{name} {f.base:.3f} to {f.adapter:.3f}" for name, f in compared.items()))
+    return figures
+
+
+def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked | None:
+    random = Random(f"{package}:{kind}:{number}")
+    documents = held_out[package]
+    document = random.choices(documents, [len(document.text) for document in documents])[0]
+
+    def fits(span: Span) -> bool:
+        middle = document.text[span.start : span.end]
+        return span.kind == kind and bool(middle.strip()) and span.length <= LONGEST[kind]
+
+    spans = draw(document.text, 1, random, fits)
+    return Asked(package, document.path, cut(document.text, spans[0])) if spans else None
+
+
+def _excerpt(documents: Sequence[Document], package: str) -> str:
+    """Some whole files of the package, up to the limit."""
+    shuffled = sorted(documents, key=lambda document: document.sha256)
+    Random(package).shuffle(shuffled)
+    return "\n".join(document.text for document in shuffled)[:TEXT_CHARS]
+
+
+@torch.inference_mode()
+def _bits_per_byte(loaded: Loaded, text: str) -> float:
+    nats = 0.0
+    for ids in _windows(loaded.tokenizer.encode(text), loaded.base.context - 1):
+        row = torch.tensor([[loaded.fim.end, *ids]], device=loaded.device)
+        logits = loaded.model(input_ids=row, use_cache=False).logits[0, :-1].float()
+        nats += float(functional.cross_entropy(logits, row[0, 1:], reduction="sum"))
+    return nats / math.log(2) / len(text.encode())
+
+
+def _windows(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for at in range(0, len(ids), size):
+        yield ids[at : at + size]
+
+
+def _mean(values: dict[str, float]) -> float:
+    return sum(values.values()) / len(values)

@@ -1,0 +1,60 @@
+"""Muon for the blocks' matrices and AdamW for the rest, and the rates of both over a run."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+MUON_RATE, MUON_DECAY = 0.02, 0.01
+"""Keller Jordan's defaults for Muon's rate; a step's update has this spectral norm."""
+ADAM_RATE, ADAM_BETAS = 2e-3, (0.9, 0.95)
+WARMUP, DECAY = 0.01, 0.3
+"""Shares of a run with a rising and with a falling rate; in between it is flat, so a run can be made longer until the
+fall begins (Hu et al. 2024, arXiv 2404.06395, and Hägele et al. 2024, arXiv 2405.18392)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimisers:
+    """Both, stepped as one."""
+
+    muon: Optimizer
+    adam: Optimizer
+
+    def step(self, factor: float) -> None:
+        """One step at `factor` times the peak rates, and gradients cleared."""
+        for optimiser in (self.muon, self.adam):
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * factor
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything that a resumed run needs."""
+        return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
+        """Take over what `state_dict` gave."""
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+
+
+def optimisers(model: nn.Module, muon_rate: float, adam_rate: float) -> Optimisers:
+    """Matrices inside the blocks go to Muon (Jordan et al. 2024); embeddings, norms and biases to AdamW."""
+    named = dict(model.named_parameters())
+    inner = [weight for name, weight in named.items() if ".h." in name and weight.ndim == 2]
+    chosen = {id(weight) for weight in inner}
+    outer = [weight for weight in named.values() if id(weight) not in chosen]
+    muon = Muon([{"params": inner, "peak": muon_rate}], lr=muon_rate, weight_decay=MUON_DECAY)
+    adam = AdamW([{"params": outer, "peak": adam_rate}], lr=adam_rate, betas=ADAM_BETAS, weight_decay=0.0)
+    return Optimisers(muon, adam)
+
+
+def factor(progress: float) -> float:
+    """Share of the peak rate at `progress` from 0 to 1: a linear rise, a plateau, a linear fall to 0."""
+    return max(0.0, min(1.0, progress / WARMUP + 0.01, (1 - progress) / DECAY))
+
+
+def clip(model: nn.Module, most: float = 1.0) -> float:
+    """Scale gradients down to a norm of `most`; the norm before."""
+    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), most))

@@ -1,0 +1,190 @@
+"""The pre-training loop: limited by time, resumable to the step, on a CPU or one GPU."""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM, PreTrainedModel
+
+from starling_server.fim import Fim, Tokenizer
+from starling_server.loading import quiet
+from starling_training import staging
+from starling_training.base import attention, optimise
+from starling_training.base.recipe import Recipe
+from starling_training.base.rows import Rows
+from starling_training.base.stream import Stream
+from starling_training.dataset import IGNORED
+
+WEIGHTS, STATE, PROGRESS = "weights", "optimisers.pt", "progress.json"
+SHARD = "15MB"
+"""Largest file of a checkpoint's weights: some ways off a rented machine take no larger ones."""
+LOGGED_STEPS = 20
+GPU_WORKERS = 8
+WINDOW = 1 << 22
+"""Ids whose rows are mixed. Steps divide it, and rows of one length fill it."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The run after `tokens` ids."""
+
+    tokens: int
+    loss: float
+    """Mean over the steps since the last point, in nats per token."""
+    seconds: float
+    """Of training so far, over all its parts."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run has come."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    curve: list[Point] = field(default_factory=list[Point])
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop for now, and when to save."""
+
+    seconds: float
+    """Of this part; 0 sets no limit."""
+    save_seconds: float
+    interrupted: Callable[[], bool]
+
+
+class Run:
+    """A model in training and everything that its next step depends on."""
+
+    def __init__(self, recipe: Recipe, stream: Stream, tokenizer: Tokenizer, fim: Fim, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device = recipe, device
+        kernel = attention.NAME if device.type == "cpu" else "sdpa"
+        model = AutoModelForCausalLM.from_config(recipe.model_config(), attn_implementation=kernel)
+        _spread_positions(model.transformer.wpe.weight)
+        self.model: PreTrainedModel = model.to(device).train()
+        self.optimisers = optimise.optimisers(self.model, recipe.muon_rate, recipe.adam_rate)
+        self.progress = Progress()
+        self._stream, self._tokenizer, self._fim = stream, tokenizer, fim
+
+    def train(self, folder: Path, limits: Limits, show: Callable[[Progress], None]) -> None:
+        """Go on until the recipe's tokens, the time limit or an interruption, saving into `folder` on the way."""
+        started = saved = monotonic()
+        before, losses = self.progress.seconds, list[float]()
+        for ids, labels in self._batches():
+            losses.append(self._step(ids, labels))
+            self.progress.tokens += ids.numel()
+            self.progress.seconds = before + monotonic() - started
+            if len(losses) == LOGGED_STEPS:
+                self.progress.curve.append(
+                    Point(self.progress.tokens, sum(losses) / len(losses), self.progress.seconds)
+                )
+                losses.clear()
+                show(self.progress)
+            if monotonic() - saved > limits.save_seconds:
+                self.save(folder)
+                saved = monotonic()
+            if limits.interrupted() or 0 < limits.seconds < monotonic() - started:
+                break
+        self.save(folder)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint; the one before stays until this one is whole."""
+        with quiet(), staging.staged(folder, overwrite=True) as new:
+            self.model.save_pretrained(new / WEIGHTS, max_shard_size=SHARD)
+            torch.save(self.optimisers.state_dict(), new / STATE)
+            record = {"recipe": self.recipe.record(), **asdict(self.progress)}
+            (new / PROGRESS).write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+    def resume(self, folder: Path) -> None:
+        """Take over the checkpoint in `folder`."""
+        weights = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.float32)
+        self.model.load_state_dict(weights.state_dict())
+        state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
+        self.optimisers.load_state_dict(state)
+        record = read_progress(folder)
+        self.progress = Progress(record["tokens"], record["seconds"], [Point(**point) for point in record["curve"]])
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Ids and labels of each step to come, shape (rows, length), window by window."""
+        recipe = self.recipe
+        while self.progress.tokens < recipe.tokens:
+            window = self.progress.tokens // WINDOW
+            length = recipe.length(window * WINDOW)
+            rows = Rows(self._stream, self._tokenizer, self._fim, length, recipe.seed)
+            workers = GPU_WORKERS if self.device.type == "cuda" else 0
+            steps = self._window(window, length)
+            yield from DataLoader(rows, batch_sampler=steps, num_workers=workers, pin_memory=workers > 0)
+
+    def _window(self, window: int, length: int) -> list[list[int]]:
+        """Positions of the rows of each step that is left of a window, which are mixed: neighbours are too alike."""
+        order = np.random.default_rng((self.recipe.seed, window)).permutation(WINDOW // length)
+        positions = (window * WINDOW + order * length).tolist()
+        size = self.recipe.step_tokens // length
+        done = (self.progress.tokens - window * WINDOW) // length
+        most = -(-(self.recipe.tokens - self.progress.tokens) // self.recipe.step_tokens)
+        return [positions[at : at + size] for at in range(done, len(positions), size)][:most]
+
+    def _step(self, ids: Tensor, labels: Tensor) -> float:
+        """Learn from one batch; its mean loss per token."""
+        learnt = int((labels[:, 1:] != IGNORED).sum())
+        rows = max(1, self.recipe.forward_tokens // ids.shape[1])
+        positions = self._positions(*ids.shape)
+        total = torch.zeros((), device=self.device)
+        for part in zip(ids.split(rows), labels.split(rows), positions.split(rows), strict=True):
+            loss = self._loss(*(tensor.to(self.device, non_blocking=True) for tensor in part)) / learnt
+            loss.backward()
+            total += loss.detach()
+        optimise.clip(self.model)
+        self.optimisers.step(optimise.factor(self.progress.tokens / self.recipe.tokens))
+        return float(total)
+
+    def _loss(self, ids: Tensor, labels: Tensor, positions: Tensor) -> Tensor:
+        """Summed loss of a few rows."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = self.model(input_ids=ids, position_ids=positions, use_cache=False).logits
+        flat = logits[:, :-1].flatten(0, 1).float()
+        return functional.cross_entropy(flat, labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
+
+    def _positions(self, rows: int, length: int) -> Tensor:
+        """Where each row stands in the context: anywhere, so that short rows teach every learnt position."""
+        random = Random(f"{self.recipe.seed}:{self.progress.tokens}")
+        offsets = [random.randint(0, self.recipe.context - length) for _ in range(rows)]
+        return torch.tensor(offsets).unsqueeze(1) + torch.arange(length)
+
+
+def _spread_positions(weight: Tensor) -> None:
+    """Start the learnt positions, shape (context, width), as sinusoids (Vaswani et al. 2017) of the size they had.
+
+    Neighbours are then alike from the first step on, and what is learnt at one distance holds everywhere.
+    """
+    context, width = weight.shape
+    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    angles = torch.arange(context).unsqueeze(1) * rates
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    weight.data.copy_(waves * weight.std() / waves.std())
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """The record of the checkpoint in `folder`: its recipe, tokens, seconds and curve."""
+    return json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+
+
+def export(folder: Path, output: Path) -> None:
+    """Write the checkpoint's model in bfloat16 into `output`, as one file."""
+    model = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.bfloat16)
+    model.generation_config.update(bos_token_id=0, eos_token_id=0, pad_token_id=4)
+    model.save_pretrained(output)
