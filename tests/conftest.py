@@ -21,9 +21,11 @@ INSTALL_NEOVIM = REPOSITORY / "tests" / "editors" / "install_neovim.sh"
 
 
 @pytest.fixture(autouse=True)
-def own_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody's adapters are seen or touched."""
-    monkeypatch.setenv("STARLING_DATA_DIR", str(tmp_path / "data"))
+def own_data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's adapters and cached sources are seen or touched."""
+    own = tmp_path_factory.mktemp("own")
+    monkeypatch.setenv("STARLING_DATA_DIR", str(own / "data"))
+    monkeypatch.setenv("STARLING_CACHE_DIR", str(own / "cache"))
 
 
 @pytest.fixture(scope="session")

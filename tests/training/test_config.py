@@ -17,7 +17,7 @@ def base(context: int, width: int) -> Base:
     return Base("some/base", Path(), None, config)
 
 
-ASKED = TrainConfig(Path(), "a", Path())
+ASKED = TrainConfig(("a",), "a", Path())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from starling_server.errors import SourceError
-from starling_training import corpus, filters, listing
+from starling_training import clean, corpus, filters, listing
 
 CODE = "def function_{0}(value):\n    return value + {0}\n"
 
@@ -76,7 +76,7 @@ def test_every_drop_is_counted_by_reason(tmp_path: Path) -> None:
     (tmp_path / "latin.py").write_bytes("# caf\xe9\n".encode("latin-1"))
     (tmp_path / "large.py").write_text("x = 1\n" * 200_000)
     (tmp_path / "notes.md").write_text("words\n")
-    read = corpus.read(tmp_path)
+    read = corpus.read([tmp_path])
     assert read.dropped == {"duplicate": 1, "binary": 1, "not UTF-8": 1, "over 1 MB": 1, "not source code": 1}
     assert len(read.documents) == 8
     assert read.languages == {"Python": 8}
@@ -84,9 +84,8 @@ def test_every_drop_is_counted_by_reason(tmp_path: Path) -> None:
 
 
 def test_newlines_and_marks_are_normalised(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_bytes(b"\xef\xbb\xbfx = 1\r\ny = 2\r\n")
-    found = corpus.read_file(tmp_path, "a.py")
-    assert isinstance(found, corpus.Document)
+    found = clean.document("a.py", b"\xef\xbb\xbfx = 1\r\ny = 2\r\n")
+    assert isinstance(found, clean.Document)
     assert found.text == "x = 1\ny = 2\n"
 
 
@@ -98,7 +97,7 @@ def test_a_checkout_gives_its_tracked_files_only(tmp_path: Path) -> None:
     (tmp_path / "untracked.py").write_text("secret_plan = 1\n")
     (tmp_path / "link.py").symlink_to(tmp_path / "module_0.py")
     git(tmp_path, "add", "link.py")
-    read = corpus.read(tmp_path)
+    read = corpus.read([tmp_path])
     assert paths(read) == {f"module_{number}.py" for number in range(8)}
     assert read.commit
     assert len(read.commit) == 40
@@ -109,7 +108,7 @@ def test_a_deleted_tracked_file_is_passed_over(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     (tmp_path / "module_0.py").unlink()
-    read = corpus.read(tmp_path)
+    read = corpus.read([tmp_path])
     assert len(read.documents) == 7
     assert read.commit is None  # nothing is committed yet
 
@@ -117,7 +116,7 @@ def test_a_deleted_tracked_file_is_passed_over(tmp_path: Path) -> None:
 def test_an_untracked_folder_inside_a_checkout_is_a_plain_folder(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     fill(tmp_path / "inner")
-    assert len(corpus.read(tmp_path / "inner").documents) == 8
+    assert len(corpus.read([tmp_path / "inner"]).documents) == 8
 
 
 def test_a_plain_folder_heeds_its_gitignore_files(tmp_path: Path) -> None:
@@ -138,13 +137,13 @@ def test_a_plain_folder_heeds_its_gitignore_files(tmp_path: Path) -> None:
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    assert len(corpus.read(tmp_path).documents) == 8
+    assert len(corpus.read([tmp_path]).documents) == 8
 
 
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / "caf\udce9.py").write_text("x = 1\n")
-    read = corpus.read(tmp_path)
+    read = corpus.read([tmp_path])
     assert "caf\ufffd.py" in paths(read)
 
 
@@ -190,11 +189,11 @@ def missing(folder: Path) -> None:
 def test_sources_that_cannot_be_used(tmp_path: Path, make: Callable[[Path], None], words: str) -> None:
     make(tmp_path / "source")
     with pytest.raises(SourceError, match=words):
-        corpus.read(tmp_path / "source")
+        corpus.read([tmp_path / "source"])
 
 
 def test_a_damaged_checkout_says_so(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / ".git").write_text("gitdir: /nowhere\n")
     with pytest.raises(SourceError, match="git cannot list"):
-        corpus.read(tmp_path)
+        corpus.read([tmp_path])

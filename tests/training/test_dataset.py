@@ -7,8 +7,8 @@ import pytest
 
 from starling_server import window
 from starling_server.loading import Loaded
+from starling_training.clean import Document
 from starling_training.config import DataConfig
-from starling_training.corpus import Document
 from starling_training.dataset import (
     IGNORED,
     Row,

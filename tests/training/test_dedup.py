@@ -1,9 +1,19 @@
 """Near duplicates: found whatever a little editing hides, and nothing else."""
 
-from starling_training.dedup import near_duplicates
+import numpy as np
+
+from starling_training import dedup
 
 LONG = "\n".join(f"def step_{n}(value, other):\n    total = value * {n} + other\n    return total" for n in range(40))
 OTHER = "\n".join(f"class Shape{n}:\n    sides: int = {n}\n    name = 'shape {n * 7}'" for n in range(40))
+
+
+def near_duplicates(texts: list[str], kept: list[str] | None = None) -> set[int]:
+    """Numbers of those of `texts` that come near one of `kept` or an earlier one."""
+    before = kept or []
+    signatures = np.array([dedup.signature(text) for text in (*before, *texts)], np.uint32)
+    found = dedup.near_duplicates(signatures.reshape(-1, dedup.PERMUTATIONS), len(before))
+    return {number - len(before) for number in found}
 
 
 def test_an_edited_copy_is_found_and_the_first_is_kept() -> None:

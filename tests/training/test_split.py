@@ -1,12 +1,15 @@
 """Held-out files: whole, the same ones every time, and enough of them."""
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from starling_training.corpus import Document
-from starling_training.split import MIN_HELD_OUT, split
+from starling_training import corpus
+from starling_training.clean import Document
+from starling_training.split import MIN_HELD_OUT, apart, split
 
 
 def document(path: str, size: int) -> Document:
@@ -48,3 +51,33 @@ def test_a_new_file_moves_few_others() -> None:
 def test_the_seed_chooses() -> None:
     documents = [document(f"pkg/{n}.py", 1000) for n in range(100)]
     assert split(documents, 0.1, 0).held_out != split(documents, 0.1, 1).held_out
+
+
+def test_the_newest_files_are_held_out() -> None:
+    documents = [replace(document(f"{n}.py", 1000), changed=n) for n in range(20)]
+    held = {d.path for d in split(documents, 0.1, 0).held_out}
+    assert held == {"18.py", "19.py"}
+
+
+def test_without_history_whole_folders_are_held_out() -> None:
+    documents = [document(f"pkg{n // 4}/{n}.py", 1000) for n in range(80)]
+    for seed in range(5):
+        held = [d.path for d in split(documents, 0.1, seed).held_out]
+        assert len(held) == 8
+        assert len({path.partition("/")[0] for path in held}) == 2
+
+
+def test_near_copies_never_stand_on_both_sides(tmp_path: Path) -> None:
+    body = "".join(f"def step_{n}(value):\n    return value * {n}\n" for n in range(40))
+    for number in range(12):
+        own = "".join(f"def walk_{number}_{n}(left):\n    return left - {n * number}\n" for n in range(40))
+        (tmp_path / f"own_{number}.py").write_text(own)
+    for number in range(6):
+        (tmp_path / f"copy_{number}.py").write_text(body.replace("step_7(", f"renamed_{number}("))
+    read = corpus.read([tmp_path])
+    for seed in range(8):
+        parts = apart(split(read.documents, 0.2, seed), read)
+        held = any(d.path.startswith("copy") for d in parts.held_out)
+        left = sum(d.path.startswith("copy") for d in parts.train)
+        assert left == (0 if held else 1)
+        assert parts.near_duplicates >= 5 - sum(d.path.startswith("copy") for d in parts.held_out)

@@ -9,8 +9,9 @@ from click.core import ParameterSource
 
 from starling_server import __version__, adapters
 from starling_server.config import ModelConfig
+from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, flags
-from starling_training import corpus, staging
+from starling_training import corpus, origins, staging
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
 
 Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
@@ -45,6 +46,7 @@ LIMIT_FLAGS = (
     click.option("--patience", default=3, show_default=True, help="Looks without a better loss that end training."),
 )
 DATA_FLAGS = (
+    click.option("--weights", default="", help="How much more often each SOURCE is learnt from, as in 2,1."),
     click.option("--context-tokens", default=0, help="Window in training and serving; 0: the base's, 2048 at most."),
     click.option("--max-tokens", default=64, show_default=True, help="Longest suggestion, as in serving."),
     click.option("--fim-rate", default=0.8, show_default=True, help="Share of examples with a hole."),
@@ -75,17 +77,18 @@ OPTIM_FLAGS = (
 @click.command(
     context_settings={"auto_envvar_prefix": "STARLING", "help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @flags(OUTPUT_FLAGS, MODEL_FLAGS, LIMIT_FLAGS, DATA_FLAGS, OPTIM_FLAGS)
 @click.version_option(__version__)
 @click.pass_context
-def train_copilot(ctx: click.Context, source: Path, **values: Any) -> None:
-    """Train a copilot on SOURCE, a directory: of a git checkout the tracked files, of a plain folder those that its
-    .gitignore files let through.
+def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -> None:
+    """Train a copilot on SOURCE: a directory (of a git checkout the tracked files, of a plain folder those that its
+    .gitignore files let through), a git URL, a dataset hf:OWNER/NAME[@REVISION][:SPLIT], or a .jsonl or .parquet file
+    with a row per source file. Several may be named. A .starlingignore keeps files out.
 
-    Some files are held out. Base and adapter are both asked to fill holes in them, through the engine that serves,
-    and the table at the end says whether training helped. The adapter's folder holds its weights, manifest.json and
-    report.md. Nothing leaves this machine.
+    Secrets are replaced before anything is learnt or kept. Some files are held out. Base and adapter are both asked to
+    fill holes in them, through the engine that serves, and the table at the end says whether training helped. The
+    adapter's folder holds its weights, manifest.json and report.md. Nothing leaves this machine.
 
     Ctrl-C ends training after the running step and keeps the best adapter so far; a second one leaves nothing.
 
@@ -93,14 +96,14 @@ def train_copilot(ctx: click.Context, source: Path, **values: Any) -> None:
     Try it:
       train-copilot ~/src/project --dry-run          what would be read, and how long it would take
       train-copilot ~/src/project --max-minutes 4    a first adapter on any machine
-      train-copilot ~/src/project --base bigcode/starcoder2-3b --name team
+      train-copilot ~/src/api ~/src/web --weights 2,1 --name team
       serve-copilot --base tiny --adapter project
 
     Every flag can also be set in the environment: STARLING_BASE, STARLING_EPOCHS and so on.
     """
-    config = _config(source, values)
+    config = _config(sources, values)
     staging.check(config.output, config.overwrite)
-    read = corpus.read(source)
+    read = corpus.read(config.sources, config.weights)
     from rich.console import Console
 
     from starling_training.run import run
@@ -108,14 +111,15 @@ def train_copilot(ctx: click.Context, source: Path, **values: Any) -> None:
     run(config, read, _origins(ctx), Console())
 
 
-def _config(source: Path, values: dict[str, Any]) -> TrainConfig:
+def _config(sources: tuple[str, ...], values: dict[str, Any]) -> TrainConfig:
     output: Path | None = values["output"]
     output = output.absolute() if output else None
-    name = values["name"] or (output.name if output else adapters.name_for(source.resolve()))
+    name = values["name"] or (output.name if output else adapters.name_for(Path(origins.short_name(sources[0]))))
     output = output or adapters.home() / adapters.check_name(name)
     adapters.check_name(output.name)
     return TrainConfig(
-        source=source,
+        sources=sources,
+        weights=_weights(values["weights"], len(sources)),
         name=name,
         output=output,
         overwrite=values["overwrite"],
@@ -126,6 +130,16 @@ def _config(source: Path, values: dict[str, Any]) -> TrainConfig:
         lora=_group(LoraConfig, values),
         optim=_group(OptimConfig, values),
     )
+
+
+def _weights(given: str, count: int) -> tuple[float, ...]:
+    try:
+        weights = tuple(float(word) for word in given.split(",") if word.strip())
+    except ValueError as error:
+        raise UsageError(f"--weights takes numbers such as 2,1, not {given}.") from error
+    if weights and (len(weights) != count or min(weights) <= 0):
+        raise UsageError(f"--weights takes one positive number for each source: {count}, not {given}.")
+    return weights
 
 
 def _group(group: type[Group], values: dict[str, Any]) -> Group:

@@ -103,11 +103,14 @@ class OptimConfig:
 class TrainConfig:
     """One run of `train-copilot`."""
 
-    source: Path
+    sources: tuple[str, ...]
+    """As they were named; see `origins.resolve`."""
     name: str
     output: Path
     model: ModelConfig = field(default_factory=ModelConfig)
     overwrite: bool = False
+    weights: tuple[float, ...] = ()
+    """How much more often each source is learnt from; none means equally."""
     dry_run: bool = False
     """Read, plan, print, and stop before anything is trained or written."""
     holes: int = 100

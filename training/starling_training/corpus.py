@@ -1,43 +1,48 @@
-"""A source to documents: text files worth learning from, and a count of the others by reason."""
+"""Sources to documents: text files worth learning from, and a count of the others by reason."""
 
-import hashlib
-import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from starling_server import window
+import numpy as np
+from numpy.typing import NDArray
+
 from starling_server.errors import SourceError
-from starling_training import filters, listing
+from starling_training import dedup, listing, origins, reading, store
+from starling_training.clean import Cleaned, Document, Redaction
 from starling_training.languages import language
+from starling_training.origins import Origin
 
 MIN_DOCUMENTS, MIN_CHARS = 5, 4_000
 """Fewer files or characters teach an adapter nothing that a held-out file could show."""
-TOO_LARGE = "over 1 MB"
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One file's text."""
-
-    path: str
-    """Relative to the source, with '/'."""
-    text: str
-    """Newlines as in prompts."""
-    sha256: str
-    """Of the text in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What was read of a source."""
+    """What was read of all sources."""
 
-    root: Path
+    origins: tuple[Origin, ...]
     commit: str | None
+    """The first folder's."""
     documents: tuple[Document, ...]
-    """By path."""
+    """By source, then by path."""
+    signatures: NDArray[np.uint32]
+    """Row by row the documents', for `dedup.near_duplicates`."""
     dropped: dict[str, int]
     """Files left out, by reason."""
+    redactions: tuple[Redaction, ...]
+
+    @property
+    def root(self) -> Path | None:
+        """The first folder among the origins: what editors open."""
+        folders = [origin.path.resolve() for origin in self.origins if origin.kind == "folder"]
+        return folders[0] if folders else None
+
+    @property
+    def title(self) -> str:
+        """The sources as they were named."""
+        return ", ".join(origin.named for origin in self.origins)
 
     @property
     def chars(self) -> int:
@@ -49,57 +54,51 @@ class Corpus:
         """Documents by language, most first."""
         return dict(Counter(language(document.path) or "other" for document in self.documents).most_common())
 
+    @property
+    def licences(self) -> dict[str, int]:
+        """Documents by the licence that their rows name, most first."""
+        return dict(Counter(document.licence for document in self.documents if document.licence).most_common())
 
-def read(source: Path) -> Corpus:
-    """Read the directory `source`; raises SourceError where it is missing or holds too little."""
-    if not source.is_dir():
-        kind = "is a file" if source.exists() else "does not exist"
-        raise SourceError(f"The source {source} {kind}: name a directory, such as a git checkout.")
-    documents, dropped, seen = list[Document](), Counter[str](), set[str]()
-    listed = listing.files(source)
-    for path in listed.paths:
-        found = read_file(source, path)
-        if isinstance(found, Document) and found.sha256 in seen:
-            found = "duplicate"
-        if isinstance(found, str):
-            dropped[found] += 1
-        else:
-            seen.add(found.sha256)
-            documents.append(found)
-    corpus = Corpus(source.resolve(), listed.commit, tuple(documents), dict(dropped.most_common()))
+
+def read(sources: Sequence[str | Path], weights: Sequence[float] = ()) -> Corpus:
+    """Read every source; raises SourceError where one is missing or all hold too little.
+
+    With `weights`, as many as there are sources, documents of a source are learnt from that much more often.
+    """
+    found = [origins.resolve(str(source)) for source in sources]
+    kept, dropped, seen = list[Cleaned](), Counter[str](), set[str]()
+    for origin, weight in zip(found, weights or [1.0] * len(found), strict=True):
+        for item in _read(origin):
+            if isinstance(item, str):
+                dropped[item] += 1
+            elif item.document.sha256 in seen:
+                dropped["duplicate"] += 1
+            else:
+                seen.add(item.document.sha256)
+                kept.append(replace(item, document=replace(item.document, weight=weight)))
+    commits = [listing.commit(origin.path) for origin in found if origin.kind == "folder"]
+    corpus = Corpus(
+        tuple(found),
+        commits[0] if commits else None,
+        tuple(item.document for item in kept),
+        np.array([item.signature for item in kept], np.uint32).reshape(-1, dedup.PERMUTATIONS),
+        dict(dropped.most_common()),
+        tuple(redaction for item in kept for redaction in item.redactions),
+    )
     _check_enough(corpus)
     return corpus
 
 
-def read_file(source: Path, path: str) -> Document | str:
-    """The document at `path` below `source`, or the reason why it is none."""
-    file = source / path
-    if fault := filters.path_fault(path):
-        return fault
-    try:
-        too_large = file.stat().st_size > filters.MAX_BYTES
-        raw = b"" if too_large else file.read_bytes()
-    except OSError:
-        return "unreadable"
-    return TOO_LARGE if too_large else document(path, raw)
-
-
-def document(path: str, raw: bytes) -> Document | str:
-    """The document that a file named `path` with content `raw` is, or the reason why it is none."""
-    if fault := filters.path_fault(path):
-        return fault
-    if len(raw) > filters.MAX_BYTES:
-        return TOO_LARGE
-    if b"\0" in raw:
-        return "binary"
-    try:
-        text = window.normalize(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    if fault := filters.text_fault(text):
-        return fault
-    shown = os.fsencode(path).decode("utf-8", "replace")
-    return Document(shown, text, hashlib.sha256(text.encode()).hexdigest())
+def _read(origin: Origin) -> Iterator[Cleaned | str]:
+    """Every file of the origin, cleaned now or before."""
+    known = reading.fingerprint(origin)
+    if known is None:
+        yield from reading.cleaned(reading.files(origin))
+        return
+    folder = store.place(known)
+    if not store.holds(folder):
+        store.write(folder, reading.cleaned(reading.files(origin)))
+    yield from store.read(folder)
 
 
 def _check_enough(corpus: Corpus) -> None:
@@ -114,6 +113,6 @@ def _check_enough(corpus: Corpus) -> None:
         else ("no usable source file")
     )
     raise SourceError(
-        f"{corpus.root} holds {have}{left_out}: name a source with at least {MIN_DOCUMENTS} files "
+        f"{corpus.title} holds {have}{left_out}: name a source with at least {MIN_DOCUMENTS} files "
         f"and {MIN_CHARS:,} characters of code."
     )

@@ -12,8 +12,8 @@ from datasets import Dataset
 
 from starling_server import fim, window
 from starling_server.fim import Example, Fim, Order
+from starling_training.clean import Document
 from starling_training.config import DataConfig, Loss
-from starling_training.corpus import Document
 from starling_training.spans import Hole, Span, cut, draw
 
 Form = Literal["spm", "psm", "plain"]
@@ -114,7 +114,8 @@ def _document_rows(
 ) -> Iterator[Row]:
     text = documents[number].text
     random = Random(f"{documents[number].sha256}:{epoch}:{config.seed}")
-    count = max(1, round(SPANS_PER_WINDOW * len(text) / (writer.context_tokens * window.CHARS_PER_TOKEN)))
+    windows = len(text) / (writer.context_tokens * window.CHARS_PER_TOKEN)
+    count = max(1, round(SPANS_PER_WINDOW * windows * documents[number].weight))
     for span in writer.draw(text, count, random):
         if random.random() < config.fim_rate:
             form: Form = "spm" if random.random() < config.spm_rate else "psm"

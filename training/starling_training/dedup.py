@@ -1,40 +1,45 @@
 """Which documents say what another one says already, nearly word for word.
 
 Near means a Jaccard similarity of at least `THRESHOLD` between the sets of word 5-grams (Lee et al. 2022,
-arXiv 2107.06499), found by MinHash with banding and checked on the whole signature.
+arXiv 2107.06499), estimated by MinHash and found by banding.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import defaultdict
 
-from rensa import RMinHash, RMinHashLSH  # pyright: ignore[reportAttributeAccessIssue]
+import numpy as np
+from numpy.typing import NDArray
+from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]
 
 THRESHOLD = 0.7
 GRAM, PERMUTATIONS, BANDS, SEED = 5, 128, 32, 42
 """Words in a shingle; hashes in a signature, and bands of 4 of them: two documents at the threshold meet in one with
 a probability of 0.9998 (1 - (1 - 0.7^4)^32)."""
+Signature = NDArray[np.uint32]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def near_duplicates(texts: Sequence[str], kept: Sequence[str] = ()) -> set[int]:
-    """Indices of `texts` that come near one of `kept` or near an earlier text that is no duplicate itself."""
-    index = RMinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS, num_bands=BANDS)
-    signatures = list[Any]()
+def signature(text: str) -> Signature:
+    """The MinHash of a text's shingles, shape (PERMUTATIONS,)."""
+    words = _WORD.findall(text)
+    hashes = RMinHash(num_perm=PERMUTATIONS, seed=SEED)
+    hashes.update([" ".join(words[at : at + GRAM]) for at in range(max(1, len(words) - GRAM + 1))])
+    return np.array(hashes.digest(), np.uint32)
+
+
+def near_duplicates(signatures: NDArray[np.uint32], kept: int = 0) -> set[int]:
+    """Rows of `signatures`, shape (documents, PERMUTATIONS), that come near an earlier row which is none of them.
+
+    The first `kept` rows are never duplicates, whatever they are like.
+    """
+    buckets = defaultdict[tuple[int, bytes], list[int]](list)
     duplicates = set[int]()
-    for number, signature in enumerate(_signatures([*kept, *texts])):
-        signatures.append(signature)
-        near = any(signature.jaccard(signatures[other]) >= THRESHOLD for other in index.query(signature))
-        if near and number >= len(kept):
-            duplicates.add(number - len(kept))
-        else:
-            index.insert(number, signature)
+    for number, row in enumerate(signatures):
+        keys = [(band, part.tobytes()) for band, part in enumerate(row.reshape(BANDS, -1))]
+        met = sorted({other for key in keys if key in buckets for other in buckets[key]})
+        if number >= kept and met and (signatures[met] == row).mean(1).max() >= THRESHOLD:
+            duplicates.add(number)
+            continue
+        for key in keys:
+            buckets[key].append(number)
     return duplicates
-
-
-def _signatures(texts: Sequence[str]) -> Iterator[Any]:
-    for text in texts:
-        words = _WORD.findall(text)
-        signature = RMinHash(num_perm=PERMUTATIONS, seed=SEED)
-        signature.update([" ".join(words[at : at + GRAM]) for at in range(max(1, len(words) - GRAM + 1))])
-        yield signature

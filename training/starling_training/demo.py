@@ -23,8 +23,8 @@ from starling_server.client import Client
 from starling_server.entry import run
 from starling_server.errors import ServerUnreachable
 from starling_server.schema import CompleteRequest
-from starling_training import corpus
-from starling_training.corpus import Document
+from starling_training import clean
+from starling_training.clean import Document
 from starling_training.spans import Hole, cut, draw
 
 QUESTIONS, SHOWN_LINES = 3, 5
@@ -55,7 +55,9 @@ def demo(repo: Path, output: Path, minutes: float, holes: int) -> None:
 def held_out(repo: Path, folder: Path) -> list[tuple[str, Hole]]:
     """A few line ends in files that the adapter in `folder` has not learnt from, with their paths."""
     paths: list[str] = adapters.load(folder).manifest.data["held_out"]
-    documents = [found for path in paths if isinstance(found := corpus.read_file(repo, path), Document)]
+    documents = [
+        found for path in paths if isinstance(found := clean.document(path, (repo / path).read_bytes()), Document)
+    ]
     random = Random(0)
     random.shuffle(documents)
     holes = [(document.path, hole) for document in documents * QUESTIONS if (hole := _hole(document, random))]

@@ -9,6 +9,7 @@ from starling_training.languages import language
 MAX_BYTES = 1_000_000
 MAX_MEAN_LINE, MAX_LINE, MIN_ALPHANUMERIC = 100, 1000, 0.25
 """Characters, characters, and a share of them: the bounds of StarCoder's own data (Li et al. 2023)."""
+LFS_POINTER = "version https://git-lfs.github.com/spec/"
 HEAD_CHARS = 2_000
 """Where generators sign their work."""
 
@@ -54,6 +55,8 @@ def text_fault(text: str) -> str | None:
     """What speaks against a file's text."""
     if not text.strip():
         return "empty"
+    if text.startswith(LFS_POINTER):
+        return "LFS pointer"
     if _MARKERS.search(text[:HEAD_CHARS]):
         return "generated file"
     lines = text.splitlines()

@@ -3,13 +3,16 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
 from starling_server.errors import SourceError
 
+IGNORE = ".starlingignore"
+"""Beside .gitignore, in its syntax: files that git keeps and that nothing should be learnt from."""
+MARKS = ("linguist-generated", "linguist-vendored")
 _POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 """Set inside git's own hooks, where they would name another repository than the source."""
 
@@ -20,8 +23,10 @@ class Listing:
 
     paths: list[str]
     """Relative to the source, with '/', sorted."""
-    commit: str | None
-    """The checkout's, None outside one or before the first."""
+    marked: list[str] = field(default_factory=list[str])
+    """Files left out since .gitattributes calls them generated or vendored, as GitHub's linguist reads it."""
+    changed: dict[str, int] = field(default_factory=dict[str, int])
+    """When each path's newest commit was made, in seconds since 1970; empty without history."""
 
 
 def files(source: Path) -> Listing:
@@ -34,12 +39,50 @@ def files(source: Path) -> Listing:
     tracked = _tracked(source) if in_checkout else []
     if not tracked and (source / ".git").exists():
         raise SourceError(f"{source} is a git checkout that tracks no file: add its files with `git add` first.")
-    found = tracked or _walk(source)
-    return Listing(sorted(path for path in found if _is_plain(source / path)), _commit(source) if tracked else None)
+    found = sorted(path for path in tracked or _walk(source) if _is_plain(source / path))
+    wanted = _wanted(source, found)
+    if not tracked:
+        return Listing(wanted)
+    marked = _marked(source, wanted)
+    return Listing([path for path in wanted if path not in marked], sorted(marked), _changed(source))
 
 
-def _commit(source: Path) -> str | None:
+def commit(source: Path) -> str | None:
+    """The commit that is checked out at `source`, None outside a checkout or before the first."""
     return _git(source, "rev-parse", "--verify", "--quiet", "HEAD").stdout.decode().strip() or None
+
+
+def _wanted(source: Path, paths: list[str]) -> list[str]:
+    """`paths` less those that the source's .starlingignore excludes."""
+    own = source / IGNORE
+    if not own.is_file():
+        return paths
+    spec = GitIgnoreSpec.from_lines(own.read_text(encoding="utf-8", errors="replace").splitlines())
+    return [path for path in paths if not spec.match_file(path)]
+
+
+def _marked(source: Path, paths: list[str]) -> set[str]:
+    """Those of `paths` that are generated or vendored by .gitattributes."""
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    answer = _git(source, "check-attr", "-z", "--stdin", *MARKS, stdin=names).stdout.split(b"\0")
+    triples = zip(answer[::3], answer[2::3], strict=False)
+    return {os.fsdecode(path) for path, value in triples if value in (b"set", b"true")}
+
+
+def _changed(source: Path) -> dict[str, int]:
+    """Each path's newest commit's time; empty for a shallow clone, whose one commit says nothing."""
+    if _git(source, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
+        return {}
+    log = _git(source, "log", "-z", "--format=%x01%ct", "--name-only", "--no-renames", "--relative", "HEAD").stdout
+    changed, time = dict[str, int](), 0
+    for entry in log.split(b"\0"):
+        name = entry.lstrip(b"\n")
+        if name.startswith(b"\x01"):
+            time = int(name[1:].split(b"\n")[0])
+            name = name.partition(b"\n")[2].lstrip(b"\n")
+        if name:
+            changed.setdefault(os.fsdecode(name), time)
+    return changed
 
 
 def _tracked(source: Path) -> list[str]:
@@ -50,10 +93,11 @@ def _tracked(source: Path) -> list[str]:
     return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]
 
 
-def _git(source: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+def _git(source: Path, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
     own = {key: value for key, value in os.environ.items() if key not in _POINTERS}
+    command = ["git", "-C", str(source), *arguments]
     try:
-        return subprocess.run(["git", "-C", str(source), *arguments], capture_output=True, env=own, check=False)
+        return subprocess.run(command, capture_output=True, env=own, input=stdin, check=False)
     except FileNotFoundError as error:
         raise SourceError(f"{source} lies in a git checkout, and git is not installed: install git.") from error
 

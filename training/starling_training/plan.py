@@ -6,8 +6,8 @@ from os import cpu_count
 from random import Random
 
 from starling_server.bases import Base
+from starling_training.clean import Document
 from starling_training.config import OptimConfig
-from starling_training.corpus import Document
 from starling_training.dataset import Row, Writer, example
 from starling_training.trainer import steps
 

@@ -1,5 +1,6 @@
 """The manifest that a run leaves beside the weights."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -33,7 +34,7 @@ def describe(config: TrainConfig, base: Base, family: str, corpus: Corpus, split
             context_tokens=config.data.context_tokens,
             max_tokens=config.data.max_tokens,
         ),
-        workspace=str(corpus.root),
+        workspace=str(corpus.root) if corpus.root else None,
         data=_data(corpus, split),
         training=_training(config, curve),
         versions={name: version(name) for name in LIBRARIES},
@@ -52,11 +53,14 @@ def results(figures: Mapping[str, Comparison], holes: int) -> dict[str, Any]:
 
 def _data(corpus: Corpus, split: Split) -> dict[str, Any]:
     return {
+        "sources": [origin.named for origin in corpus.origins],
         "commit": corpus.commit,
         "files": len(corpus.documents),
         "characters": corpus.chars,
         "languages": corpus.languages,
-        "dropped": corpus.dropped,
+        "licences": corpus.licences,
+        "dropped": corpus.dropped | ({"near duplicate": split.near_duplicates} if split.near_duplicates else {}),
+        "redacted": dict(Counter(redaction.kind for redaction in corpus.redactions).most_common()),
         "held_out": [document.path for document in split.held_out],
     }
 

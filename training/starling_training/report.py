@@ -21,7 +21,7 @@ def render(manifest: Manifest, figures: Mapping[str, Comparison], trials: Sequen
     """The whole report in Markdown."""
     parts = [
         f"# Adapter {manifest.name}",
-        f"Trained on `{manifest.workspace}` for base `{manifest.base.id}`, {manifest.created:%Y-%m-%d %H:%M} UTC.",
+        f"Trained on {_sources(manifest)} for base `{manifest.base.id}`, {manifest.created:%Y-%m-%d %H:%M} UTC.",
         "## Does it help?",
         *_verdict(figures, len(trials)),
         "## Training",
@@ -77,15 +77,24 @@ def _curve(points: Sequence[Mapping[str, Any]]) -> str:
     return _table(["step", "seconds", "training loss", "held-out middle loss"], rows)
 
 
+def _sources(manifest: Manifest) -> str:
+    return ", ".join(f"`{named}`" for named in manifest.data["sources"])
+
+
 def _data(data: Mapping[str, Any]) -> str:
     languages = ", ".join(f"{name} {count}" for name, count in data["languages"].items())
-    dropped = ", ".join(f"{count} {reason}" for reason, count in data["dropped"].items()) or "none"
+    dropped = _counts(data["dropped"])
     held = "\n".join(f"- `{path}`" for path in data["held_out"])
     commit = f" Commit `{data['commit']}`." if data["commit"] else ""
     return (
         f"{data['files']} files with {data['characters']:,} characters ({languages}); left out: {dropped}.{commit}\n\n"
+        f"Secrets replaced before anything was learnt: {_counts(data['redacted'])}.\n\n"
         f"Held out for judging:\n\n{held}"
     )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "none"
 
 
 def _samples(trials: Sequence[Trial]) -> list[str]:

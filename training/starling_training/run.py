@@ -19,7 +19,7 @@ from starling_training.interrupt import Interrupt
 from starling_training.plan import plan
 from starling_training.show import Where
 from starling_training.spans import Hole
-from starling_training.split import Split, split
+from starling_training.split import Split, apart, split
 from starling_training.watch import Curve
 
 WATCHED = 40
@@ -72,12 +72,16 @@ def prepare(config: TrainConfig, read: Corpus) -> Prepared:
     tokenizer = loading.load_tokenizer(base)
     sentinels = fim.resolve(base.model_type, tokenizer)
     config = resolve(config, base)
-    parts = split(read.documents, config.data.held_out, config.data.seed)
+    parts = apart(split(read.documents, config.data.held_out, config.data.seed), read)
+    if not parts.train:
+        raise SourceError(
+            f"Every file of {read.title} is nearly the same as one that is held out: name a source with others too."
+        )
     writer = Writer(tokenizer, sentinels, config.data.context_tokens, config.data.max_tokens)
     rows = [row for epoch in range(config.optim.epochs) for row in epoch_rows(parts.train, writer, config.data, epoch)]
     if not rows:
         raise SourceError(
-            f"No line of {read.root} makes an example of at most {writer.max_tokens} tokens: "
+            f"No line of {read.title} makes an example of at most {writer.max_tokens} tokens: "
             "raise --max-tokens or name another source."
         )
     return Prepared(config, base, read, parts, writer, rows)

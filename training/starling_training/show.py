@@ -1,5 +1,6 @@
 """What a person sees while `train-copilot` runs."""
 
+import collections
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from starling_training import report
+from starling_training.clean import Redaction
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
 from starling_training.corpus import Corpus
 from starling_training.evaluate import Comparison, Trial
@@ -18,13 +20,14 @@ from starling_training.plan import Plan
 from starling_training.split import Split
 from starling_training.watch import Curve
 
+SHOWN_PLACES = 3
 Where = Mapping[str, str]
 """Setting to where its value came from."""
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
     """Every setting by its flag's name."""
-    top = {"source": config.source, "name": config.name, "output": config.output, "holes": config.holes}
+    top = {"source": " ".join(config.sources), "name": config.name, "output": config.output, "holes": config.holes}
     model = {"base": config.model.base, "device": config.model.device, "quantize": config.model.quantize}
     groups: Sequence[DataConfig | LoraConfig | OptimConfig] = (config.data, config.lora, config.optim)
     return top | model | {item.name: getattr(group, item.name) for group in groups for item in fields(group)}
@@ -42,13 +45,17 @@ def configuration(console: Console, asked: TrainConfig, resolved: TrainConfig, w
 
 def corpus(console: Console, read: Corpus, split: Split) -> None:
     """What was read, what was dropped and why, what is held out."""
-    table = Table("files", "", title=escape(f"Source {read.root}"), title_justify="left")
+    table = Table("files", "", title=escape(f"Source {read.title}"), title_justify="left")
     for language, count in read.languages.items():
         table.add_row(language, str(count))
     for reason, count in read.dropped.items():
         table.add_row(f"[dim]left out: {reason}", f"[dim]{count}")
+    if split.near_duplicates:
+        table.add_row("[dim]left out: near duplicate", f"[dim]{split.near_duplicates}")
     table.add_row("held out for judging", f"{len(split.held_out)} of {len(read.documents)}")
     console.print(table)
+    if read.redactions:
+        console.print(_secrets(read.redactions))
 
 
 def plan(console: Console, planned: Plan) -> None:
@@ -119,6 +126,16 @@ def _progress(console: Console, *more: str) -> Progress:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *texts,
         console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
+
+
+def _secrets(redactions: Sequence[Redaction]) -> Table:
+    """How many secrets of each kind were taken out, and where; never what they are."""
+    table = Table("secrets replaced", "", "where", title_justify="left")
+    for kind, count in collections.Counter(redaction.kind for redaction in redactions).most_common():
+        places = [f"{found.path}:{found.line}" for found in redactions if found.kind == kind]
+        more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
+        table.add_row(kind, str(count), escape(", ".join(places[:SHOWN_PLACES]) + more))
+    return table
 
 
 def _number(value: Any) -> str:

@@ -9,7 +9,7 @@ import pytest
 from starling_server.errors import SourceError
 from starling_training.base import collect, sources
 from starling_training.base.sources import Source
-from starling_training.corpus import Document, document
+from starling_training.clean import Document, document
 
 BODY = "\n".join(f"def function_{n}(value):\n    return value + {n}" for n in range(30)) + "\n"
 

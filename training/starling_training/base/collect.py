@@ -1,6 +1,5 @@
 """Sources to one packed corpus: filtered, without duplicates, no package larger than its share, nothing held out."""
 
-import hashlib
 import json
 import lzma
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,10 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 from starling_training.base import sources
 from starling_training.base.sources import Source
-from starling_training.corpus import Document
-from starling_training.dedup import near_duplicates
+from starling_training.clean import Document, digest
+from starling_training.dedup import near_duplicates, signature
 
 MOST_CHARS = 8_000_000
 """Of one package: a few giants would drown the hundred others' ways of writing."""
@@ -59,7 +60,9 @@ def collect(folder: Path, only: Sequence[str] = ()) -> list[Entry]:
 def choose(learnt: Sequence[Source], held_out: Sequence[Document]) -> tuple[list[Entry], list[tuple[str, Document]]]:
     """What is left of each source, and the documents with their source's names."""
     named = list(_unseen(learnt, held_out))
-    near = near_duplicates([document.text for _, document in named], [document.text for document in held_out])
+    texts = [document.text for document in (*held_out, *(document for _, document in named))]
+    near = near_duplicates(np.stack([signature(text) for text in texts]), len(held_out))
+    near = {number - len(held_out) for number in near}
     single = [item for number, item in enumerate(named) if number not in near]
     entries, chosen = list[Entry](), list[tuple[str, Document]]()
     for source in learnt:
@@ -83,7 +86,7 @@ def unpack(path: Path) -> Iterator[tuple[str, Document]]:
         for line in file:
             row = json.loads(line)
             text: str = row["text"]
-            yield row["source"], Document(row["path"], text, hashlib.sha256(text.encode()).hexdigest())
+            yield row["source"], Document(row["path"], text, digest(text))
 
 
 def _unseen(learnt: Sequence[Source], held_out: Sequence[Document]) -> Iterator[tuple[str, Document]]:

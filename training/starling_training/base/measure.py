@@ -22,7 +22,7 @@ from starling_server.runner_torch import TorchRunner
 from starling_server.start import start
 from starling_training import evaluate
 from starling_training.base import collect
-from starling_training.corpus import Document
+from starling_training.clean import Document
 from starling_training.dataset import Writer
 from starling_training.evaluate import Answer, Comparison, Trial
 from starling_training.spans import Hole, Kind, Span, cut, draw

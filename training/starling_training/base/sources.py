@@ -13,8 +13,8 @@ from email.message import Message
 from pathlib import Path
 
 from starling_server.errors import SourceError
-from starling_training import corpus
-from starling_training.corpus import Document
+from starling_training import clean
+from starling_training.clean import Document
 
 HERE = Path(__file__).parent
 LEARNT, HELD_OUT = HERE / "learnt.txt", HERE / "held_out.txt"
@@ -96,7 +96,7 @@ def read_standard_library() -> Source:
 
 def _documents(files: dict[str, bytes]) -> Iterator[Document]:
     for name, raw in files.items():
-        found = corpus.document(name, raw)
+        found = clean.document(name, raw)
         if isinstance(found, Document):
             yield found
 

@@ -1,0 +1,99 @@
+"""What SOURCE means: a folder, a git URL, a dataset on the Hub, a file of rows."""
+
+import hashlib
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_cache_path
+
+from starling_server.errors import SourceError
+
+Kind = Literal["folder", "hub", "rows"]
+ROWS = frozenset({".jsonl", ".ndjson", ".parquet"})
+"""Extensions of files with a row per source file."""
+_URL = re.compile(r"(https?|ssh|git|file)://|[\w.-]+@[\w.-]+:")
+_HUB = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<split>[\w\[\]%:]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where files come from."""
+
+    named: str
+    """As the user named it."""
+    kind: Kind
+    path: Path
+    """A folder or a file on this disk; for the Hub, where it would be relative to nothing."""
+    dataset: str = ""
+    revision: str | None = None
+    split: str = "train"
+
+    @property
+    def name(self) -> str:
+        """A short name: the folder's, the repository's, the dataset's."""
+        return (self.dataset or self.path.name).rpartition("/")[2].removesuffix(".git")
+
+
+def cache_home() -> Path:
+    """Where clones and cleaned sources are kept: STARLING_CACHE_DIR, or the platform's cache folder."""
+    return Path(os.environ.get("STARLING_CACHE_DIR") or user_cache_path("starling"))
+
+
+def resolve(named: str) -> Origin:
+    """The origin that `named` means, a git URL already cloned; raises SourceError."""
+    if named.startswith("hf:"):
+        return _hub(named)
+    if _URL.match(named):
+        return Origin(named, "folder", clone(named))
+    path = Path(named).expanduser()
+    if path.is_dir():
+        return Origin(named, "folder", path)
+    if path.is_file() and path.suffix in ROWS:
+        return Origin(named, "rows", path)
+    what = "is a file of no kind that is read here" if path.exists() else "does not exist"
+    raise SourceError(
+        f"The source {named} {what}: name a directory, a git URL, hf:OWNER/DATASET, or a .jsonl or .parquet file."
+    )
+
+
+def short_name(named: str) -> str:
+    """What to call a source before it is read: its folder, repository or dataset."""
+    path = Path(named).expanduser()
+    plain = named.partition("@")[0] if named.startswith("hf:") else named
+    last = path.resolve().name if path.exists() else re.split(r"[/:]", plain.rstrip("/"))[-1]
+    return re.sub(r"\.(git|jsonl|ndjson|parquet)$", "", last)
+
+
+def clone(url: str) -> Path:
+    """A shallow clone of `url` in the cache, brought up to date; raises SourceError."""
+    key = hashlib.sha256(url.encode()).hexdigest()[:12]
+    name = re.sub(r"\W+", "-", url.rstrip("/").rpartition("/")[2].removesuffix(".git")) or "repository"
+    folder = cache_home() / "clones" / key / name
+    if (folder / ".git").exists():
+        _git(url, "-C", str(folder), "fetch", "--quiet", "--depth", "1", "origin", "HEAD")
+        _git(url, "-C", str(folder), "reset", "--quiet", "--hard", "FETCH_HEAD")
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _git(url, "clone", "--quiet", "--depth", "1", "--", url, str(folder))
+    return folder
+
+
+def _git(url: str, *arguments: str) -> None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError as error:
+        raise SourceError(f"{url} is a git URL, and git is not installed: install git.") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise SourceError(f"git cannot fetch {url} ({said[-1] if said else 'no reason given'}): check the address.")
+
+
+def _hub(named: str) -> Origin:
+    match = _HUB.fullmatch(named)
+    if not match:
+        raise SourceError(f"{named} names no dataset: write hf:OWNER/DATASET, hf:OWNER/DATASET@REVISION:SPLIT.")
+    return Origin(named, "hub", Path(), match["name"], match["revision"], match["split"] or "train")
