@@ -44,7 +44,7 @@ def serving_prompt(writer: Writer, prefix: str, suffix: str) -> list[int]:
 def test_every_middle_follows_the_prompt_that_serving_sends(writer: Writer, documents: list[Document]) -> None:
     checked = 0
     for document in documents:
-        for span in writer.draw(document.text, 150, Random(document.path)):
+        for span in writer.draw(document, 150, Random(document.path)):
             hole = cut(document.text, span)
             made = writer.hole(hole, "spm")
             prompt = serving_prompt(writer, hole.prefix, hole.suffix)

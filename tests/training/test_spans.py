@@ -98,3 +98,15 @@ def test_lines_know_their_places() -> None:
     assert lines.visible == [0, 1, 3]
     assert lines.block_end(1) == 1
     assert lines.block_end(0) == 3
+
+
+def test_nodes_follow_the_syntax() -> None:
+    nodes = {cut(SOURCE, span).middle for span in draw(SOURCE, 3000, Random(6), short, "Python") if span.kind == "node"}
+    assert {"os.listdir(self.root)", "root: str", "self", "found.append(name)"} <= nodes
+    assert not any(middle.endswith("\n") for middle in nodes)
+
+
+def test_without_a_grammar_blocks_stand_in() -> None:
+    drawn = [span for span in draw(SOURCE, 400, Random(7), short, "COBOL") if span.kind == "node"]
+    assert drawn
+    assert all(cut(SOURCE, span).suffix.startswith("\n") for span in drawn)

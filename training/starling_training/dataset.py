@@ -14,6 +14,7 @@ from starling_server import fim, window
 from starling_server.fim import Example, Fim, Order
 from starling_training.clean import Document
 from starling_training.config import DataConfig, Loss
+from starling_training.languages import language
 from starling_training.spans import Hole, Span, cut, draw
 
 Form = Literal["spm", "psm", "plain"]
@@ -65,9 +66,10 @@ class Writer:
         _, indent = window.hold_indent(text[max(0, span.start - 1000) : span.start])
         return len(self.tokenizer.encode(indent + text[span.start : span.end])) < self.max_tokens
 
-    def draw(self, text: str, count: int, random: Random) -> list[Span]:
-        """Up to `count` spans of `text` whose middles fit."""
-        return draw(text, count, random, lambda span: self.fits(text, span))
+    def draw(self, document: Document, count: int, random: Random) -> list[Span]:
+        """Up to `count` spans of the document whose middles fit."""
+        text = document.text
+        return draw(text, count, random, lambda span: self.fits(text, span), language(document.path))
 
 
 def epoch_rows(documents: Sequence[Document], writer: Writer, config: DataConfig, epoch: int) -> list[Row]:
@@ -82,7 +84,7 @@ def held_out_holes(documents: Sequence[Document], writer: Writer, count: int, se
     random = Random(seed)
     weights = [len(document.text) for document in documents]
     chosen = random.choices(documents, weights, k=count)
-    drawn = ((document, span) for document in chosen for span in writer.draw(document.text, 1, random))
+    drawn = ((document, span) for document in chosen for span in writer.draw(document, 1, random))
     return [(document.path, cut(document.text, span)) for document, span in drawn]
 
 
@@ -116,7 +118,7 @@ def _document_rows(
     random = Random(f"{documents[number].sha256}:{epoch}:{config.seed}")
     windows = len(text) / (writer.context_tokens * window.CHARS_PER_TOKEN)
     count = max(1, round(SPANS_PER_WINDOW * windows * documents[number].weight))
-    for span in writer.draw(text, count, random):
+    for span in writer.draw(documents[number], count, random):
         if random.random() < config.fim_rate:
             form: Form = "spm" if random.random() < config.spm_rate else "psm"
             yield Row(number, span.start, span.end, span.kind, form)

@@ -11,12 +11,15 @@ from math import exp, log
 from random import Random
 from typing import Literal
 
-Kind = Literal["line", "block", "characters", "empty"]
+from starling_server import syntax
+
+Kind = Literal["line", "node", "block", "characters", "empty"]
 Fits = Callable[["Span"], bool]
 
-SHARES: dict[Kind, float] = {"line": 0.45, "block": 0.3, "characters": 0.2, "empty": 0.05}
-"""How often editors ask for each: the rest of a line, of a block, something inside a line, nothing."""
-LONGEST_CHARACTERS = 120
+SHARES: dict[Kind, float] = {"line": 0.4, "node": 0.3, "block": 0.15, "characters": 0.1, "empty": 0.05}
+"""How often each is asked for: the rest of a line, a piece of syntax, the rest of a block, anything, nothing. Spans that
+follow the syntax teach more than random ones (AST-T5, Gong et al. 2024, arXiv 2401.03003)."""
+LONGEST_CHARACTERS, LONGEST_NODE = 120, 1_000
 ATTEMPTS, GIVE_UP = 12, 8
 """Draws of one kind before another one is tried (flat text has no blocks), and kinds in a row before a document is
 given up on (one that is a single line of noise, say)."""
@@ -53,13 +56,16 @@ def cut(text: str, span: Span) -> Hole:
     return Hole(text[: span.start], text[span.start : span.end], text[span.end :], span.kind)
 
 
-def draw(text: str, count: int, random: Random, fits: Fits) -> list[Span]:
-    """Up to `count` spans of `text`; the same `random` draws the same ones."""
-    return list(islice(_spans(text, random, fits), count))
+def draw(text: str, count: int, random: Random, fits: Fits, language: str | None = None) -> list[Span]:
+    """Up to `count` spans of `text`; the same `random` draws the same ones.
+
+    Without a grammar for `language` there is no syntax to follow, and blocks stand in for it.
+    """
+    return list(islice(_spans(text, random, fits, language), count))
 
 
-def _spans(text: str, random: Random, fits: Fits) -> Iterator[Span]:
-    lines = Lines(text)
+def _spans(text: str, random: Random, fits: Fits, language: str | None) -> Iterator[Span]:
+    lines = Lines(text, language)
     misses = 0
     while lines.visible and misses < GIVE_UP:
         kind = random.choices(list(SHARES), list(SHARES.values()))[0]
@@ -79,10 +85,11 @@ def _draw(kind: Kind, lines: "Lines", random: Random, fits: Fits) -> Span | None
 
 
 class Lines:
-    """Where the lines of a text begin, end and are indented to."""
+    """Where the lines of a text begin, end and are indented to, and its syntax where that is known."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, language: str | None = None) -> None:
         self.text = text
+        self.syntax = syntax.parse(text, language)
         self._lines = text.split("\n")
         ends = accumulate(len(line) + 1 for line in self._lines)
         self._starts = [0, *ends]
@@ -124,6 +131,20 @@ def _draw_line(lines: Lines, random: Random) -> Span | None:
     return Span(lines.cursor(number, random), lines.end(number), "line")
 
 
+def _draw_node(lines: Lines, random: Random) -> Span | None:
+    """One of the nodes that are short enough around some place in a line: a name, an argument, a call, a function."""
+    if lines.syntax is None:
+        block = _draw_block(lines, random)
+        return block and Span(block.start, block.end, "node")
+    number = random.choice(lines.visible)
+    at = lines.cursor(number, random)
+    nodes = [span for span in lines.syntax.around(at) if 0 < span[1] - span[0] <= LONGEST_NODE]
+    if not nodes:
+        return None
+    start, end = random.choice(nodes)
+    return Span(start, len(lines.text[:end].rstrip()), "node") if lines.text[start:end].strip() else None
+
+
 def _draw_block(lines: Lines, random: Random) -> Span | None:
     """From a cursor to the end of its block; or from the end of a line that opens one."""
     number = random.choice(lines.visible)
@@ -152,6 +173,7 @@ def _draw_empty(lines: Lines, random: Random) -> Span | None:
 
 DRAWS: dict[Kind, Callable[[Lines, Random], Span | None]] = {
     "line": _draw_line,
+    "node": _draw_node,
     "block": _draw_block,
     "characters": _draw_characters,
     "empty": _draw_empty,

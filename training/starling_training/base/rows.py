@@ -53,7 +53,7 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
             return part
         text = self._tokenizer.decode(part[:-1] if part[-1] == self._fim.end else part).strip("\ufffd")
         most = min(MOST_MIDDLE, int(len(part) * MIDDLE_SHARE))
-        spans = draw(text, 1, random, lambda span: self._fits(text, span, most))
+        spans = draw(text, 1, random, lambda span: self._fits(text, span, most), "Python")
         return self._fill(text, spans[0], len(part), random) if spans else part
 
     def _fill(self, text: str, span: Span, most: int, random: Random) -> list[int]:
