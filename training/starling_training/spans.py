@@ -17,8 +17,8 @@ Kind = Literal["line", "node", "block", "characters", "empty"]
 Fits = Callable[["Span"], bool]
 
 SHARES: dict[Kind, float] = {"line": 0.4, "node": 0.3, "block": 0.15, "characters": 0.1, "empty": 0.05}
-"""How often each is asked for: the rest of a line, a piece of syntax, the rest of a block, anything, nothing. Spans that
-follow the syntax teach more than random ones (AST-T5, Gong et al. 2024, arXiv 2401.03003)."""
+"""How often each is asked for: the rest of a line, a piece of syntax, the rest of a block, anything, nothing. Spans
+that follow the syntax teach more than random ones (AST-T5, Gong et al. 2024, arXiv 2401.03003)."""
 LONGEST_CHARACTERS, LONGEST_NODE = 120, 1_000
 ATTEMPTS, GIVE_UP = 12, 8
 """Draws of one kind before another one is tried (flat text has no blocks), and kinds in a row before a document is
