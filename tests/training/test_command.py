@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from starling_server import adapters
 from starling_server.bases import TINY_DIR
 from starling_server.loading import Loaded
 from starling_server.runner_torch import TorchRunner
+from starling_training import checkpoint
 
 SMALL = ("--base", "tiny", "--context-tokens", "192", "--max-tokens", "32", "--holes", "4", "--accumulation", "2")
 SHORT = (*SMALL, "--max-steps", "12", "--evaluations", "1", "--learning-rate", "0.003")
@@ -261,3 +263,32 @@ def test_a_second_interrupt_leaves_nothing(project: Path, tmp_path: Path) -> Non
     running.interrupt()
     assert running.end() in (130, 0)
     assert left(tmp_path / "out") in ([], ["a"])
+
+
+def curve(output: Path) -> list[dict[str, Any]]:
+    return adapters.load(output).manifest.training["curve"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_end(project: Path, tmp_path: Path) -> None:
+    steps = ("--max-steps", "16", "--evaluations", "4", "--learning-rate", "0.003", "--patience", "9")
+    flags = (*SMALL, "--holes", "0", *steps)
+    whole, parts = tmp_path / "out" / "whole", tmp_path / "out" / "parts"
+    assert run(project, "--output", whole, *flags).returncode == 0
+    started = subprocess.Popen(command(project, "--output", parts, *flags), stdout=subprocess.DEVNULL)
+    place = checkpoint.place(parts)
+    while checkpoint.latest(place) is None:
+        assert started.poll() is None
+        time.sleep(0.05)
+    started.kill()
+    started.wait()
+    assert left(tmp_path / "out") == [".parts.training", "whole"]
+    refused(run(project, "--output", parts, *flags), "--resume")
+    refused(run(project, "--output", parts, *flags, "--rank", "8", "--resume"), "rank differ")
+    refused(run(project, "--output", tmp_path / "out" / "other", *flags, "--resume"), "train without --resume")
+    done = run(project, "--output", parts, *flags, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert left(tmp_path / "out") == ["parts", "whole"]
+    losses = [[point["held_out"] for point in curve(output)] for output in (whole, parts)]
+    assert len(losses[0]) == 5
+    assert losses[1] == pytest.approx(losses[0], abs=2e-3)

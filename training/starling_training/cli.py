@@ -25,6 +25,7 @@ OUTPUT_FLAGS = (
         help="The adapter's folder. Default: where serve-copilot and starling-lsp look for names.",
     ),
     click.option("--overwrite", is_flag=True, help="Replace what is there, once the new one is whole."),
+    click.option("--resume", is_flag=True, help="Go on with a run that was killed, from its last checkpoint."),
     click.option("--dry-run", is_flag=True, help="Read and plan, print it, and stop."),
     click.option(
         "--holes",
@@ -59,7 +60,7 @@ DATA_FLAGS = (
         help="Tokens learnt from where an example has a hole.",
     ),
     click.option("--held-out", default=0.1, show_default=True, help="Share of the text kept for judging."),
-    click.option("--seed", default=0, show_default=True, help="Chooses the held-out files and the holes."),
+    click.option("--seed", default=0, show_default=True, help="Of held-out files, holes and first weights."),
 )
 OPTIM_FLAGS = (
     click.option("--rank", default=16, show_default=True, help="LoRA's r: the adapter's size."),
@@ -123,6 +124,7 @@ def _config(sources: tuple[str, ...], values: dict[str, Any]) -> TrainConfig:
         name=name,
         output=output,
         overwrite=values["overwrite"],
+        resume=values["resume"],
         dry_run=values["dry_run"],
         holes=values["holes"],
         model=ModelConfig(values["base"], values["quantize"], values["device"]),

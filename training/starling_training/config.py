@@ -36,6 +36,7 @@ class DataConfig:
     held_out: float = 0.1
     """Share of the text, in whole files, that is kept for judging."""
     seed: int = 0
+    """Of the holes, the held-out files and the adapter's first weights."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
@@ -109,6 +110,8 @@ class TrainConfig:
     output: Path
     model: ModelConfig = field(default_factory=ModelConfig)
     overwrite: bool = False
+    resume: bool = False
+    """Go on with the run to this output that was stopped."""
     weights: tuple[float, ...] = ()
     """How much more often each source is learnt from; none means equally."""
     dry_run: bool = False

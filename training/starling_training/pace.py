@@ -15,9 +15,9 @@ class Pace:
         self._seconds = seconds
         self._started = monotonic()
 
-    def start(self) -> None:
-        """Set the clock to zero."""
-        self._started = monotonic()
+    def start(self, before: float = 0.0) -> None:
+        """Set the clock to zero, or to the seconds that a resumed run took `before`."""
+        self._started = monotonic() - before
 
     @property
     def elapsed(self) -> float:

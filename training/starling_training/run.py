@@ -1,16 +1,21 @@
 """One run of `train-copilot`, from the source to the folder that serving loads."""
 
 import gc
+import hashlib
 import logging
-from dataclasses import dataclass
+import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 
-from starling_server import fim, loading
+from starling_server import bases, fim, loading
 from starling_server.bases import Base
 from starling_server.errors import SourceError
-from starling_training import evaluate, qlora, record, report, show, staging, trainer
+from starling_training import checkpoint, evaluate, qlora, record, report, show, staging, trainer
+from starling_training.checkpoint import BEST
 from starling_training.config import TrainConfig, resolve
 from starling_training.corpus import Corpus
 from starling_training.dataset import Row, Writer, epoch_rows, held_out_holes, middle_set, training_set
@@ -94,12 +99,44 @@ def holes(prepared: Prepared, purpose: str, count: int) -> list[tuple[str, Hole]
 
 
 def _produce(prepared: Prepared, interrupt: Interrupt, console: Console) -> Result | None:
+    """Train and judge; a run that fails can be resumed, one that is interrupted or done leaves nothing of itself."""
     config = prepared.config
-    with staging.staged(config.output, config.overwrite) as folder:
-        curve = _train(prepared, folder, interrupt, console)
+    place = checkpoint.place(config.output)
+    keep = True
+    try:
+        with staging.explained(config.output):
+            after = checkpoint.begin(place, fingerprint(prepared), config.resume, config.overwrite)
+            curve = _train(prepared, place, after, interrupt, console)
         gc.collect()  # the training model's memory, before the serving one is loaded
-        if len(curve.points) < 2:
-            raise KeyboardInterrupt  # before the first evaluation: there is nothing worth keeping
+        result = _finish(prepared, place / BEST, curve, interrupt, console)
+        keep = False
+        return result
+    except KeyboardInterrupt:
+        keep = False
+        raise
+    finally:
+        checkpoint.end(place, keep)
+
+
+def fingerprint(prepared: Prepared) -> dict[str, Any]:
+    """What must be the same for a run to be resumed."""
+    config = prepared.config
+    texts = "".join(document.sha256 for document in (*prepared.split.train, *prepared.split.held_out))
+    return {
+        "base": bases.fingerprint(prepared.base),
+        "source": hashlib.sha256(texts.encode()).hexdigest(),
+        **asdict(config.data),
+        **asdict(config.lora),
+        **asdict(config.optim),
+    }
+
+
+def _finish(prepared: Prepared, best: Path, curve: Curve, interrupt: Interrupt, console: Console) -> Result:
+    config = prepared.config
+    if len(curve.points) < 2:
+        raise KeyboardInterrupt  # before the first evaluation: there is nothing worth keeping
+    with staging.staged(config.output, config.overwrite) as folder:
+        shutil.copytree(best, folder, dirs_exist_ok=True)
         manifest = record.describe(
             config, prepared.base, prepared.writer.fim.family, prepared.corpus, prepared.split, curve
         )
@@ -115,10 +152,11 @@ def _produce(prepared: Prepared, interrupt: Interrupt, console: Console) -> Resu
     return Result(config.output, curve, trials)
 
 
-def _train(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Console) -> Curve:
-    """Load the base, train, and leave the best adapter in `folder`."""
+def _train(prepared: Prepared, folder: Path, after: Path | None, interrupt: Interrupt, console: Console) -> Curve:
+    """Load the base, train, from the checkpoint `after` on if there is one, and leave the best adapter in `folder`."""
     config = prepared.config
     loaded = loading.load(config.model)
+    torch.manual_seed(config.data.seed)
     model = qlora.wrap(loaded, config.lora)
     watched = [hole for _, hole in holes(prepared, "watch", WATCHED)]
     sets = trainer.Sets(
@@ -133,7 +171,7 @@ def _train(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Cons
 
     with show.bar(console, trainer.steps(len(prepared.rows), config.optim)) as bar:
         hooks = trainer.Hooks(lambda: interrupt.asked, bar, started)
-        curve = trainer.train(model, loaded, sets, config.optim, folder, hooks)
+        curve = trainer.train(model, loaded, sets, config.optim, folder, hooks, after)
     best = curve.best
     console.print(
         f"Training ended: {curve.ended}; held-out loss {curve.points[0].held_out:.3f} to {best.held_out:.3f} "

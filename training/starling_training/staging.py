@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from starling_server.errors import OutputError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_WAY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _NO_ROOM_WORDS = ("code: 28", "code: 122", "code: 27", "os error 28", "os error 122", "os error 27")
 """The same as safetensors words them: its error carries no number."""
 
@@ -31,22 +32,30 @@ def staged(output: Path, overwrite: bool) -> Generator[Path]:
     Otherwise nothing is left of it, and what was at `output` stays. Raises OutputError where there is no room.
     """
     check(output, overwrite)
-    try:
+    with explained(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         room = Path(mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    except OSError as error:
-        raise OutputError(f"{output.parent} cannot be written to ({error.strerror}): name another --output.") from error
+        try:
+            new = room / output.name
+            new.mkdir()
+            yield new
+            _swap(new, output, room / "replaced")
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+
+
+@contextmanager
+def explained(output: Path) -> Generator[None]:
+    """Turn what a disk says while `output` is being made into an OutputError."""
     try:
-        new = room / output.name
-        new.mkdir()
-        yield new
-        _swap(new, output, room / "replaced")
+        yield
     except Exception as error:
         if _is_no_room(error):
             raise OutputError(f"There is no room left to write {output}: free some space and train again.") from error
+        if isinstance(error, OSError) and error.errno in _NO_WAY:
+            what = f"{output.parent} cannot be written to ({error.strerror})"
+            raise OutputError(f"{what}: name another --output.") from error
         raise
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
 
 
 def _swap(new: Path, output: Path, aside: Path) -> None:

@@ -16,7 +16,8 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from starling_server.loading import Loaded, quiet
-from starling_training import qlora
+from starling_training import checkpoint, qlora, staging
+from starling_training.checkpoint import BEST, TRAINER
 from starling_training.config import OptimConfig
 from starling_training.pace import Pace
 from starling_training.watch import Curve, Watch
@@ -53,22 +54,33 @@ def steps(examples: int, config: OptimConfig) -> int:
     return min(full, config.max_steps) if config.max_steps else full
 
 
-def train(model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, folder: Path, hooks: Hooks) -> Curve:
-    """Train `model`'s adapter at the resolved rate, and leave the best one on held-out middles in `folder`.
+def train(
+    model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, folder: Path, hooks: Hooks, after: Path | None
+) -> Curve:
+    """Train `model`'s adapter at the resolved rate, and leave the best one on held-out middles in `folder`/best.
 
-    A run that ends before its first evaluation leaves none.
+    Checkpoints go to `folder`; with one of them in `after` the run goes on from there. A run that ends before its
+    first evaluation leaves no adapter.
     """
     pace = Pace(steps(len(sets.train), config), config.max_minutes * 60)
     watch = Watch(
-        pace, config.evaluations, config.patience, hooks.interrupted, lambda: _save(model, loaded, folder), hooks.show
+        pace,
+        config.evaluations,
+        config.patience,
+        hooks.interrupted,
+        lambda: _save(model, loaded, folder / BEST),
+        hooks.show,
     )
     trainer = _trainer(model, loaded, sets, config, pace, folder)
     trainer.add_callback(watch)
     with quiet():
-        trainer.evaluate()
+        if after:
+            watch.resume(checkpoint.state(after, Watch.__name__))
+        else:
+            trainer.evaluate()
         hooks.started(watch.curve.points[0].held_out)
         if not hooks.interrupted():
-            trainer.train()
+            trainer.train(resume_from_checkpoint=str(after) if after else None)
     return watch.curve
 
 
@@ -95,7 +107,8 @@ def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path
     on_gpu = loaded.device.type == "cuda"
     half = loaded.model.dtype
     return SFTConfig(
-        output_dir=str(folder.parent / "trainer"),
+        output_dir=str(folder / TRAINER),
+        save_total_limit=2,
         per_device_train_batch_size=config.batch,
         per_device_eval_batch_size=EVAL_BATCH,
         gradient_accumulation_steps=config.accumulation,
@@ -131,5 +144,6 @@ def _save(model: PeftModel, loaded: Loaded, folder: Path) -> None:
     """Write the adapter; peft's own card goes, and so does its record of where the base lay on this disk."""
     for shape in model.peft_config.values():
         shape.base_model_name_or_path = loaded.base.id
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)
+    with staging.staged(folder, overwrite=True) as new:
+        model.save_pretrained(str(new), save_embedding_layers=False)
+        (new / "README.md").unlink(missing_ok=True)

@@ -1,13 +1,16 @@
 """What happens between the steps of a run: evaluations when they are due, the best adapter kept, reasons to end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from starling_training.pace import Pace
 
+SAVE_SECONDS = 600
+"""Most training that a kill can cost."""
 Ended = Literal["all steps done", "time is up", "no better any more", "interrupted"]
 
 
@@ -42,8 +45,11 @@ class Curve:
         return len(self.points) - 1 - self.points.index(self.best)
 
 
-class Watch(TrainerCallback):
-    """Steers a run. The order of an evaluation: `due` asks for it, the trainer computes it, `on_evaluate` notes it."""
+class Watch(TrainerCallback, ExportableState):
+    """Steers a run. The order of an evaluation: `due` asks for it, the trainer computes it, `on_evaluate` notes it.
+
+    A checkpoint follows every evaluation, and others in between where evaluations are far apart.
+    """
 
     def __init__(
         self,
@@ -59,10 +65,26 @@ class Watch(TrainerCallback):
         self._interrupted, self._keep, self._show = interrupted, keep, show
         self._losses: list[float] = []
         self._done = 0
+        self._before = self._saved = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of the run so far."""
+        points = [asdict(point) for point in self.curve.points]
+        return {"points": points, "losses": self._losses, "done": self._done, "seconds": self._pace.elapsed}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.curve.points[:] = [Point(**point) for point in state["points"]]
+        self._losses, self._done = state["losses"], state["done"]
+        self._before = self._saved = state["seconds"]
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """The clock starts with the first step."""
-        self._pace.start()
+        self._pace.start(self._before)
+
+    def on_save(self, *_: Any, **__: Any) -> None:
+        """Note when the last checkpoint was written."""
+        self._saved = self._pace.elapsed
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Ask for an evaluation where one is due, and end the run where there is reason to."""
@@ -72,6 +94,7 @@ class Watch(TrainerCallback):
         due = self._pace.progress(state.global_step) * self._evaluations >= self._done + 1
         last = control.should_training_stop or state.global_step >= self._pace.steps
         control.should_evaluate = due or (last and self.curve.ended != "interrupted")
+        control.should_save = not last and (due or self._pace.elapsed - self._saved > SAVE_SECONDS)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, logs: dict[str, float], **__: Any) -> None:
         """Note a step's training loss."""
