@@ -9,6 +9,7 @@ import pytest
 from starling_server.bases import Base
 from starling_server.errors import BaseModelError, UsageError
 from starling_training import qlora
+from starling_training.cli import train_copilot
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig, peak_rate, resolve
 
 
@@ -30,7 +31,8 @@ ASKED = TrainConfig(("a",), "a", Path())
         (LoraConfig, "dropout", 1.0, "--dropout"),
         (OptimConfig, "epochs", 0, "--epochs"),
         (OptimConfig, "max_minutes", -1, "--max-minutes"),
-        (OptimConfig, "warmup", 1.0, "--warmup"),
+        (OptimConfig, "warmup", 0.95, "--warmup"),
+        (OptimConfig, "warmup", 1.5, "--warmup"),
         (OptimConfig, "patience", 0, "--patience"),
     ],
 )
@@ -67,3 +69,83 @@ def test_a_base_that_guesses_is_refused(loss: float, vocabulary: int) -> None:
 def test_an_unusual_start_is_noted_and_a_usual_one_is_not() -> None:
     assert "4.60" in str(qlora.check_start(4.6, 8192))
     assert qlora.check_start(1.1, 49152) is None
+
+
+PUBLISHED = {
+    "base": "bigcode/starcoderbase-1b",
+    "lora_r": 4,
+    "lora_alpha": 8,
+    "lora_dropout": 0.1,
+    "lora_target_modules": ["c_proj", "c_attn", "q_attn", "c_fc"],
+    "load_in_4bit": False,
+    "learning_rate": 5e-4,
+    "num_warmup_steps": 30,
+    "weight_decay": 0.01,
+    "max_steps": 100,
+    "batch_size": 4,
+    "gradient_accumulation_steps": 1,
+    "seq_length": 2048,
+    "fim_rate": 0.5,
+    "fim_spm_rate": 0.5,
+}
+"""The published run's own names and values."""
+
+
+def resolved(*arguments: str) -> TrainConfig:
+    """What the command would train with, for a base with a context of 8,192 and a width of 2,048."""
+    seen = list[TrainConfig]()
+
+    def note(config: TrainConfig, *_: object) -> None:
+        seen.append(config)
+
+    def nothing(*_: object) -> None:
+        pass
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("starling_training.corpus.read", nothing)
+        patch.setattr("starling_training.run.run", note)
+        train_copilot.main(["somewhere", *arguments], standalone_mode=False)
+    shape = {"model_type": "gpt_bigcode", "n_positions": 8192, "n_embd": 2048}
+    return resolve(seen[0], Base(seen[0].model.base, Path(), None, shape))
+
+
+def test_the_p100_preset_is_the_published_run() -> None:
+    config = resolved("--preset", "p100")
+    ours = {
+        "base": config.model.base,
+        "lora_r": config.lora.rank,
+        "lora_alpha": config.lora.alpha,
+        "lora_dropout": config.lora.dropout,
+        "lora_target_modules": config.lora.layers,
+        "load_in_4bit": config.model.quantize != "none",
+        "learning_rate": config.optim.learning_rate,
+        "num_warmup_steps": config.optim.warmup,
+        "weight_decay": config.optim.weight_decay,
+        "max_steps": config.optim.max_steps,
+        "batch_size": config.optim.batch,
+        "gradient_accumulation_steps": config.optim.accumulation,
+        "seq_length": config.data.context_tokens,
+        "fim_rate": config.data.fim_rate,
+        "fim_spm_rate": config.data.spm_rate,
+    }
+    assert ours == PUBLISHED
+    assert config.data.loss == "all"
+
+
+def test_a_flag_beats_a_preset() -> None:
+    config = resolved("--preset", "p100", "--rank", "8")
+    assert (config.lora.rank, config.lora.alpha) == (8, 8)
+    assert resolved("--preset", "quick").optim.max_minutes == 4
+    assert resolved("--preset", "a100-15b").optim.max_steps == 2000
+
+
+def test_lora_means_16_bits() -> None:
+    assert resolved("--method", "lora").model.quantize == "none"
+    with pytest.raises(UsageError, match="--method qlora"):
+        resolved("--method", "lora", "--quantize", "nf4")
+
+
+@pytest.mark.parametrize("targets", ["", "c_attn,,c_proj", "a b"])
+def test_targets_are_names(targets: str) -> None:
+    with pytest.raises(UsageError, match="--targets"):
+        LoraConfig(targets=targets)

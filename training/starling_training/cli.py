@@ -11,7 +11,7 @@ from starling_server import __version__, adapters
 from starling_server.config import ModelConfig
 from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, flags
-from starling_training import corpus, origins, staging
+from starling_training import corpus, origins, presets, staging
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
 
 Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
@@ -63,13 +63,21 @@ DATA_FLAGS = (
     click.option("--seed", default=0, show_default=True, help="Of held-out files, holes and first weights."),
 )
 OPTIM_FLAGS = (
+    click.option(
+        "--method",
+        type=click.Choice(["qlora", "lora"]),
+        default="qlora",
+        show_default=True,
+        help="An adapter over the base in 4 bits, or over its 16-bit weights.",
+    ),
     click.option("--rank", default=16, show_default=True, help="LoRA's r: the adapter's size."),
     click.option("--alpha", default=32, show_default=True, help="LoRA's alpha: its weight is alpha / r."),
     click.option("--dropout", default=0.05, show_default=True, help="Dropout on the adapter's input."),
+    click.option("--targets", default="all-linear", show_default=True, help="Layers, as in c_attn,c_proj."),
     click.option("--learning-rate", default=0.0, help="Peak rate; 0: by the base's width."),
     click.option("--batch", default=1, show_default=True, help="Examples in one forward."),
     click.option("--accumulation", default=4, show_default=True, help="Forwards in one step."),
-    click.option("--warmup", default=0.03, show_default=True, help="Share of the run with a rising rate."),
+    click.option("--warmup", default=0.03, show_default=True, help="Share of the run with a rising rate, or steps."),
     click.option("--weight-decay", default=0.01, show_default=True, help="AdamW's."),
     click.option("--clip", default=1.0, show_default=True, help="Largest norm of a step's gradient."),
 )
@@ -79,6 +87,7 @@ OPTIM_FLAGS = (
     context_settings={"auto_envvar_prefix": "STARLING", "help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@presets.OPTION
 @flags(OUTPUT_FLAGS, MODEL_FLAGS, LIMIT_FLAGS, DATA_FLAGS, OPTIM_FLAGS)
 @click.version_option(__version__)
 @click.pass_context
@@ -96,7 +105,7 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
     \b
     Try it:
       train-copilot ~/src/project --dry-run          what would be read, and how long it would take
-      train-copilot ~/src/project --max-minutes 4    a first adapter on any machine
+      train-copilot ~/src/project --preset quick     a first adapter on any machine
       train-copilot ~/src/api ~/src/web --weights 2,1 --name team
       serve-copilot --base tiny --adapter project
 
@@ -153,6 +162,9 @@ def _origins(ctx: click.Context) -> dict[str, str]:
     origins = dict[str, str]()
     for name in ctx.params:
         source = ctx.get_parameter_source(name)
+        if source is ParameterSource.DEFAULT_MAP:
+            origins[name] = f"preset {ctx.params['preset']}"
+            continue
         variable = f"environment, {ctx.auto_envvar_prefix}_{name.upper()}"
         origins[name] = variable if source is ParameterSource.ENVIRONMENT else ORIGINS.get(source, "default")  # pyright: ignore[reportArgumentType, reportCallIssue]
     return origins

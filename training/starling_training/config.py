@@ -1,14 +1,17 @@
 """What one training run is asked to do. Values come in at the edge and travel inward as plain arguments."""
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from starling_server.bases import Base
-from starling_server.config import ModelConfig
+from starling_server.config import ModelConfig, Quantize
 from starling_server.errors import UsageError
 
 Loss = Literal["all", "middle"]
+Method = Literal["qlora", "lora"]
+"""A LoRA over a base in 4 bits, or over one in 16."""
 
 REFERENCE_LR, REFERENCE_WIDTH = 2e-4, 2048
 """The rate of the published StarCoder adapters, and the width of the 1B model they were trained on."""
@@ -49,17 +52,27 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """The adapter's shape (Hu et al. 2021): rank, alpha, and dropout on its input."""
+    """The adapter's shape (Hu et al. 2021): rank, alpha, dropout on its input, and the layers that it is put on."""
 
+    method: Method = "qlora"
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.05
+    targets: str = "all-linear"
+    """Names of layers, separated by commas, or all linear layers of the blocks."""
+
+    @property
+    def layers(self) -> str | list[str]:
+        """The targets as peft takes them."""
+        return self.targets if self.targets == "all-linear" else self.targets.split(",")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
         _within("--rank", self.rank, 1, 1024)
         _within("--alpha", self.alpha, 1, 4096)
         _within("--dropout", self.dropout, 0, 0.9)
+        if not all(re.fullmatch(r"[\w.-]+", name) for name in self.targets.split(",")):
+            raise UsageError(f"--targets takes layers such as c_attn,c_proj, or all-linear, not {self.targets!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,7 @@ class OptimConfig:
     accumulation: int = 4
     """Forwards in one optimiser step."""
     warmup: float = 0.03
+    """Share of the run with a rising rate; from 1 on, a number of steps."""
     weight_decay: float = 0.01
     clip: float = 1.0
     evaluations: int = 5
@@ -93,7 +107,8 @@ class OptimConfig:
         _within("--learning-rate", self.learning_rate, 0, 1)
         _within("--batch", self.batch, 1, 4096)
         _within("--accumulation", self.accumulation, 1, 4096)
-        _within("--warmup", self.warmup, 0, 0.9)
+        steps = self.warmup >= 1 and self.warmup == int(self.warmup)
+        _within("--warmup", self.warmup, 0, 10**6 if steps else 0.9)
         _within("--weight-decay", self.weight_decay, 0, 1)
         _within("--clip", self.clip, 0, 1e6)
         _within("--evaluations", self.evaluations, 1, 1000)
@@ -135,10 +150,19 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
     width = base.config.get("n_embd") or base.config["hidden_size"]
     return replace(
         config,
-        model=replace(config.model, base=base.id),
+        model=replace(config.model, base=base.id, quantize=_quantize(config)),
         data=replace(config.data, context_tokens=context),
         optim=replace(config.optim, learning_rate=config.optim.learning_rate or peak_rate(width)),
     )
+
+
+def _quantize(config: TrainConfig) -> Quantize:
+    """4 bits for QLoRA where this machine is fast at them, 16 for LoRA."""
+    if config.lora.method == "qlora":
+        return config.model.quantize
+    if config.model.quantize == "nf4":
+        raise UsageError("--method lora trains over 16-bit weights: leave out --quantize nf4, or use --method qlora.")
+    return "none"
 
 
 def peak_rate(width: int) -> float:

@@ -42,4 +42,4 @@ class Pace:
         done = self.progress(step)
         if done < warmup:
             return (done + FIRST) / (warmup + FIRST)
-        return 0.5 * (1 + cos(pi * (done - warmup) / (1 - warmup)))
+        return 0.5 * (1 + cos(pi * (done - warmup) / (1 - warmup))) if warmup < 1 else 1.0

@@ -8,7 +8,7 @@ from peft import PeftMixedModel, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from starling_server import loading
-from starling_server.errors import BaseModelError
+from starling_server.errors import BaseModelError, UsageError
 from starling_server.loading import Loaded
 from starling_training.config import LoraConfig
 
@@ -29,11 +29,16 @@ def wrap(loaded: Loaded, config: LoraConfig) -> PeftModel:
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules="all-linear",
+        target_modules=config.layers,
         task_type="CAUSAL_LM",
     )
-    with loading.quiet():
-        wrapped = get_peft_model(loaded.model, shape)
+    try:
+        with loading.quiet():
+            wrapped = get_peft_model(loaded.model, shape)
+    except ValueError as error:
+        raise UsageError(
+            f"Base {loaded.base.id!r} has no layers {config.targets}: use --targets all-linear."
+        ) from error
     assert not isinstance(wrapped, PeftMixedModel)
     return wrapped
 

@@ -27,8 +27,9 @@ Where = Mapping[str, str]
 
 def settings(config: TrainConfig) -> dict[str, Any]:
     """Every setting by its flag's name."""
-    top = {"source": " ".join(config.sources), "name": config.name, "output": config.output, "holes": config.holes}
+    top = {"sources": " ".join(config.sources), "name": config.name, "output": config.output, "holes": config.holes}
     model = {"base": config.model.base, "device": config.model.device, "quantize": config.model.quantize}
+    top |= {"weights": ",".join(f"{weight:g}" for weight in config.weights)} if config.weights else {}
     groups: Sequence[DataConfig | LoraConfig | OptimConfig] = (config.data, config.lora, config.optim)
     return top | model | {item.name: getattr(group, item.name) for group in groups for item in fields(group)}
 

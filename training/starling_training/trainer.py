@@ -87,6 +87,7 @@ def train(
 def _trainer(model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, pace: Pace, folder: Path) -> SFTTrainer:
     constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports the start of every run to its makers
     optimizer = _optimizer(model, loaded, config.learning_rate, config.weight_decay)
+    warmup = config.warmup if config.warmup < 1 else min(1.0, config.warmup / pace.steps)
     with quiet():
         trainer = SFTTrainer(
             model=cast(PreTrainedModel, model),
@@ -96,7 +97,7 @@ def _trainer(model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, 
             processing_class=cast(PreTrainedTokenizerBase, loaded.tokenizer.hf),
             # Not end-of-text, the usual choice: its labels would be masked and the model never learn to stop.
             data_collator=DataCollatorForLanguageModeling(loaded.fim.pad, pad_to_multiple_of=PAD_MULTIPLE),
-            optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, config.warmup))),
+            optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, warmup))),
         )
     trainer.remove_callback(PrinterCallback)
     qlora.keep_full_precision(model)
