@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 from starling_server.errors import OutputError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_WAY = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_NO_WAY = {errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _NO_ROOM_WORDS = ("code: 28", "code: 122", "code: 27", "os error 28", "os error 122", "os error 27")
 """The same as safetensors words them: its error carries no number."""
 

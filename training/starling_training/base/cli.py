@@ -22,7 +22,17 @@ from starling_training.interrupt import Interrupt
 
 TOKENIZER, RUN, MODEL, FIGURES = "tokenizer", "run", "model", "figures.json"
 SAVE_SECONDS = 600
-SETTINGS = ("layers", "width", "heads", "vocabulary", "tokens", "step_tokens", "forward_tokens", "muon_rate")
+SETTINGS = (
+    "layers",
+    "width",
+    "heads",
+    "vocabulary",
+    "tokens",
+    "step_tokens",
+    "forward_tokens",
+    "muon_rate",
+    "adam_rate",
+)
 DEFAULTS = Recipe()
 
 FOLDER = click.option(

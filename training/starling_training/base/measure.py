@@ -25,7 +25,7 @@ from starling_training.base import collect
 from starling_training.clean import Document
 from starling_training.dataset import Writer
 from starling_training.evaluate import Answer, Comparison, Trial
-from starling_training.spans import Hole, Kind, Span, cut, draw
+from starling_training.spans import DRAWS, Hole, Kind, Lines, cut
 
 OTHERS = 5
 """Holes at the ends of lines for each one of another kind."""
@@ -55,8 +55,7 @@ def packages(folder: Path) -> Packages:
 def holes(held_out: Packages, kind: Kind, count: int) -> list[Asked]:
     """`count` holes of one kind, as many in each package, longer files having more; always the same ones."""
     names = sorted(held_out)
-    asked = (_hole(names[number % len(names)], held_out, kind, number) for number in range(count))
-    return [found for found in asked if found]
+    return [_hole(names[number % len(names)], held_out, kind, number) for number in range(count)]
 
 
 def bits_per_byte(loaded: Loaded, held_out: Packages) -> dict[str, float]:
@@ -114,17 +113,16 @@ def measure(base: str, against: str, held_out: Packages, count: int, told: Calla
     return figures
 
 
-def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked | None:
+def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
+    """One hole; drawn until it fits, whatever shares the kinds have in training."""
     random = Random(f"{package}:{kind}:{number}")
     documents = held_out[package]
-    document = random.choices(documents, [len(document.text) for document in documents])[0]
-
-    def fits(span: Span) -> bool:
-        middle = document.text[span.start : span.end]
-        return span.kind == kind and bool(middle.strip()) and span.length <= LONGEST[kind]
-
-    spans = draw(document.text, 1, random, fits)
-    return Asked(package, document.path, cut(document.text, spans[0])) if spans else None
+    weights = [len(document.text) for document in documents]
+    while True:
+        document = random.choices(documents, weights)[0]
+        span = DRAWS[kind](Lines(document.text), random)
+        if span and span.length <= LONGEST[kind] and document.text[span.start : span.end].strip():
+            return Asked(package, document.path, cut(document.text, span))
 
 
 def _excerpt(documents: Sequence[Document], package: str) -> str:

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
-MUON_RATE, MUON_DECAY = 0.02, 0.01
-"""Keller Jordan's defaults for Muon's rate; a step's update has this spectral norm."""
-ADAM_RATE, ADAM_BETAS = 2e-3, (0.9, 0.95)
+MUON_RATE, MUON_DECAY = 0.015, 0.01
+"""A step's update has this spectral norm; three quarters of Keller Jordan's default (docs/experiments.md)."""
+ADAM_RATE, ADAM_BETAS = 5e-3, (0.9, 0.95)
 WARMUP, DECAY = 0.01, 0.3
 """Shares of a run with a rising and with a falling rate; in between it is flat, so a run can be made longer until the
 fall begins (Hu et al. 2024, arXiv 2404.06395, and Hägele et al. 2024, arXiv 2405.18392)."""
