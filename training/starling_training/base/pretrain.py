@@ -111,7 +111,8 @@ class Run:
 
     def resume(self, folder: Path) -> None:
         """Take over the checkpoint in `folder`."""
-        weights = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.float32)
+        with quiet():
+            weights = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.float32)
         self.model.load_state_dict(weights.state_dict())
         state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
         self.optimisers.load_state_dict(state)
@@ -185,6 +186,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
 
 def export(folder: Path, output: Path) -> None:
     """Write the checkpoint's model in bfloat16 into `output`, as one file."""
-    model = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.bfloat16)
-    model.generation_config.update(bos_token_id=0, eos_token_id=0, pad_token_id=4)
-    model.save_pretrained(output)
+    with quiet():
+        model = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.bfloat16)
+        model.generation_config.update(bos_token_id=0, eos_token_id=0, pad_token_id=4)
+        model.save_pretrained(output)
