@@ -1,5 +1,7 @@
 """Secrets: every kind found, nothing of them left, and ordinary code left alone."""
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,7 @@ def test_a_private_key_keeps_its_frame_only() -> None:
         'password = "hunter2hunter2"',
         "DB_PASSWORD: 's3cr3t-Pa55'",
         'connect(user="me", password="tr0ub4dor&3")',
+        'client = connect(password="tr0ub4dor&3")',
         'api_key = "0f3a9bd2"',
         "token = 'a8f3k2l9d7'",
         'url = "postgres://admin:s3cr3tPassw0rd@db.example.com/x"',
@@ -86,9 +89,22 @@ def test_what_was_redacted_holds_no_secret(text: str) -> None:
     assert find(clean) == []
 
 
+def test_a_name_spelt_like_its_value_hides_nothing() -> None:
+    clean, _ = redact('secret1234 = "secret1234"')
+    assert "secret1234" not in clean
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "text", ["a" * 200_000, "password" * 20_000, "eyJ" * 50_000, "'" * 100_000, "-----BEGIN " * 9_000]
 )
 def test_strange_text_takes_no_time(text: str) -> None:
-    redact(text)
+    assert redact(text) == (text, [])
+
+
+@pytest.mark.timeout(20)
+def test_twenty_thousand_hashes_take_no_time() -> None:
+    hashes = "".join(f'"{sha256(bytes([n % 256, n // 256])).hexdigest()}",\n' for n in range(20_000))
+    clean, found = redact(hashes)
+    assert clean == f'"{placeholder("Hex High Entropy String")}",\n' * 20_000
+    assert [secret.line for secret in found] == list(range(1, 20_001))

@@ -6,6 +6,7 @@ random string are looked at closely.
 """
 
 import re
+from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -67,11 +68,13 @@ def placeholder(kind: str) -> str:
 def find(text: str) -> list[Secret]:
     """Secrets in `text` by position; of two that overlap the longer one."""
     found = sorted({*_private_keys(text), *_provided(text), *_named(text), *_random(text)}, key=_size, reverse=True)
-    kept = list[tuple[int, int, str]]()
+    kept = list[tuple[int, int, str]]()  # by position, none overlapping
     for start, end, kind in found:
-        if end > start and all(end <= other[0] or start >= other[1] for other in kept):
-            kept.append((start, end, kind))
-    return [Secret(start, end, kind, text.count("\n", 0, start) + 1) for start, end, kind in sorted(kept)]
+        at = bisect(kept, (start, end, kind))
+        if end > start and (at == 0 or kept[at - 1][1] <= start) and (at == len(kept) or end <= kept[at][0]):
+            kept.insert(at, (start, end, kind))
+    breaks = [newline.start() for newline in re.finditer("\n", text)]
+    return [Secret(start, end, kind, bisect(breaks, start) + 1) for start, end, kind in kept]
 
 
 def _size(found: tuple[int, int, str]) -> tuple[int, bool, int]:
@@ -119,16 +122,15 @@ def _named(text: str) -> Iterator[tuple[int, int, str]]:
     for match in _KEYWORD_LINE.finditer(text):
         line = match[0]
         values = {*_keywords().analyze_string(line), *_TOKEN_VALUE.findall(line)}
-        for value in values:
-            at = line.find(value)
-            if len(value) >= LEAST and at >= 0 and _is_password(value, line):
-                yield match.start() + at, match.start() + at + len(value), str(KeywordDetector.secret_type)
+        for value in filter(_is_password, values):
+            for found in re.finditer(re.escape(value), line):  # all: a name may be spelt like its value
+                yield match.start() + found.start(), match.start() + found.end(), str(KeywordDetector.secret_type)
 
 
-def _is_password(value: str, line: str) -> bool:
-    if any(map(str.isspace, value)) or _SPEAKING.fullmatch(value) or set(value) & set("(){}<>$%"):
+def _is_password(value: str) -> bool:
+    if len(value) < LEAST or any(map(str.isspace, value)) or set(value) & set("(){}<>$%"):
         return False
-    return not (heuristic.is_indirect_reference(line) or _is_harmless(value))
+    return not (_SPEAKING.fullmatch(value) or _is_harmless(value))
 
 
 def _random(text: str) -> Iterator[tuple[int, int, str]]:

@@ -7,8 +7,9 @@ from transformers import GPTBigCodeConfig
 
 from starling_training.base.optimise import ADAM_RATE, MUON_RATE
 
-STAGES = ((0.6, 256), (0.85, 512), (1.0, 1024))
-"""Until which share of a run rows have which length: short rows cost less attention and hold more middles per token."""
+STAGES = ((0.14, 256), (0.3, 512), (1.0, 1024))
+"""Until which share of a run rows have which length: short rows cost less attention and hold more middles per token,
+but positions never trained answer with nothing (`docs/experiments.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
