@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+from rich.console import Console
 
 from starling_server import __version__, adapters
 from starling_server.config import ModelConfig
 from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, flags
-from starling_training import corpus, origins, presets, staging
+from starling_training import corpus, origins, presets, progress, staging
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
 
 Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
@@ -113,12 +114,12 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
     """
     config = _config(sources, values)
     staging.check(config.output, config.overwrite)
-    read = corpus.read(config.sources, config.weights)
-    from rich.console import Console
-
+    console = Console()
+    with progress.reading(console) as done:
+        read = corpus.read(config.sources, config.weights, done)
     from starling_training.run import run
 
-    run(config, read, _origins(ctx), Console())
+    run(config, read, _origins(ctx), console)
 
 
 def _config(sources: tuple[str, ...], values: dict[str, Any]) -> TrainConfig:

@@ -130,7 +130,7 @@ class TrainConfig:
     weights: tuple[float, ...] = ()
     """How much more often each source is learnt from; none means equally."""
     dry_run: bool = False
-    """Read, plan, print, and stop before anything is trained or written."""
+    """Read into the cache, plan, print, and stop before anything is trained."""
     holes: int = 100
     """Held-out holes that base and adapter are judged on; 0 skips judging."""
     data: DataConfig = field(default_factory=DataConfig)

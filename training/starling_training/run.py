@@ -67,7 +67,7 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
     show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
     if config.dry_run:
         return None
-    with Interrupt() as interrupt:
+    with checkpoint.alone(config.output), Interrupt() as interrupt:
         return _produce(prepared, interrupt, console)
 
 

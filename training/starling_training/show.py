@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from starling_training import report
+from starling_training import origins, report
 from starling_training.clean import Redaction
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
 from starling_training.corpus import Corpus
@@ -27,7 +27,12 @@ Where = Mapping[str, str]
 
 def settings(config: TrainConfig) -> dict[str, Any]:
     """Every setting by its flag's name."""
-    top = {"sources": " ".join(config.sources), "name": config.name, "output": config.output, "holes": config.holes}
+    top = {
+        "sources": " ".join(map(origins.shown, config.sources)),
+        "name": config.name,
+        "output": config.output,
+        "holes": config.holes,
+    }
     model = {"base": config.model.base, "device": config.model.device, "quantize": config.model.quantize}
     top |= {"weights": ",".join(f"{weight:g}" for weight in config.weights)} if config.weights else {}
     groups: Sequence[DataConfig | LoraConfig | OptimConfig] = (config.data, config.lora, config.optim)

@@ -121,8 +121,10 @@ def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
     while True:
         document = random.choices(documents, weights)[0]
         span = DRAWS[kind](Lines(document.text), random)
-        if span and span.length <= LONGEST[kind] and document.text[span.start : span.end].strip():
-            return Asked(package, document.path, cut(document.text, span))
+        if span and span.length <= LONGEST[kind]:
+            hole = cut(document.text, span)
+            if evaluate.truth(hole).strip():  # else silence would be right
+                return Asked(package, document.path, hole)
 
 
 def _excerpt(documents: Sequence[Document], package: str) -> str:
