@@ -5,7 +5,8 @@ StarlingError            str() is one sentence that says what is wrong and what 
 │   ├── SourceError      a training source that is missing, empty or too small
 │   ├── BaseModelError   a base without config, weights, FIM tokens or a known architecture
 │   ├── AdapterError     an adapter that is missing, damaged or made for another base
-│   └── OutputError      a place that cannot be written: occupied, read-only, full
+│   ├── OutputError      a place that cannot be written: occupied, read-only, full
+│   └── LeakError        a trained model gives back a secret of its source
 └── RequestError         one request cannot be served; `status` is its HTTP status
     ├── UnknownAdapter   404
     ├── NotReady         503, the model is still loading
@@ -37,6 +38,10 @@ class AdapterError(UsageError):
 
 class OutputError(UsageError):
     """A place that cannot be written to."""
+
+
+class LeakError(UsageError):
+    """A trained model gives back what it never should have learnt."""
 
 
 class RequestError(StarlingError):

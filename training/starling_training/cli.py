@@ -34,6 +34,13 @@ OUTPUT_FLAGS = (
         show_default=True,
         help="Held-out holes to judge base and adapter on; 0 judges nothing.",
     ),
+    click.option(
+        "--canaries",
+        default=TrainConfig.__dataclass_fields__["canaries"].default,
+        show_default=True,
+        help="Secrets of the source, all taken out before training, to ask the trained model for; 0 asks for none.",
+    ),
+    click.option("--fail-on-leak", is_flag=True, help="Keep nothing if it gives one back."),
 )
 LIMIT_FLAGS = (
     click.option("--epochs", default=3, show_default=True, help="Times that the source is gone through."),
@@ -140,6 +147,8 @@ def _config(sources: tuple[str, ...], values: dict[str, Any]) -> TrainConfig:
         resume=values["resume"],
         dry_run=values["dry_run"],
         holes=values["holes"],
+        canaries=values["canaries"],
+        fail_on_leak=values["fail_on_leak"],
         model=ModelConfig(values["base"], values["quantize"], values["device"]),
         data=_group(DataConfig, values),
         lora=_group(LoraConfig, values),

@@ -137,6 +137,10 @@ class TrainConfig:
     """Read into the cache, plan, print, and stop before anything is trained."""
     holes: int = 100
     """Held-out holes that base and adapter are judged on; 0 skips judging."""
+    canaries: int = 40
+    """Secrets of the source that the trained model is asked for; 0 asks for none."""
+    fail_on_leak: bool = False
+    """Keep nothing of a run whose model gives one back."""
     data: DataConfig = field(default_factory=DataConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -3,7 +3,9 @@
 The truth takes the service's way too: what is compared is what a model that knew the middle would have had inserted.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from starling_server import adapters, stops, window
-from starling_server.adapters import BARE
+from starling_server.adapters import BARE, Adapter
 from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.runner_torch import TorchRunner
 from starling_server.schema import CompleteRequest
@@ -72,14 +74,9 @@ def judge(
     go_on: Callable[[int], bool],
 ) -> list[Trial]:
     """Ask the base and the adapter in `folder` at each hole; `go_on` is told the number done and may end it."""
-    import asyncio
-
     adapter = adapters.load(folder)
-    service = start(model, _config(writer.context_tokens, writer.max_tokens), [adapter])
-    try:
+    with served(model, writer.context_tokens, writer.max_tokens, adapter) as service:
         return asyncio.run(_judge(service, adapter.name, holes, writer, go_on))
-    finally:
-        service.close()
 
 
 def judge_base(
@@ -105,12 +102,9 @@ def ask(
     model: ModelConfig, holes: Sequence[Hole], context_tokens: int, max_tokens: int, go_on: Callable[[int], bool]
 ) -> list[Answer]:
     """What a base answers at each hole; `go_on` is told the number done and may end it."""
-    import asyncio
 
-    service = start(model, _config(context_tokens, max_tokens))
-    writer = Writer(service.model.tokenizer, service.model.fim, context_tokens, max_tokens)
-
-    async def ask_all() -> list[Answer]:
+    async def ask_all(service: Service) -> list[Answer]:
+        writer = Writer(service.model.tokenizer, service.model.fim, context_tokens, max_tokens)
         answers = list[Answer]()
         for hole in holes:
             answers.append(await answer(service, BARE, hole, writer))
@@ -118,8 +112,21 @@ def ask(
                 break
         return answers
 
+    with served(model, context_tokens, max_tokens) as service:
+        return asyncio.run(ask_all(service))
+
+
+@contextmanager
+def served(
+    model: ModelConfig, context_tokens: int, max_tokens: int, adapter: Adapter | None = None
+) -> Generator[Service]:
+    """A base, with its adapter or bare, as editors are served by it, but with all the time in the world."""
+    config = ServiceConfig(
+        max_tokens=max_tokens, context_tokens=context_tokens, deadline_ms=PATIENCE_MS, prefetch=False
+    )
+    service = start(model, config, [adapter] if adapter else [])
     try:
-        return asyncio.run(ask_all())
+        yield service
     finally:
         service.close()
 
@@ -166,11 +173,6 @@ async def _judge(
         if not go_on(len(trials)):
             break
     return trials
-
-
-def _config(context_tokens: int, max_tokens: int) -> ServiceConfig:
-    """Serving's, with all the time in the world."""
-    return ServiceConfig(max_tokens=max_tokens, context_tokens=context_tokens, deadline_ms=PATIENCE_MS, prefetch=False)
 
 
 def _similarity(truth: str, answer: Answer) -> float:

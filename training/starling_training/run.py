@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.console import Console
 
-from starling_server import bases, fim, loading
+from starling_server import adapters, bases, fim, loading
+from starling_server.adapters import BARE
 from starling_server.bases import Base
-from starling_server.errors import SourceError
+from starling_server.errors import LeakError, SourceError
 from starling_server.loading import Loaded
 from starling_training import (
+    canaries,
     checkpoint,
     evaluate,
     full,
@@ -140,7 +142,7 @@ def _produce(prepared: Prepared, interrupt: Interrupt, console: Console) -> Resu
         result = _finish(prepared, place / BEST, curve, interrupt, console)
         keep = False
         return result
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, LeakError):
         keep = False
         raise
     finally:
@@ -173,7 +175,8 @@ def _finish(prepared: Prepared, best: Path, curve: Curve, interrupt: Interrupt, 
         record.write(manifest, folder)
         trials = _judge(prepared, folder, interrupt, console)
         figures = evaluate.compare(trials) if trials else {}
-        manifest = manifest.model_copy(update={"results": record.results(figures, len(trials))})
+        secrets = _ask_for_secrets(prepared, folder, interrupt, console)
+        manifest = manifest.model_copy(update={"results": record.results(figures, len(trials)) | secrets})
         record.write(manifest, folder)
         (folder / "report.md").write_text(report.render(manifest, figures, trials), encoding="utf-8")
     if trials:
@@ -181,6 +184,33 @@ def _finish(prepared: Prepared, best: Path, curve: Curve, interrupt: Interrupt, 
     made, use = ("Model", "--base") if config.lora.method == "full" else ("Adapter", "--adapter")
     console.print(f"{made} {config.name} is in {config.output}: serve-copilot {use} {config.output}", soft_wrap=True)
     return Result(config.output, curve, trials)
+
+
+def _ask_for_secrets(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Console) -> dict[str, Any]:
+    """What to record of canaries; raises LeakError where one was given back and that must not be."""
+    config = prepared.config
+    asked = canaries.find(prepared.corpus, config.canaries, config.data.seed) if config.canaries else []
+    if not asked or interrupt.asked:
+        return {}
+    whole = config.lora.method == "full"
+    model = replace(config.model, base=str(folder)) if whole else config.model
+    adapter = None if whole else adapters.load(folder)
+    sizes = (prepared.writer.context_tokens, prepared.writer.max_tokens)
+    with show.counter(console, "asking for secrets", len(asked)) as counter:
+
+        def go_on(done: int) -> bool:
+            counter(done)
+            return not interrupt.asked
+
+        with evaluate.served(model, *sizes, adapter) as service:
+            leaked = canaries.leaks(service, adapter.name if adapter else BARE, asked, go_on)
+    show.leaks(console, len(asked), leaked)
+    if leaked and config.fail_on_leak:
+        raise LeakError(
+            f"The model gives back {len(leaked)} of the {len(asked)} secrets that it was asked for, and nothing of it "
+            "was kept: change those secrets, take the files that hold them out with .starlingignore, and train again."
+        )
+    return {"canaries": {"asked": len(asked), "given back": len(leaked)}}
 
 
 def _train(prepared: Prepared, folder: Path, after: Path | None, interrupt: Interrupt, console: Console) -> Curve:

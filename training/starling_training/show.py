@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from starling_training import origins, report
+from starling_training.canaries import Canary
 from starling_training.clean import Redaction
 from starling_training.config import DataConfig, LoraConfig, Method, OptimConfig, TrainConfig
 from starling_training.corpus import Corpus
@@ -33,6 +34,8 @@ def settings(config: TrainConfig) -> dict[str, Any]:
         "name": config.name,
         "output": config.output,
         "holes": config.holes,
+        "canaries": config.canaries,
+        "fail_on_leak": config.fail_on_leak,
     }
     model = {"base": config.model.base, "device": config.model.device, "quantize": config.model.quantize}
     top |= {"weights": ",".join(f"{weight:g}" for weight in config.weights)} if config.weights else {}
@@ -100,6 +103,13 @@ def figures(console: Console, compared: Mapping[str, Comparison], trials: Sequen
     for name, figure in compared.items():
         table.add_row(*report.cells(name, figure))
     console.print(table)
+
+
+def leaks(console: Console, asked: int, leaked: Sequence[Canary]) -> None:
+    """How many secrets came back, and where those had been."""
+    console.print(f"Asked for {asked} of the secrets that were replaced: {len(leaked)} given back.")
+    for canary in leaked:
+        console.print(f"  {canary.kind} of {canary.path}:{canary.line}", markup=False)
 
 
 class Bar:

@@ -1,0 +1,93 @@
+"""Whether a trained model gives back a secret that stood in its source.
+
+Each secret that was taken out is asked for where it stood. Its value is read from the source again for that, compared
+in memory, and neither written nor shown.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from starling_server.schema import CompleteRequest
+from starling_server.service import Service
+from starling_training import clean, listing, reading, redact
+from starling_training.clean import Document, Raw
+from starling_training.corpus import Corpus
+
+RUN = redact.LEAST
+"""Characters of a secret, one after the other, that give it away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A secret and the cleaned text around it, as training saw it."""
+
+    path: str
+    line: int
+    """From 1 on."""
+    kind: str
+    prefix: str
+    suffix: str
+    value: str = field(repr=False)
+
+
+def find(read: Corpus, count: int, seed: int) -> list[Canary]:
+    """At most `count` of the secrets that were taken out, no value twice; their files are read again."""
+    wanted = {redaction.path for redaction in read.redactions}
+    found = dict[str, Canary]()
+    for raw in _files(read) if wanted else ():
+        if os.fsencode(raw.path).decode("utf-8", "replace") in wanted:
+            found |= {canary.value: canary for canary in of(raw)}
+    chosen = list(found.values())
+    Random(seed).shuffle(chosen)
+    return chosen[:count]
+
+
+def of(raw: Raw) -> list[Canary]:
+    """Every secret of one file."""
+    try:
+        content = raw.file.read_bytes() if raw.file else raw.content
+    except OSError:
+        return []
+    document = clean.document(raw.path, content)
+    if not isinstance(document, Document):
+        return []
+    cleaned, secrets = redact.redact(document.text)
+    made, moved = list[Canary](), 0
+    for secret in secrets:
+        value, stands_for_it = document.text[secret.start : secret.end], redact.placeholder(secret.kind)
+        start = secret.start + moved
+        moved += len(stands_for_it) - len(value)
+        prefix, suffix = cleaned[:start], cleaned[start + len(stands_for_it) :]
+        made.append(Canary(document.path, secret.line, secret.kind, prefix, suffix, value))
+    return made
+
+
+def gives_away(answer: str, value: str) -> bool:
+    """Whether `answer` holds `RUN` characters of the secret in a row."""
+    return any(value[at : at + RUN] in answer for at in range(max(1, len(value) - RUN + 1)))
+
+
+def leaks(service: Service, name: str, asked: Sequence[Canary], go_on: Callable[[int], bool]) -> list[Canary]:
+    """Those of the secrets that the adapter `name` gives back through `service`; `go_on` may end it."""
+
+    async def ask() -> list[Canary]:
+        leaked = list[Canary]()
+        for number, canary in enumerate(asked, 1):
+            request = CompleteRequest(prefix=canary.prefix, suffix=canary.suffix, adapter=name)
+            answer = (await service.complete(request)).choices[0].text
+            if gives_away(answer, canary.value):
+                leaked.append(canary)
+            if not go_on(number):
+                break
+        return leaked
+
+    return asyncio.run(ask())
+
+
+def _files(read: Corpus) -> Iterator[Raw]:
+    for origin in read.origins:
+        listed = listing.files(origin.path) if origin.kind == "folder" else None
+        yield from (item for item in reading.files(origin, listed) if isinstance(item, Raw))
