@@ -1,0 +1,208 @@
+"""Training at the released StarCoders' sizes: peak memory, the plan's error, tokens a second; weights are random.
+
+    python benchmarks/train_gpu.py [--shapes 1b,3b,7b,10b,15.5b] [--batch 4] [--length 2048] [--steps 5] [--rank 32]
+        [--method qlora|lora|full]
+
+Weights are drawn and quantised one matrix at a time, so that no size ever lies in memory in 16 bits. The loop, the
+optimiser and checkpointing are the product's. Without a GPU the same runs on the CPU, `--shapes toy` or `small`; the
+peak is then what the process grew by at most, so ask for one shape at a time.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from starling_server import bases, loading
+from starling_server.bases import TINY_DIR, Base
+from starling_server.loading import Loaded
+from starling_training import full, qlora, trainer
+from starling_training.config import LoraConfig, OptimConfig
+from starling_training.memory import GIGA, Memory, memory, shape
+from starling_training.watch import Curve
+
+import bitsandbytes as bnb  # isort: skip
+import torch  # isort: skip
+from datasets import Dataset  # isort: skip
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPTBigCodeConfig, PreTrainedModel  # isort: skip
+from transformers.quantizers import AutoHfQuantizer  # isort: skip
+from starling_server import fim  # isort: skip
+
+SHAPES = {
+    "toy": (2, 128, 2),
+    "small": (12, 1024, 8),
+    "1b": (24, 2048, 16),
+    "3b": (36, 2816, 22),
+    "7b": (42, 4096, 32),
+    "10b": (45, 4608, 36),
+    "15.5b": (40, 6144, 48),
+}
+"""Blocks, width and heads; 10b is nobody's release, but the size of which textbooks speak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One size's figures; what is reserved is 0 without a GPU."""
+
+    shape: str
+    tokens_per_second: float
+    peak_allocated: int
+    peak_reserved: int
+    planned: Memory
+
+    def record(self) -> dict[str, Any]:
+        allocated = self.peak_allocated / GIGA
+        planned = self.planned.total / GIGA
+        return {
+            "shape": self.shape,
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "peak_allocated_gb": round(allocated, 2),
+            "peak_reserved_gb": round(self.peak_reserved / GIGA, 2),
+            "planned_gb": round(planned, 2),
+            "plan_error": round(planned / allocated - 1, 3),
+        }
+
+
+def config(name: str) -> GPTBigCodeConfig:
+    """A StarCoder of this size."""
+    layers, width, heads = SHAPES[name]
+    vocabulary = 8192 if name in ("toy", "small") else 49152
+    return GPTBigCodeConfig(
+        vocab_size=vocabulary, n_positions=8192, n_embd=width, n_layer=layers, n_head=heads, multi_query=True,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0, pad_token_id=4,
+    )  # fmt: skip
+
+
+def random_model(of: GPTBigCodeConfig, device: torch.device, dtype: torch.dtype, four_bits: bool) -> PreTrainedModel:
+    """A model with random weights; with `four_bits` the blocks' matrices are in NF4 with double quantisation."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(of, dtype=dtype)
+    for name, module in list(model.transformer.named_modules()):
+        if four_bits and isinstance(module, torch.nn.Linear):
+            parent, _, last = name.rpartition(".")
+            setattr(model.transformer.get_submodule(parent), last, _quantized(module, device, dtype))
+    for module in model.modules():
+        if not isinstance(module, bnb.nn.Linear4bit):
+            for name, weight in list(module.named_parameters(recurse=False)):
+                drawn = torch.empty(weight.shape, device=device, dtype=dtype).normal_(std=0.02)
+                module.register_parameter(name, torch.nn.Parameter(drawn, requires_grad=False))
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                module.register_buffer(name, torch.zeros(buffer.shape, device=device, dtype=buffer.dtype))
+    model.tie_weights()
+    if four_bits:
+        form = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+        model.config.quantization_config = form
+        model.hf_quantizer = AutoHfQuantizer.from_config(form)
+        model.is_loaded_in_4bit = model.is_quantized = True
+    return model.eval().requires_grad_(False)
+
+
+def _quantized(linear: torch.nn.Linear, device: torch.device, dtype: torch.dtype) -> bnb.nn.Linear4bit:
+    made: Any = bnb.nn.Linear4bit(
+        linear.in_features, linear.out_features, True, dtype, quant_type="nf4", device=torch.device("meta")
+    )
+    drawn = torch.empty(linear.weight.shape, device=device, dtype=dtype).normal_(std=0.02)
+    packed: Any = bnb.nn.Params4bit
+    made.weight = packed(drawn, requires_grad=False, quant_type="nf4", compress_statistics=True, module=made).to(device)
+    made.bias = torch.nn.Parameter(torch.zeros(linear.out_features, device=device, dtype=dtype), False)
+    return made
+
+
+def examples(vocabulary: int, length: int, count: int) -> Dataset:
+    """Random rows that learn from every token."""
+
+    def rows() -> Iterator[dict[str, list[int]]]:
+        for seed in range(count):
+            ids = torch.randint(7, vocabulary, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+            yield {"input_ids": ids, "labels": ids}
+
+    return Dataset.from_list(list(rows()))
+
+
+def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> Seen:
+    """A few steps at one size."""
+    model, loaded = trainee(name, arguments, device)
+    optim = OptimConfig(
+        max_steps=arguments.steps, batch=arguments.batch, accumulation=1, evaluations=1, learning_rate=1e-4
+    )
+    vocabulary, times = loaded.base.config["vocab_size"], list[float]()
+    sets = trainer.Sets(
+        examples(vocabulary, arguments.length, arguments.batch * arguments.steps),
+        examples(vocabulary, arguments.length, 1),
+    )
+
+    def note(_step: int, _loss: float, _curve: Curve) -> None:
+        times.append(time.perf_counter())
+
+    def keep(_: Path) -> None:
+        """Nothing is kept."""
+
+    hooks = trainer.Hooks(lambda: False, note, keep, lambda _: None)
+    with TemporaryDirectory() as folder:
+        trainer.train(model, loaded, sets, optim, Path(folder), hooks, None)
+    step = median(later - earlier for earlier, later in pairwise(times))
+    on_gpu = device.type == "cuda"
+    of = shape(loaded.base.config)
+    return Seen(
+        name,
+        arguments.batch * arguments.length / step,
+        torch.cuda.max_memory_allocated() if on_gpu else _peak_bytes() - BEFORE,
+        torch.cuda.max_memory_reserved() if on_gpu else 0,
+        memory(of, arguments.method, arguments.rank, arguments.batch, arguments.length, checkpointing=on_gpu),
+    )
+
+
+def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> tuple[Any, Loaded]:
+    """What learns, as a run has it."""
+    of = config(name)
+    whole = arguments.method == "full"
+    dtype = torch.float32 if whole else loading.compute_dtype()
+    tokenizer = loading.load_tokenizer(bases.find("tiny"))
+    base = Base(name, TINY_DIR, None, json.loads(of.to_json_string(use_diff=False)))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    model = random_model(of, device, dtype, arguments.method == "qlora")
+    loaded = Loaded(base, name, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer), arguments.method == "qlora")
+    return full.unfreeze(loaded) if whole else qlora.wrap(loaded, LoraConfig(rank=arguments.rank)), loaded
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+BEFORE = _peak_bytes()
+"""What Python and the libraries take."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", default="1b,3b,7b,10b,15.5b")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--length", type=int, default=2048)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--method", choices=["qlora", "lora", "full"], default="qlora")
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    records = list[dict[str, Any]]()
+    for name in arguments.shapes.split(","):
+        records.append(measure(name, arguments, device).record())
+        print("  ".join(f"{key} {value}" for key, value in records[-1].items()), flush=True)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    run = {"machine": machine, "method": arguments.method, "batch": arguments.batch, "length": arguments.length}
+    json.dump(run | {"sizes": records}, sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()
