@@ -41,10 +41,20 @@ class Llama:
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """After each of `ids`, read from an empty memory: shape (ids, vocabulary)."""
         api.llama_memory_clear(api.llama_get_memory(self._context), True)
+        return self._feed(ids, 0)
+
+    def greedy(self, prompt: Sequence[int], count: int) -> list[int]:
+        """The `count` likeliest tokens after `prompt`, each given those before it; nothing ends them."""
+        written = [int(self.logits(prompt)[-1].argmax())]
+        while len(written) < count:
+            written.append(int(self._feed(written[-1:], len(prompt) + len(written) - 1)[-1].argmax()))
+        return written
+
+    def _feed(self, ids: Sequence[int], position: int) -> NDArray[np.float32]:
         batch = api.llama_batch_init(len(ids), 0, 1)
         batch.n_tokens = len(ids)
         for place, token in enumerate(ids):
-            batch.token[place], batch.pos[place], batch.logits[place] = token, place, 1
+            batch.token[place], batch.pos[place], batch.logits[place] = token, position + place, 1
             batch.n_seq_id[place], batch.seq_id[place][0] = 1, 0
         assert api.llama_decode(self._context, batch) == 0
         rows = np.ctypeslib.as_array(api.llama_get_logits(self._context), (len(ids), self.size)).copy()

@@ -4,9 +4,10 @@ Both put the file in place when it is whole. They depend on nothing but their ar
 base's fingerprint can be used again.
 """
 
+import errno
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,17 @@ def _write(writer: GGUFWriter, plan: Plan) -> None:
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for name, (read, _, kind) in plan.items():
-        writer.write_tensor_data(_encoded(name, read(), kind))
+        _put(writer, _encoded(name, read(), kind))
+
+
+def _put(writer: GGUFWriter, data: NDArray[Any]) -> None:
+    """Write one tensor; numpy's complaint about a short write carries no number, and a full disk's has one."""
+    try:
+        writer.write_tensor_data(data)
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def _encoded(name: str, values: Floats, kind: GGMLQuantizationType) -> NDArray[Any]:
@@ -148,5 +159,6 @@ def _writer(path: Path, found: Architecture) -> Generator[GGUFWriter]:
         writer.close()
         os.replace(part, path)
     finally:
-        writer.close()
+        with suppress(OSError):  # what could not be written is not missed
+            writer.close()
         part.unlink(missing_ok=True)
