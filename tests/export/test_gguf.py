@@ -155,13 +155,24 @@ def edited(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> B
     return bases.find(str(folder))
 
 
+Weights = dict[str, torch.Tensor]
+
+
+def without_a_bias(weights: Weights) -> None:
+    del weights["transformer.h.2.attn.c_attn.bias"]
+
+
+def with_another(weights: Weights) -> None:
+    weights["other"] = torch.zeros(3)
+
+
+def with_huge_ones(weights: Weights) -> None:
+    weights["transformer.h.0.mlp.c_fc.weight"] = torch.full((1280, 320), 1e6)
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
-    [
-        (lambda weights: weights.pop("transformer.h.2.attn.c_attn.bias"), "lacks blk.2.attn_qkv.bias"),
-        (lambda weights: weights.update(other=torch.zeros(3)), "holds other"),
-        (lambda weights: weights.update({"transformer.h.0.mlp.c_fc.weight": torch.full((1280, 320), 1e6)}), "bf16"),
-    ],
+    [(without_a_bias, "lacks blk.2.attn_qkv.bias"), (with_another, "holds other"), (with_huge_ones, "bf16")],
 )
 def test_weights_that_cannot_be_written(edit: Callable[[Any], object], words: str, tmp_path: Path) -> None:
     base = edited(tmp_path / "base", edit)

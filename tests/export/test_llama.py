@@ -26,7 +26,7 @@ if find_spec("llama_cpp") is None:
         pytest.fail(missing, pytrace=False)
     pytest.skip(missing, allow_module_level=True)
 
-from support.llama import Llama, llama
+from support.llama import Llama, api, llama
 
 TOKENS = 16
 CLOSE = 0.02
@@ -65,7 +65,8 @@ def prompts(loaded: Loaded, source: str, count: int = 24) -> list[list[int]]:
     """Serving's prompts at places of a real file."""
     places = range(0, 130 * count, 130)
     texts = [(source[at : at + 260], source[at + 290 : at + 360]) for at in places]
-    return [loaded.fim.prompt(*map(loaded.tokenizer.encode, pair)) for pair in texts]
+    encode = loaded.tokenizer.encode
+    return [loaded.fim.prompt(encode(before), encode(after)) for before, after in texts]
 
 
 def greedy(model: Any, prompt: Sequence[int]) -> list[int]:
@@ -106,8 +107,6 @@ def test_sentinels_are_the_same_ids_where_they_are_meant(tiny_gguf: Path, exact:
     with llama(tiny_gguf) as one:
         written = "<fim_prefix><fim_suffix>\n    return x\n<fim_middle>def f(x):\n"
         assert one.tokens(written, special=True) == exact.fim.prompt(encode("def f(x):\n"), encode("\n    return x\n"))
-        import llama_cpp as api
-
         ids = exact.fim
         asked = (api.llama_vocab_fim_pre, api.llama_vocab_fim_mid, api.llama_vocab_fim_suf, api.llama_vocab_fim_pad)
         assert [ask(one.vocabulary) for ask in asked] == [ids.prefix, ids.middle, ids.suffix, ids.pad]

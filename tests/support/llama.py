@@ -3,14 +3,22 @@
 import ctypes
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as api
 import numpy as np
 from numpy.typing import NDArray
 
+api: Any = import_module("llama_cpp")  # an extra that need not be there where types are checked
 CONTEXT = 512
+
+
+def _say_nothing(level: int, text: bytes, data: Any) -> None:
+    """For the log, which would go to standard error."""
+
+
+SILENT = api.llama_log_callback(_say_nothing)
 
 
 class Llama:
@@ -65,8 +73,7 @@ class Llama:
 @contextmanager
 def llama(path: Path) -> Generator[Llama]:
     """The GGUF model in this file; keys and values in float32, so that only the weights' type matters."""
-    quiet = api.llama_log_callback(lambda level, text, data: None)
-    api.llama_log_set(quiet, ctypes.c_void_p(0))
+    api.llama_log_set(SILENT, ctypes.c_void_p(0))
     shape: Any = api.llama_model_default_params()
     shape.n_gpu_layers = 0
     model = api.llama_model_load_from_file(str(path).encode(), shape)

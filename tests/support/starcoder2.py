@@ -25,7 +25,7 @@ def write(folder: Path, **settings: Any) -> Path:
     config["extra_special_tokens"] = SPECIAL[1:]
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     torch.manual_seed(0)
-    shape = {
+    shape: dict[str, Any] = {
         "vocab_size": 8192, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "sliding_window": 256,
         "bos_token_id": 0, "eos_token_id": 0, "residual_dropout": 0.0, "embedding_dropout": 0.0,
