@@ -174,6 +174,7 @@ def test_held_out_files_are_found_where_they_were(trained: Path, tmp_path: Path)
     found = measure.documents(manifest)
     assert [document.path for document in found] == manifest.data["held_out"]
     assert measure.documents(manifest.model_copy(update={"workspace": str(tmp_path)})) == []
+    assert len(measure.examples(found, manifest, bases.find("tiny"), 3)) == 3
     outside = {**manifest.data, "held_out": ["../../etc/passwd"]}
     assert measure.documents(manifest.model_copy(update={"data": outside})) == []
 

@@ -88,13 +88,16 @@ def of(base: Base) -> Vocabulary:
     kinds = {token["id"]: _kind(token) for token in added.values()}
     by_id = {number: token for token, number in ids.items()}
     count = base.config["vocab_size"]
+    sentinels = fim.resolve(base.model_type, _Names(ids))
+    if max(sentinels.stops) >= count:
+        raise BaseModelError(f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know.")
     return Vocabulary(
         tokens=[by_id.get(number, f"[PAD{number}]") for number in range(count)],
         types=[kinds.get(number, TokenType.NORMAL if number in by_id else TokenType.UNUSED) for number in range(count)],
         merges=merges,
         pre=pre,
         ids=ids,
-        fim=fim.resolve(base.model_type, _Names(ids)),
+        fim=sentinels,
     )
 
 

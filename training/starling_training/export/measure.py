@@ -4,11 +4,11 @@ import gc
 from collections.abc import Sequence
 from pathlib import Path
 
-from starling_server import loading
+from starling_server import fim, loading
 from starling_server.adapters import Adapter
+from starling_server.bases import Base
 from starling_server.config import ModelConfig
 from starling_server.fim import Example
-from starling_server.loading import Loaded
 from starling_server.manifest import Manifest
 from starling_server.runner_torch import TorchRunner
 from starling_training.clean import Document, Raw, clean
@@ -25,26 +25,22 @@ def documents(manifest: Manifest) -> list[Document]:
     return [item.document for item in found if not isinstance(item, str)]
 
 
-def examples(held_out: Sequence[Document], manifest: Manifest, loaded: Loaded, count: int) -> list[Example]:
-    """Holes in `held_out`, written as serving would ask them; the same for every model of one base."""
-    writer = Writer(loaded.tokenizer, loaded.fim, manifest.fim.context_tokens, manifest.fim.max_tokens)
+def examples(held_out: Sequence[Document], manifest: Manifest, base: Base, count: int) -> list[Example]:
+    """Holes in `held_out`, written as serving would ask them; none where no middle is short enough."""
+    tokenizer = loading.load_tokenizer(base)
+    sentinels = fim.resolve(base.model_type, tokenizer)
+    writer = Writer(tokenizer, sentinels, manifest.fim.context_tokens, manifest.fim.max_tokens)
     return [writer.hole(hole, "spm") for _, hole in held_out_holes(held_out, writer, count, "export:0")]
 
 
-def loss(
-    model: ModelConfig, adapter: Adapter | None, held_out: Sequence[Document], manifest: Manifest, count: int
-) -> float:
-    """Nats per token of the held-out middles and their ends, by `model` as it is served, with the adapter or bare."""
+def loss(model: ModelConfig, adapter: Adapter | None, asked: Sequence[Example]) -> float:
+    """Nats per token of the examples' middles and ends, by `model` as it is served, with the adapter or bare."""
     loaded = loading.load(model)
     runner = TorchRunner(loaded)
     if adapter:
         runner.add_adapter(adapter.name, adapter.path)
     name = adapter.name if adapter else None
-    scores = [
-        score
-        for made in examples(held_out, manifest, loaded, count)
-        for score in runner.score(name, made.ids, made.prompt_tokens)
-    ]
+    scores = [score for made in asked for score in runner.score(name, made.ids, made.prompt_tokens)]
     del runner, loaded
     gc.collect()  # the next model's place in memory
     return -sum(scores) / len(scores)

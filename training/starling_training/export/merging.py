@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starling_server import loading
 from starling_server.config import ModelConfig
-from starling_training.clean import Document
+from starling_server.fim import Example
 from starling_training.export import choose, measure, merge
 from starling_training.export.choose import Choice
 from starling_training.export.config import Onto
@@ -33,24 +33,24 @@ def _chosen(asked: Job, folder: Path) -> Choice:
         choice = choose.unmeasured(record, "--holes 0 measures nothing")
     elif not (held_out := measure.documents(record)):
         choice = choose.unmeasured(record, "the files that were held out are not there to measure on")
+    elif not (examples := measure.examples(held_out, record, asked.base, config.holes)):
+        choice = choose.unmeasured(record, "the files that were held out have no place to measure on")
     else:
-        return _measured(asked, held_out, folder)
+        return _measured(asked, examples, folder)
     _write(asked, choice.onto, folder)
     return choice
 
 
-def _measured(asked: Job, held_out: Sequence[Document], folder: Path) -> Choice:
+def _measured(asked: Job, examples: Sequence[Example], folder: Path) -> Choice:
     """Merge both ways, measure both as they lie on disk, and keep the better in `folder`."""
-    config, record = asked.config, asked.adapter.manifest
+    device = asked.config.device
     losses = dict[Onto, float]()
     for onto in CANDIDATES:
         place = folder.parent / onto
         place.mkdir()
         _write(asked, onto, place)
-        model = ModelConfig(str(place), "none", config.device)
-        losses[onto] = measure.loss(model, None, held_out, record, config.holes)
-    four_bits = ModelConfig(str(asked.base.path), "nf4", config.device)
-    served = measure.loss(four_bits, asked.adapter, held_out, record, config.holes)
+        losses[onto] = measure.loss(ModelConfig(str(place), "none", device), None, examples)
+    served = measure.loss(ModelConfig(str(asked.base.path), "nf4", device), asked.adapter, examples)
     choice = choose.by_loss(losses, served)
     for file in (folder.parent / choice.onto).iterdir():
         file.rename(folder / file.name)
