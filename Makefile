@@ -11,7 +11,7 @@ MINUTES ?= 0
 MALLOC := glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo tiny-base test check fmt
+.PHONY: help setup ggml demo tiny-base test check fmt
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+ggml: setup ## build llama.cpp's Python package, which the tests of GGUF files run them in (six minutes on two cores, once)
+	$(BIN)/python -c 'import llama_cpp' 2>/dev/null || CMAKE_BUILD_PARALLEL_LEVEL=$$(nproc) \
+	  $(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,ggml]'
 
 demo: setup ## train on a repository (REPO=path, this one by default) and ask three completions
 	$(BIN)/python -m starling_training.demo --repo "$(REPO)"

@@ -11,11 +11,27 @@ import click
 
 from starling_server.errors import StarlingError
 
-THIRD_PARTY = ("torch", "transformers", "peft", "bitsandbytes", "trl", "datasets", "fastapi", "uvicorn", "accelerate")
+EXTRAS = {"gguf": "gguf", "llama_cpp": "ggml"}
+"""Packages that have an extra of their own, whatever the command."""
+THIRD_PARTY = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "trl",
+    "datasets",
+    "fastapi",
+    "uvicorn",
+    "accelerate",
+    *EXTRAS,
+)
 
 
-def run(name: str, target: str, extra: str) -> None:
-    """Run the click command at `target` (`module:attribute`) under the program name `name`, and exit."""
+def run(name: str, target: str, extra: str, arguments: list[str] | None = None) -> None:
+    """Run the click command at `target` (`module:attribute`) under the program name `name`, and exit.
+
+    `arguments` are those after the name, the process's own where they are left out.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warns at every later fork
     # OpenMP's idle threads spin; on cores that others use too they spin against the thread they wait for (measured:
     # 330 to 390 training tokens a second, 940 to 1,110 with threads that sleep).
@@ -23,7 +39,7 @@ def run(name: str, target: str, extra: str) -> None:
     module, attribute = target.split(":")
     try:
         command = getattr(import_module(module), attribute)
-        status = command.main(prog_name=name, standalone_mode=False)
+        status = command.main(arguments, prog_name=name, standalone_mode=False)
     except ModuleNotFoundError as error:
         sys.exit(_missing(error, extra))
     except click.ClickException as error:
@@ -40,7 +56,9 @@ def run(name: str, target: str, extra: str) -> None:
 
 def _missing(error: ModuleNotFoundError, extra: str) -> int:
     """Exit status after naming the extra that brings the missing package; re-raises what is not ours to explain."""
-    if error.name is None or error.name.partition(".")[0] not in THIRD_PARTY:
+    package = (error.name or "").partition(".")[0]
+    if package not in THIRD_PARTY:
         raise error
+    extra = EXTRAS.get(package, extra)
     click.echo(f"This needs the package {error.name}: pip install 'starling[{extra}]'", err=True)
     return 2

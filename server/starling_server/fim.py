@@ -20,7 +20,15 @@ SENTINELS = 3
 """Special tokens in a prompt, the same number in either order."""
 
 
-class Tokenizer(Protocol):
+class Names(Protocol):
+    """What finds the sentinels."""
+
+    def special_id(self, token: str) -> int | None:
+        """Id of a special token by its literal spelling, None where the vocabulary lacks it."""
+        ...
+
+
+class Tokenizer(Names, Protocol):
     """What is asked of a tokenizer; Hugging Face's satisfy it through `loading.TextTokenizer`."""
 
     def encode(self, text: str) -> list[int]:
@@ -29,10 +37,6 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; bytes that do not form a character yet become U+FFFD."""
-        ...
-
-    def special_id(self, token: str) -> int | None:
-        """Id of a special token by its literal spelling, None where the vocabulary lacks it."""
         ...
 
 
@@ -103,7 +107,7 @@ class Fim:
         return Example([*prompt, *middle, self.end], len(prompt))
 
 
-def resolve(model_type: str, tokenizer: Tokenizer) -> Fim:
+def resolve(model_type: str, tokenizer: Names) -> Fim:
     """Look the sentinels up by name and check them.
 
     Raises BaseModelError for an unknown `model_type`, a vocabulary without FIM tokens, or ids that are not distinct.
@@ -123,7 +127,7 @@ def resolve(model_type: str, tokenizer: Tokenizer) -> Fim:
     )
 
 
-def _resolve_spelling(family: str, spelling: Spelling, tokenizer: Tokenizer) -> Fim | None:
+def _resolve_spelling(family: str, spelling: Spelling, tokenizer: Names) -> Fim | None:
     names = (spelling.prefix, spelling.middle, spelling.suffix, spelling.pad, END)
     found = [tokenizer.special_id(name) for name in names]
     ids = [i for i in found if i is not None]

@@ -2,9 +2,10 @@
 
 import logging
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,7 +14,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it sugges
 import bitsandbytes as bnb
 import psutil
 import torch
-from bitsandbytes.functional import has_avx512bf16
+from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -137,6 +138,22 @@ def save_memory(model: PreTrainedModel) -> None:
     model.config.use_cache = False
 
 
+def dequantised(model: torch.nn.Module) -> Mapping[str, Callable[[], torch.Tensor]]:
+    """By each 4-bit layer's name, its weight as the layer multiplies with it: in the compute type, on the CPU.
+
+    For a model that was just loaded and has computed nothing: see `keep_four_bit_weights_trainable`, which is done to
+    it here. Not peft's `merge_and_unload`, which would round to 4 bits again.
+    """
+    keep_four_bit_weights_trainable(model)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
+    return {name: partial(_dequantised, layer) for name, layer in layers.items()}
+
+
+def in_four_bits(config: ModelConfig) -> bool:
+    """Whether `load` would load 4-bit weights on this machine."""
+    return _quantize(config, _device(config))
+
+
 @contextmanager
 def quiet() -> Generator[None]:
     """Keep the loaders' own bars and notices off the user's screen: we print what matters."""
@@ -173,7 +190,9 @@ def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, quant
             use_safetensors=True,
         )
     except torch.OutOfMemoryError as error:
-        raise BaseModelError(f"Base {base.id!r} does not fit this GPU's memory: choose a smaller --base.") from error
+        raise BaseModelError(
+            f"Base {base.id!r} does not fit this GPU's memory: choose a smaller --base, or --device cpu."
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(
@@ -220,6 +239,13 @@ def _quantize(config: ModelConfig, device: torch.device) -> bool:
         log.warning("this CPU lacks AVX512-BF16, which 4-bit weights need to be fast: serving 16-bit weights")
         return False
     return True
+
+
+def _dequantised(layer: bnb.nn.Linear4bit) -> torch.Tensor:
+    weight: Any = layer.weight
+    assert not getattr(weight.quant_state, "packing_format_for_cpu", False), "repacked by a forward: garbage would come"
+    with torch.no_grad():
+        return dequantize_4bit(weight.data, weight.quant_state).cpu()
 
 
 def _free_unused(model: Any) -> None:

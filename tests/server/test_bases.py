@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Starcoder2Config, Starcoder2ForCausalLM
+from support.starcoder2 import write as write_starcoder2
 
 from starling_server import adapters, bases, loading, manifest
 from starling_server.config import ModelConfig
@@ -17,8 +17,6 @@ from starling_server.loading import Loaded
 from starling_server.manifest import BaseRecord, FimRecord, Manifest
 from starling_server.runner_torch import TorchRunner
 from starling_server.sampling import greedy
-
-SPECIAL = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<repo_name>", "<file_sep>"]
 
 
 @pytest.fixture
@@ -31,25 +29,8 @@ def copied(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def starcoder2(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    """A small random Starcoder2 in StarCoder2's token layout, in float32."""
-    folder = tmp_path_factory.mktemp("starcoder2")
-    words = json.loads((bases.TINY_DIR / "tokenizer.json").read_text(encoding="utf-8"))
-    names = {token["content"] for token in words["added_tokens"]}
-    for old, new in (("<filename>", "<file_sep>"), ("<reponame>", "<repo_name>")):
-        assert old in names
-        text = json.dumps(words).replace(old, new)
-        words = json.loads(text)
-    (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
-    config = json.loads((bases.TINY_DIR / "tokenizer_config.json").read_text(encoding="utf-8"))
-    config["extra_special_tokens"] = SPECIAL[1:]
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    torch.manual_seed(0)
-    shape = Starcoder2Config(
-        vocab_size=8192, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, sliding_window=256, bos_token_id=0, eos_token_id=0,
-        residual_dropout=0.0, embedding_dropout=0.0,
-    )  # fmt: skip
-    Starcoder2ForCausalLM(shape).save_pretrained(folder)
+    """A small random Starcoder2 in float32."""
+    folder = write_starcoder2(tmp_path_factory.mktemp("starcoder2"))
     return loading.load(ModelConfig(base=str(folder), quantize="none", dtype="float32"))
 
 

@@ -117,6 +117,9 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
       train-copilot ~/src/project --preset quick     a first adapter on any machine
       train-copilot ~/src/api ~/src/web --weights 2,1 --name team
       serve-copilot --base tiny --adapter project
+      train-copilot export project --help            a merged model, or files for llama.cpp
+
+    A folder named export is named ./export here: the word alone, in the first place, is the other command.
 
     Every flag can also be set in the environment: STARLING_BASE, STARLING_EPOCHS and so on.
     """

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from starling_server import bases, manifest
+from starling_server import bases, loading, manifest
 from starling_server.bases import Base
 from starling_server.manifest import BaseRecord, FimRecord, Manifest
 from starling_training.config import TrainConfig
@@ -70,6 +70,7 @@ def _training(config: TrainConfig, curve: Curve) -> dict[str, Any]:
         **asdict(config.data),
         **asdict(config.lora),
         **asdict(config.optim),
+        "quantized": loading.in_four_bits(config.model),
         "ended": curve.ended,
         "best_step": curve.best.step,
         "curve": [asdict(point) for point in curve.points],

@@ -51,7 +51,7 @@ def explained(output: Path) -> Generator[None]:
         yield
     except Exception as error:
         if _is_no_room(error):
-            raise OutputError(f"There is no room left to write {output}: free some space and train again.") from error
+            raise OutputError(f"There is no room left to write {output}: free some space and start again.") from error
         if isinstance(error, OSError) and error.errno in _NO_WAY and _is_near(error.filename, output):
             what = f"{output.parent} cannot be written to ({error.strerror})"
             raise OutputError(f"{what}: name another --output.") from error

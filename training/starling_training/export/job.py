@@ -1,0 +1,45 @@
+"""What is exported, found and checked before anything large is read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from starling_server import adapters, bases, lora, manifest
+from starling_server.adapters import Adapter
+from starling_server.bases import Base
+from starling_server.lora import Lora
+from starling_training import staging
+from starling_training.export.config import ExportConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One export."""
+
+    config: ExportConfig
+    adapter: Adapter
+    base: Base
+    lora: Lora
+    output: Path
+    console: Console
+
+
+def find(config: ExportConfig, console: Console) -> Job:
+    """The job that `config` means; raises UsageError's kinds for what is missing, damaged or does not fit."""
+    adapter = adapters.find(config.adapter)
+    output = (config.output or Path(f"{adapter.name}-{'merged' if config.merge else 'gguf'}")).absolute()
+    staging.check(output, config.overwrite)
+    base = bases.find(adapter.manifest.base.id if config.base == "auto" else config.base)
+    manifest.check(adapter.manifest, base.id, bases.fingerprint(base), base.model_type)
+    if config.gguf:
+        _check_gguf(base)
+    return Job(config, adapter, base, lora.read(adapter.path), output, console)
+
+
+def _check_gguf(base: Base) -> None:
+    """Refuse what GGUF cannot hold."""
+    from starling_server.gguf_export import architecture, vocabulary
+
+    architecture.of(base)
+    vocabulary.of(base)

@@ -1,0 +1,46 @@
+"""The loss on middles that training did not see: what `--merge auto` chooses by."""
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+
+from starling_server import fim, loading
+from starling_server.adapters import Adapter
+from starling_server.bases import Base
+from starling_server.config import ModelConfig
+from starling_server.fim import Example
+from starling_server.manifest import Manifest
+from starling_server.runner_torch import TorchRunner
+from starling_training.clean import Document, Raw, clean
+from starling_training.dataset import Writer, held_out_holes
+
+
+def documents(manifest: Manifest) -> list[Document]:
+    """The held-out files as they are now, cleaned as for training; none where their folder is gone."""
+    if not manifest.workspace:
+        return []
+    root = Path(manifest.workspace).resolve()
+    places = ((path, (root / path).resolve()) for path in manifest.data.get("held_out", ()))
+    found = (clean(Raw(path, root.name, file=file)) for path, file in places if file.is_relative_to(root))
+    return [item.document for item in found if not isinstance(item, str)]
+
+
+def examples(held_out: Sequence[Document], manifest: Manifest, base: Base, count: int) -> list[Example]:
+    """Holes in `held_out`, written as serving would ask them; none where no middle is short enough."""
+    tokenizer = loading.load_tokenizer(base)
+    sentinels = fim.resolve(base.model_type, tokenizer)
+    writer = Writer(tokenizer, sentinels, manifest.fim.context_tokens, manifest.fim.max_tokens)
+    return [writer.hole(hole, "spm") for _, hole in held_out_holes(held_out, writer, count, "export:0")]
+
+
+def loss(model: ModelConfig, adapter: Adapter | None, asked: Sequence[Example]) -> float:
+    """Nats per token of the examples' middles and ends, by `model` as it is served, with the adapter or bare."""
+    loaded = loading.load(model)
+    runner = TorchRunner(loaded)
+    if adapter:
+        runner.add_adapter(adapter.name, adapter.path)
+    name = adapter.name if adapter else None
+    scores = [score for made in asked for score in runner.score(name, made.ids, made.prompt_tokens)]
+    del runner, loaded
+    gc.collect()  # the next model's place in memory
+    return -sum(scores) / len(scores)
