@@ -11,7 +11,19 @@ import click
 
 from starling_server.errors import StarlingError
 
-THIRD_PARTY = ("torch", "transformers", "peft", "bitsandbytes", "trl", "datasets", "fastapi", "uvicorn", "accelerate")
+THIRD_PARTY = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "trl",
+    "datasets",
+    "fastapi",
+    "uvicorn",
+    "accelerate",
+    "jinja2",
+    "matplotlib",
+)
 
 
 def run(name: str, target: str, extra: str) -> None:
