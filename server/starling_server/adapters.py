@@ -69,6 +69,8 @@ def find(name_or_dir: str) -> Adapter:
 def load(path: Path) -> Adapter:
     """The adapter in `path`; raises AdapterError where its manifest or weights are missing or damaged."""
     manifest = manifests.read(path)
+    if (path / "config.json").is_file():
+        raise AdapterError(f"{path} holds a whole model and no adapter: use it with --base {path}.")
     if not (path / WEIGHTS).is_file():
         raise AdapterError(f"{path} has a manifest but no {WEIGHTS}: train the adapter again.")
     return Adapter(path.resolve(), manifest)

@@ -37,6 +37,11 @@ class Base:
         return self.config["model_type"]
 
     @property
+    def quantization(self) -> str | None:
+        """By which method its weights are quantised on this disk; None for 16 or 32 bits."""
+        return (self.config.get("quantization_config") or {}).get("quant_method")
+
+    @property
     def context(self) -> int:
         """Positions that may be used: what was learnt, or the attention window where it is smaller.
 

@@ -6,6 +6,7 @@ from typing import Literal
 from starling_server.errors import UsageError
 
 Quantize = Literal["auto", "nf4", "none"]
+DType = Literal["auto", "bfloat16", "float16", "float32"]
 Mode = Literal["auto", "line", "block"]
 
 
@@ -19,7 +20,7 @@ class ModelConfig:
     """`nf4` is 4 bits with double quantisation; `none` keeps 16 (or 32) bits; `auto` takes what is fast here."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: DType = "auto"
     """Compute type; `auto` is bfloat16, or float16 on GPUs without it."""
 
 

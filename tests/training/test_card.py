@@ -63,6 +63,15 @@ def test_a_base_that_others_cannot_load_is_no_base_model() -> None:
         assert "base_model" not in ModelCard(rendered(finished.found(), base)).data.to_dict()
 
 
+def test_a_whole_model_is_served_as_a_base() -> None:
+    found = finished.found()
+    training = {**found.manifest.training, "method": "full"}
+    made = ModelCard(rendered(replace(found, manifest=found.manifest.model_copy(update={"training": training}))))
+    assert made.data.to_dict()["library_name"] == "transformers"
+    assert "serve-copilot --base ./api" in made.text
+    assert "adapter" not in made.text.partition("## Is it better")[0]
+
+
 def test_a_run_that_was_not_judged_claims_nothing() -> None:
     made = ModelCard(rendered(finished.found([])))
     assert "model-index" not in made.data.to_dict()

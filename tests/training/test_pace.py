@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 
-from starling_training import pace
 from starling_training.pace import Pace
 
 
@@ -14,15 +13,17 @@ def test_steps_alone() -> None:
     assert not run.late
 
 
-def test_the_clock_ends_what_steps_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_ends_what_steps_would_not() -> None:
     now = 100.0
-    monkeypatch.setattr(pace, "monotonic", lambda: now)
-    run = Pace(10**6, 60)
+    run = Pace(10**6, 60, lambda: now)
     run.start()
     now = 130.0
+    assert run.progress(0) == 0, "nobody has looked at the clock"
+    run.tick()
     assert run.progress(5) == 0.5
     assert not run.late
     now = 160.0
+    run.tick()
     assert run.progress(5) == 1
     assert run.late
     assert run.rate(5, 0.03) == pytest.approx(0)

@@ -166,10 +166,32 @@ def test_failures_are_one_sentence_and_leave_the_adapter_whole(server: Hub, fold
     assert contents(folder) == before
 
 
-def test_training_says_at_once_what_will_not_work_at_its_end(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "starling_training", str(tmp_path / "missing"), "--push-to-hub", "ada/api"]
+@pytest.mark.parametrize(("more", "words"), [((), "add --yes"), (("--method", "full", "--yes"), "not whole models")])
+def test_training_says_at_once_what_will_not_work_at_its_end(more: tuple[str], words: str, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "starling_training", missing, "--push-to-hub", "ada/api", *more],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         env=environment("http://127.0.0.1:9", tmp_path),
     )  # fmt: skip
-    refused(done, "add --yes")
+    refused(done, words)
+
+
+@pytest.mark.slow
+def test_training_pushes_what_it_has_made(server: Hub, tmp_path: Path) -> None:
+    source, output = Path(__file__).parents[2] / "lsp" / "starling_lsp", tmp_path / "out" / "lsp"
+    small = ("--base", "tiny", "--context-tokens", "192", "--max-tokens", "32", "--holes", "2", "--max-steps", "2")
+    done = subprocess.run(
+        [sys.executable, "-m", "starling_training", str(source), "--output", str(output), *small,
+         "--evaluations", "1", "--push-to-hub", "ada/lsp", "--yes"],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=300,
+        env=environment(server.address, tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    sent = server.files["ada/lsp"]
+    assert sorted(sent) == SENT
+    assert sent[WEIGHTS] == (output / WEIGHTS).read_bytes()
+    held_out = json.loads((output / "manifest.json").read_text())["data"]["held_out"]
+    assert held_out
+    for word in (*held_out, str(source), str(tmp_path)):
+        assert not any(word.encode() in content for content in sent.values()), word

@@ -103,3 +103,9 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"), staging.staged(tmp_path / "file" / "a", False):
         pass
+
+
+def test_a_file_elsewhere_is_no_matter_of_the_output(tmp_path: Path) -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "/somewhere/else")
+    with pytest.raises(PermissionError), staging.staged(tmp_path / "adapter", overwrite=False):
+        raise error

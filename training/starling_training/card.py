@@ -1,4 +1,4 @@
-"""`README.md`: the adapter's card in the Hub's format.
+"""`README.md`: the card of an adapter or a model in the Hub's format.
 
 It may be published, so it names sources by their short names and no folder, file or line of them.
 """
@@ -21,11 +21,15 @@ METRICS = {"exact match": "exact_match", "edit similarity": "edit_similarity", "
 """Figures that the card's front matter has, by the Hub's names."""
 SHAPE = ("method", "rank", "alpha", "dropout", "targets")
 COURSE = ("learning_rate", "batch", "accumulation", "warmup", "weight_decay", "epochs", "fim_rate", "spm_rate", "loss")
+KINDS = {
+    "adapter": "A LoRA adapter over the base `{base}`,",
+    "model": "The model `{base}`, all of its weights trained further,",
+}
 TEXT = """
 # {name}
 
-A LoRA adapter for code completion with fill-in-the-middle, for the base `{base}`. It was trained with
-Starling {version} on the code of {sources}.
+{what} for code completion with fill-in-the-middle. It was trained with Starling {version} on the code of
+{sources}.
 
 ## Use
 
@@ -33,12 +37,12 @@ Get this folder onto your disk and serve it with Starling:
 
 ```sh
 hf download OWNER/{name} --local-dir {name}
-serve-copilot --base {base} --adapter ./{name}
+serve-copilot {flags}
 ```
 
-`starling-lsp --adapter ./{name}` gives the same suggestions to editors. The adapter also loads with
-`peft.PeftModel.from_pretrained` over that base; prompts are the FIM format of {family},
-suffix first, in a window of {context:,} tokens of which {most} are left to the middle.
+`starling-lsp {flags}` gives the same suggestions to editors.
+Elsewhere it loads with `{loads}`; prompts are the FIM format of {family}, suffix first, in a window of
+{context:,} tokens of which {most} are left to the middle.
 
 ## Is it better than its base?
 
@@ -56,7 +60,7 @@ suffix first, in a window of {context:,} tokens of which {most} are left to the 
 
 - It knows the code it was trained on. On other code it may be no better than its base, or worse.
 - It may repeat pieces of that code word for word. Secrets that were recognised were replaced beforehand; nothing finds
-  all of them. Whoever can load this adapter can read some of what it learnt.
+  all of them. Whoever can load it can read some of what it learnt.
 - Its suggestions can be wrong, insecure or subject to the licences of the code it learnt from: review them.
 - {licensed}
 """
@@ -64,15 +68,19 @@ suffix first, in a window of {context:,} tokens of which {most} are left to the 
 
 def render(manifest: Manifest, scores: Scores, licence: str | None) -> str:
     """The card of the adapter that `manifest` describes; `licence` is the base's, where it is known."""
+    made, base = report.made(manifest), public.base(manifest.base)
+    whole = made == "model"
     text = TEXT.format(
         name=manifest.name,
-        base=public.base(manifest.base),
+        what=KINDS[made].format(base=base),
+        flags=f"--base ./{manifest.name}" if whole else f"--base {base} --adapter ./{manifest.name}",
+        loads="transformers.AutoModelForCausalLM" if whole else "peft.PeftModel",
         version=__version__,
         sources=", ".join(public.sources(manifest)) or "unnamed sources",
         family=manifest.fim.family,
         context=manifest.fim.context_tokens,
         most=manifest.fim.max_tokens,
-        quality=_quality(scores, manifest.results.get("holes", 0)),
+        quality=_quality(made, scores, manifest.results.get("holes", 0)),
         data=_data(manifest.data),
         training=_training(manifest.training),
         licensed=_licensed(licence),
@@ -96,11 +104,11 @@ def _front(manifest: Manifest, scores: Scores, licence: str | None) -> ModelCard
     sources: list[dict[str, Any]] = manifest.data["sources"]
     return ModelCardData(
         base_model=manifest.base.id if manifest.base.revision else None,
-        library_name="peft",
+        library_name="transformers" if report.made(manifest) == "model" else "peft",
         license=licence,
         language="code",
         pipeline_tag="text-generation",
-        tags=TAGS,
+        tags=[tag for tag in TAGS if tag != "lora" or report.made(manifest) == "adapter"],
         datasets=[hub_name(source["named"]) for source in sources if source["kind"] == "hub"] or None,
         model_name=manifest.name,
         eval_results=_results(manifest, scores) or None,
@@ -128,12 +136,12 @@ def _results(manifest: Manifest, scores: Scores) -> list[EvalResult]:
     ]
 
 
-def _quality(scores: Scores, holes: int) -> str:
+def _quality(made: str, scores: Scores, holes: int) -> str:
     if not scores.figures:
         return "It was not judged."
     head = ["", "base", "adapter", "difference", "95 % interval", "meaning"]
     rows = [[*report.cells(name, figure), report.FIGURES[name][1]] for name, figure in scores.figures.items()]
-    return f"{report.verdict(scores.figures)[1]}\n\n{report.table(head, rows)}\n\n{holes} {report.JUDGED}"
+    return f"{report.verdict(scores.figures, made)[1]}\n\n{report.table(head, rows)}\n\n{holes} {report.JUDGED}"
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -163,5 +171,5 @@ def _training(training: Mapping[str, Any]) -> str:
 
 def _licensed(licence: str | None) -> str:
     if licence:
-        return f"The base's licence is `{licence}`; it and the licences of the code hold for this adapter too."
-    return "The licences of the base and of the code hold for this adapter too."
+        return f"The base's licence is `{licence}`; it and the licences of the code hold for this too."
+    return "The licences of the base and of the code hold for this too."

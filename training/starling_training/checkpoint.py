@@ -4,13 +4,19 @@ It lies beside the output, hidden, and goes when the run has ended. `trainer_sta
 checkpoint to be written, so one that has it is whole; the checkpoint before it is kept until then.
 """
 
+import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from starling_server.errors import UsageError
+from starling_training import origins
 
 CONFIG, BEST, TRAINER, STATE = "config.json", "best", "trainer", "trainer_state.json"
 
@@ -18,6 +24,19 @@ CONFIG, BEST, TRAINER, STATE = "config.json", "best", "trainer", "trainer_state.
 def place(output: Path) -> Path:
     """Where the run that will become `output` keeps what it has."""
     return output.parent / f".{output.name}.training"
+
+
+@contextmanager
+def alone(output: Path) -> Generator[None]:
+    """No other run makes `output` while the block runs; raises UsageError where one does already."""
+    locks = origins.cache_home() / "locks"
+    locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:24]
+    try:
+        with FileLock(locks / name, blocking=False):
+            yield
+    except Timeout as error:
+        raise UsageError(f"Another run is making {output}: wait until it is done, or name another --output.") from error
 
 
 def latest(folder: Path) -> Path | None:

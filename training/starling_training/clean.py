@@ -12,7 +12,6 @@ from starling_server import window
 from starling_training import dedup, filters, redact
 
 TOO_LARGE = "over 1 MB"
-DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +31,12 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """One secret that was taken out."""
+    """Where a secret was taken out. Nothing of it is kept, no digest either: short passwords could be guessed."""
 
     path: str
     line: int
     """From 1 on."""
     kind: str
-    start: int
-    """Where its placeholder begins in the cleaned text, in characters."""
-    length: int
-    """Characters that it had."""
-    digest: str
-    """BLAKE2b of its value: with the length enough to recognise it in a suggestion, and never shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +67,13 @@ class Cleaned:
 
 def clean(raw: Raw) -> Cleaned | str:
     """What may be learnt from `raw`, or the reason why nothing may."""
-    found = _text(raw)
-    if isinstance(found, str):
-        return found
-    text, secrets = redact.redact(found.text)
-    path = os.fsencode(raw.path).decode("utf-8", "replace")
-    document = Document(path, text, digest(text), raw.repository, raw.licence, raw.changed)
-    return Cleaned(document, tuple(_redactions(path, found.text, secrets)), dedup.signature(text))
+    try:
+        text, secrets = redact.redact(_text(raw))
+    except _Unwanted as reason:
+        return str(reason)
+    document = _document(raw, text)
+    redactions = tuple(Redaction(document.path, secret.line, secret.kind) for secret in secrets)
+    return Cleaned(document, redactions, dedup.signature(text))
 
 
 def clean_all(batch: list[Raw]) -> list[Cleaned | str]:
@@ -88,9 +81,13 @@ def clean_all(batch: list[Raw]) -> list[Cleaned | str]:
     return [clean(raw) for raw in batch]
 
 
-def document(path: str, raw: bytes) -> Document | str:
-    """The document that a file named `path` with content `raw` is, secrets included, or why it is none."""
-    return _text(Raw(path, "", content=raw))
+def document(path: str, content: bytes) -> Document | str:
+    """The document that a file named `path` is, secrets included, or why it is none."""
+    raw = Raw(path, "", content=content)
+    try:
+        return _document(raw, _text(raw))
+    except _Unwanted as reason:
+        return str(reason)
 
 
 def digest(text: str) -> str:
@@ -98,36 +95,35 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def secret_digest(value: str) -> str:
-    """What a secret is recognised by."""
-    return hashlib.blake2b(value.encode(), digest_size=DIGEST_BYTES).hexdigest()
+class _Unwanted(Exception):
+    """Nothing may be learnt from a file; the message is the reason."""
 
 
-def _text(raw: Raw) -> Document | str:
-    """The file's text as a document, secrets included, or what speaks against it."""
+def _document(raw: Raw, text: str) -> Document:
+    path = os.fsencode(raw.path).decode("utf-8", "replace")
+    return Document(path, text, digest(text), raw.repository, raw.licence, raw.changed)
+
+
+def _text(raw: Raw) -> str:
+    """The file's text, secrets included; raises _Unwanted."""
     if fault := filters.path_fault(raw.path):
-        return fault
-    try:
-        size = raw.file.stat().st_size if raw.file else len(raw.content)
-        content = raw.content if size > filters.MAX_BYTES or raw.file is None else raw.file.read_bytes()
-    except OSError:
-        return "unreadable"
-    if size > filters.MAX_BYTES:
-        return TOO_LARGE
+        raise _Unwanted(fault)
+    content = _content(raw)
     if b"\0" in content:
-        return "binary"
+        raise _Unwanted("binary")
     try:
         text = window.normalize(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        return "not UTF-8"
-    fault = filters.text_fault(text)
-    return fault or Document(os.fsencode(raw.path).decode("utf-8", "replace"), text, digest(text))
+    except UnicodeDecodeError as error:
+        raise _Unwanted("not UTF-8") from error
+    if fault := filters.text_fault(text):
+        raise _Unwanted(fault)
+    return text
 
 
-def _redactions(path: str, text: str, secrets: list[redact.Secret]) -> list[Redaction]:
-    made, moved = list[Redaction](), 0
-    for secret in secrets:
-        value = text[secret.start : secret.end]
-        made.append(Redaction(path, secret.line, secret.kind, secret.start + moved, len(value), secret_digest(value)))
-        moved += len(redact.placeholder(secret.kind)) - len(value)
-    return made
+def _content(raw: Raw) -> bytes:
+    try:
+        if (raw.file.stat().st_size if raw.file else len(raw.content)) > filters.MAX_BYTES:
+            raise _Unwanted(TOO_LARGE)
+        return raw.file.read_bytes() if raw.file else raw.content
+    except OSError as error:
+        raise _Unwanted("unreadable") from error

@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+from rich.console import Console
 
 from starling_server import __version__, adapters
 from starling_server.config import ModelConfig
 from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, flags
-from starling_training import corpus, origins, presets, push, staging
+from starling_training import corpus, origins, presets, processes, progress, push, staging
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
 
 Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
@@ -65,10 +66,10 @@ DATA_FLAGS = (
 OPTIM_FLAGS = (
     click.option(
         "--method",
-        type=click.Choice(["qlora", "lora"]),
+        type=click.Choice(["qlora", "lora", "full"]),
         default="qlora",
         show_default=True,
-        help="An adapter over the base in 4 bits, or over its 16-bit weights.",
+        help="An adapter over the base in 4 bits, or over its 16-bit weights; or every weight of the base.",
     ),
     click.option("--rank", default=16, show_default=True, help="LoRA's r: the adapter's size."),
     click.option("--alpha", default=32, show_default=True, help="LoRA's alpha: its weight is alpha / r."),
@@ -77,6 +78,7 @@ OPTIM_FLAGS = (
     click.option("--learning-rate", default=0.0, help="Peak rate; 0: by the base's width."),
     click.option("--batch", default=1, show_default=True, help="Examples in one forward."),
     click.option("--accumulation", default=4, show_default=True, help="Forwards in one step."),
+    click.option("--packing", is_flag=True, help="Examples of a forward in one row instead of padded rows."),
     click.option("--warmup", default=0.03, show_default=True, help="Share of the run with a rising rate, or steps."),
     click.option("--weight-decay", default=0.01, show_default=True, help="AdamW's."),
     click.option("--clip", default=1.0, show_default=True, help="Largest norm of a step's gradient."),
@@ -115,12 +117,13 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
     target = push.wanted(values)
     config = _config(sources, values)
     staging.check(config.output, config.overwrite)
-    read = corpus.read(config.sources, config.weights)
-    from rich.console import Console
-
+    processes.join(config.model.device)
+    console = Console(quiet=not processes.is_first())
+    with processes.first_then_others(), progress.reading(console) as done:
+        read = corpus.read(config.sources, config.weights, done)
     from starling_training.run import run
 
-    result = run(config, read, _origins(ctx), Console())
+    result = run(config, read, _origins(ctx), console)
     if target and result and result.curve.ended != "interrupted":
         push.push(result.path, target)
 
@@ -129,7 +132,8 @@ def _config(sources: tuple[str, ...], values: dict[str, Any]) -> TrainConfig:
     output: Path | None = values["output"]
     output = output.absolute() if output else None
     name = values["name"] or (output.name if output else adapters.name_for(Path(origins.short_name(sources[0]))))
-    output = output or adapters.home() / adapters.check_name(name)
+    home = adapters.home().with_name("bases") if values["method"] == "full" else adapters.home()
+    output = output or home / adapters.check_name(name)
     adapters.check_name(output.name)
     return TrainConfig(
         sources=sources,

@@ -10,8 +10,8 @@ from starling_server.config import ModelConfig, Quantize
 from starling_server.errors import UsageError
 
 Loss = Literal["all", "middle"]
-Method = Literal["qlora", "lora"]
-"""A LoRA over a base in 4 bits, or over one in 16."""
+Method = Literal["qlora", "lora", "full"]
+"""A LoRA over a base in 4 bits, or over one in 16; or every weight of the base."""
 
 REFERENCE_LR, REFERENCE_WIDTH = 2e-4, 2048
 """The rate of the published StarCoder adapters, and the width of the 1B model they were trained on."""
@@ -19,6 +19,8 @@ REFERENCE_LR, REFERENCE_WIDTH = 2e-4, 2048
 MOST_CONTEXT = 2048
 """Window where none is asked for: what the published runs trained with."""
 LEAST_CONTEXTS = 2
+FULL_SHARE = 0.1
+"""Of a LoRA's rate what suits all weights (Schulman et al. 2025, "LoRA Without Regret": LoRA's is ten times it)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class OptimConfig:
     """Forwards in one optimiser step."""
     warmup: float = 0.03
     """Share of the run with a rising rate; from 1 on, a number of steps."""
+    packing: bool = False
+    """The examples of one forward in one row, without padding."""
     weight_decay: float = 0.01
     clip: float = 1.0
     evaluations: int = 5
@@ -130,7 +134,7 @@ class TrainConfig:
     weights: tuple[float, ...] = ()
     """How much more often each source is learnt from; none means equally."""
     dry_run: bool = False
-    """Read, plan, print, and stop before anything is trained or written."""
+    """Read into the cache, plan, print, and stop before anything is trained."""
     holes: int = 100
     """Held-out holes that base and adapter are judged on; 0 skips judging."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -148,17 +152,20 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
     if context < LEAST_CONTEXTS * config.data.max_tokens:
         raise UsageError(f"--context-tokens must be at least {LEAST_CONTEXTS} times --max-tokens.")
     width = base.config.get("n_embd") or base.config["hidden_size"]
+    rate = peak_rate(width) * (FULL_SHARE if config.lora.method == "full" else 1)
+    if base.quantization and config.lora.method != "qlora":
+        raise UsageError(f"Base {base.id!r} is quantised: train it with --method qlora, or name its 16-bit form.")
     return replace(
         config,
         model=replace(config.model, base=base.id, quantize=_quantize(config)),
         data=replace(config.data, context_tokens=context),
-        optim=replace(config.optim, learning_rate=config.optim.learning_rate or peak_rate(width)),
+        optim=replace(config.optim, learning_rate=config.optim.learning_rate or rate),
     )
 
 
 def _quantize(config: TrainConfig) -> Quantize:
-    """4 bits for QLoRA where this machine is fast at them, 16 for LoRA."""
-    if config.lora.method == "qlora":
+    """4 bits for QLoRA where this machine is fast at them, 16 for LoRA; a base of its own is judged as it is served."""
+    if config.lora.method != "lora":
         return config.model.quantize
     if config.model.quantize == "nf4":
         raise UsageError("--method lora trains over 16-bit weights: leave out --quantize nf4, or use --method qlora.")

@@ -1,7 +1,7 @@
 """Sources to documents: text files worth learning from, and a count of the others by reason."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,16 +62,20 @@ class Corpus:
         return dict(Counter(document.licence for document in self.documents if document.licence).most_common())
 
 
-def read(sources: Sequence[str | Path], weights: Sequence[float] = ()) -> Corpus:
+def read(
+    sources: Sequence[str | Path], weights: Sequence[float] = (), done: Callable[[int], object] = lambda _: None
+) -> Corpus:
     """Read every source; raises SourceError where one is missing or all hold too little.
 
-    With `weights`, as many as there are sources, documents of a source are learnt from that much more often.
+    With `weights`, as many as there are sources, documents of a source are learnt from that much more often. `done` is
+    told the number of files that were read so far.
     """
     found = [origins.resolve(str(source)) for source in sources]
     kept, dropped, seen = list[Cleaned](), Counter[str](), set[str]()
     counts = list[int]()
     for origin, weight in zip(found, weights or [1.0] * len(found), strict=True):
-        for item in _read(origin):
+        before = len(kept) + dropped.total()
+        for item in _read(origin, lambda number, before=before: done(before + number)):
             if isinstance(item, str):
                 dropped[item] += 1
             elif item.document.sha256 in seen:
@@ -94,16 +98,23 @@ def read(sources: Sequence[str | Path], weights: Sequence[float] = ()) -> Corpus
     return corpus
 
 
-def _read(origin: Origin) -> Iterator[Cleaned | str]:
+def _read(origin: Origin, done: Callable[[int], object]) -> Iterator[Cleaned | str]:
     """Every file of the origin, cleaned now or before."""
-    known = reading.fingerprint(origin)
+    listed = listing.files(origin.path) if origin.kind == "folder" else None
+    known = reading.fingerprint(origin, listed)
     if known is None:
-        yield from reading.cleaned(reading.files(origin))
+        yield from _counted(reading.cleaned(reading.files(origin, listed)), done)
         return
-    folder = store.place(known)
+    folder = store.place(origin, known)
     if not store.holds(folder):
-        store.write(folder, reading.cleaned(reading.files(origin)))
+        store.write(folder, _counted(reading.cleaned(reading.files(origin, listed)), done))
     yield from store.read(folder)
+
+
+def _counted(items: Iterator[Cleaned | str], done: Callable[[int], object]) -> Iterator[Cleaned | str]:
+    for number, item in enumerate(items, 1):
+        done(number)
+        yield item
 
 
 def _check_enough(corpus: Corpus) -> None:

@@ -5,7 +5,7 @@ The truth takes the service's way too: what is compared is what a model that kne
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,12 +99,51 @@ def judge(
     import asyncio
 
     adapter = adapters.load(folder)
-    asked = ServiceConfig(
-        max_tokens=writer.max_tokens, context_tokens=writer.context_tokens, deadline_ms=PATIENCE_MS, prefetch=False
-    )
-    service = start(model, asked, [adapter])
+    service = start(model, _config(writer.context_tokens, writer.max_tokens), [adapter])
     try:
         return asyncio.run(_judge(service, adapter.name, holes, writer, go_on))
+    finally:
+        service.close()
+
+
+def judge_base(
+    folder: Path,
+    model: ModelConfig,
+    holes: Sequence[tuple[str, Hole]],
+    writer: Writer,
+    go_on: Callable[[int], bool],
+) -> list[Trial]:
+    """As `judge`, where `folder` holds a whole model: one after the other, since each fills the memory."""
+    asked = [hole for _, hole in holes]
+    before = ask(model, asked, writer.context_tokens, writer.max_tokens, lambda done: go_on(done // 2))
+    trained = replace(model, base=str(folder))
+    count = len(before)
+    after = ask(trained, asked, writer.context_tokens, writer.max_tokens, lambda done: go_on((count + done) // 2))
+    return [
+        Trial(path, hole, truth(hole), *both)
+        for (path, hole), *both in zip(holes, before, after, strict=False)  # fewer where it was ended
+    ]
+
+
+def ask(
+    model: ModelConfig, holes: Sequence[Hole], context_tokens: int, max_tokens: int, go_on: Callable[[int], bool]
+) -> list[Answer]:
+    """What a base answers at each hole; `go_on` is told the number done and may end it."""
+    import asyncio
+
+    service = start(model, _config(context_tokens, max_tokens))
+    writer = Writer(service.model.tokenizer, service.model.fim, context_tokens, max_tokens)
+
+    async def ask_all() -> list[Answer]:
+        answers = list[Answer]()
+        for hole in holes:
+            answers.append(await answer(service, BARE, hole, writer))
+            if not go_on(len(answers)):
+                break
+        return answers
+
+    try:
+        return asyncio.run(ask_all())
     finally:
         service.close()
 
@@ -168,6 +207,11 @@ async def _judge(
         if not go_on(len(trials)):
             break
     return trials
+
+
+def _config(context_tokens: int, max_tokens: int) -> ServiceConfig:
+    """Serving's, with all the time in the world."""
+    return ServiceConfig(max_tokens=max_tokens, context_tokens=context_tokens, deadline_ms=PATIENCE_MS, prefetch=False)
 
 
 def similarity(truth: str, answer: Answer) -> float:

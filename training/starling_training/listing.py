@@ -1,20 +1,19 @@
 """Which files a source holds: those that git tracks, or those that its .gitignore files let through."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from pathspec import GitIgnoreSpec
 
 from starling_server.errors import SourceError
+from starling_training import git
 
 IGNORE = ".starlingignore"
 """Beside .gitignore, in its syntax: files that git keeps and that nothing should be learnt from."""
 MARKS = ("linguist-generated", "linguist-vendored")
-_POINTERS = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
-"""Set inside git's own hooks, where they would name another repository than the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +92,9 @@ def _tracked(source: Path) -> list[str]:
     return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]
 
 
-def _git(source: Path, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-    own = {key: value for key, value in os.environ.items() if key not in _POINTERS}
-    command = ["git", "-C", str(source), *arguments]
+def _git(source: Path, *arguments: str, stdin: bytes = b"") -> CompletedProcess[bytes]:
     try:
-        return subprocess.run(command, capture_output=True, env=own, input=stdin, check=False)
+        return git.run(source, *arguments, stdin=stdin)
     except FileNotFoundError as error:
         raise SourceError(f"{source} lies in a git checkout, and git is not installed: install git.") from error
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 from platformdirs import user_cache_path
 
 from starling_server.errors import SourceError
+from starling_training import git
 
 Kind = Literal["folder", "hub", "rows"]
 ROWS = frozenset({".jsonl", ".ndjson", ".parquet"})
@@ -24,10 +24,10 @@ class Origin:
     """Where files come from."""
 
     named: str
-    """As the user named it."""
+    """As the user named it, without the password or token that a URL may hold."""
     kind: Kind
     path: Path
-    """A folder or a file on this disk; for the Hub, where it would be relative to nothing."""
+    """A folder or a file on this disk; unused for a dataset on the Hub."""
     dataset: str = ""
     revision: str | None = None
     split: str = "train"
@@ -35,7 +35,7 @@ class Origin:
     @property
     def name(self) -> str:
         """A short name: the folder's, the repository's, the dataset's."""
-        return (self.dataset or self.path.name).rpartition("/")[2].removesuffix(".git")
+        return (self.dataset or self.path.resolve().name).rpartition("/")[2].removesuffix(".git")
 
 
 def cache_home() -> Path:
@@ -48,7 +48,7 @@ def resolve(named: str) -> Origin:
     if named.startswith("hf:"):
         return _hub(named)
     if _URL.match(named):
-        return Origin(named, "folder", clone(named))
+        return Origin(shown(named), "folder", clone(named))
     path = Path(named).expanduser()
     if path.is_dir():
         return Origin(named, "folder", path)
@@ -68,28 +68,34 @@ def short_name(named: str) -> str:
     return re.sub(r"\.(git|jsonl|ndjson|parquet)$", "", last)
 
 
+def shown(url: str) -> str:
+    """`url` without who logs in, and with what."""
+    return re.sub(r"(?<=://)[^/@]*@", "", url)
+
+
 def clone(url: str) -> Path:
     """A shallow clone of `url` in the cache, brought up to date; raises SourceError."""
     key = hashlib.sha256(url.encode()).hexdigest()[:12]
     name = re.sub(r"\W+", "-", url.rstrip("/").rpartition("/")[2].removesuffix(".git")) or "repository"
     folder = cache_home() / "clones" / key / name
     if (folder / ".git").exists():
-        _git(url, "-C", str(folder), "fetch", "--quiet", "--depth", "1", "origin", "HEAD")
-        _git(url, "-C", str(folder), "reset", "--quiet", "--hard", "FETCH_HEAD")
+        _git(url, folder, "fetch", "--quiet", "--depth", "1", "origin", "HEAD")
+        _git(url, folder, "reset", "--quiet", "--hard", "FETCH_HEAD")
     else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _git(url, "clone", "--quiet", "--depth", "1", "--", url, str(folder))
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # git keeps the URL in it, token and all
+        _git(url, folder.parent, "clone", "--quiet", "--depth", "1", "--", url, folder.name)
     return folder
 
 
-def _git(url: str, *arguments: str) -> None:
+def _git(url: str, folder: Path, *arguments: str) -> None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        done = git.run(folder, *arguments)
     except FileNotFoundError as error:
-        raise SourceError(f"{url} is a git URL, and git is not installed: install git.") from error
+        raise SourceError(f"{shown(url)} is a git URL, and git is not installed: install git.") from error
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise SourceError(f"git cannot fetch {url} ({said[-1] if said else 'no reason given'}): check the address.")
+        said = shown(done.stderr.decode("utf-8", "replace")).strip().splitlines()
+        reason = said[-1] if said else "no reason given"
+        raise SourceError(f"git cannot fetch {shown(url)} ({reason}): check the address.")
 
 
 def _hub(named: str) -> Origin:

@@ -1,5 +1,6 @@
 """How far a run has come, by its steps or by the clock, whichever says more; and the learning rate there."""
 
+from collections.abc import Callable
 from math import cos, pi
 from time import monotonic
 
@@ -10,19 +11,22 @@ FIRST = 0.01
 class Pace:
     """Progress from 0 to 1 of a run with `steps` optimiser steps and `seconds` of time (0: as long as it takes)."""
 
-    def __init__(self, steps: int, seconds: float) -> None:
+    def __init__(self, steps: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
         self.steps = steps
         self._seconds = seconds
-        self._started = monotonic()
+        self._clock = clock
+        self._started = 0.0
+        self.elapsed = 0.0
+        """Seconds from `start` to the last `tick`."""
 
     def start(self, before: float = 0.0) -> None:
         """Set the clock to zero, or to the seconds that a resumed run took `before`."""
-        self._started = monotonic() - before
+        self._started = self._clock() - before
+        self.elapsed = before
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds since `start`."""
-        return monotonic() - self._started
+    def tick(self) -> None:
+        """Look at the clock: everything else goes by what it said last."""
+        self.elapsed = self._clock() - self._started
 
     @property
     def late(self) -> bool:

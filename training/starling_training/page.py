@@ -32,12 +32,14 @@ SHARES = frozenset({"exact match", "stop rate"})
 
 def render(manifest: Manifest, inventory: Inventory, scores: Scores, trials: Sequence[Trial]) -> str:
     """The page; everything that comes from the sources is escaped."""
+    made = report.made(manifest)
     return _template().render(
         manifest=manifest,
         inventory=inventory,
         shown=SHOWN,
         title=", ".join(source.named for source in inventory.sources),
-        verdict=report.verdict(scores.figures) if scores.figures else ("unsure", report.NOT_JUDGED),
+        made=made,
+        verdict=report.verdict(scores.figures, made) if scores.figures else ("unsure", report.NOT_JUDGED),
         judged=f"{len(trials)} {report.JUDGED}",
         figures=[(*report.cells(name, figure), report.FIGURES[name][1]) for name, figure in scores.figures.items()],
         grouped=report.IN_GROUPS,

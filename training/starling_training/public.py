@@ -15,7 +15,7 @@ DATA = ("files", "characters", "tokens (estimated)", "languages", "licences", "d
 CONFIGS = (DataConfig, LoraConfig, OptimConfig)
 TRAINING = (*(field.name for group in CONFIGS for field in fields(group)), "ended", "best_step", "curve")
 FIGURES = ("middle loss", "exact match", "edit similarity", "length ratio", "stop rate")
-RESULTS = ("holes", *FIGURES, "by kind", "by language")
+RESULTS = ("holes", *FIGURES, "by kind", "by language", "canaries")
 
 
 def manifest(record: Manifest) -> Manifest:

@@ -52,6 +52,8 @@ def wanted(values: Mapping[str, Any]) -> Target | None:
     """What the flags ask for, None for nothing; raises UsageError where it could not be done later."""
     if not values["push_to_hub"]:
         return None
+    if values["method"] == "full":
+        raise UsageError("--push-to-hub takes adapters, not whole models: leave out --method full, or push it by hand.")
     target = Target(values["push_to_hub"], values["public"], values["push_reports"], values["yes"])
     _check(target)
     return target

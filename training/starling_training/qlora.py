@@ -1,15 +1,16 @@
 """A LoRA over a loaded base, ready to train: every linear layer of the blocks, the head left alone."""
 
 from math import log
+from pathlib import Path
 
 import peft
 import torch
 from peft import PeftMixedModel, PeftModel, get_peft_model
-from transformers import PreTrainedModel
 
 from starling_server import loading
 from starling_server.errors import BaseModelError, UsageError
 from starling_server.loading import Loaded
+from starling_training import staging
 from starling_training.config import LoraConfig
 
 GUESSING = 0.8
@@ -24,7 +25,7 @@ def wrap(loaded: Loaded, config: LoraConfig) -> PeftModel:
     """The base of `loaded` with a new adapter around it, in training form."""
     loading.keep_four_bit_weights_trainable(loaded.model)
     if loaded.device.type == "cuda":
-        _save_memory(loaded.model)
+        loading.save_memory(loaded.model)
     shape = peft.LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -43,13 +44,22 @@ def wrap(loaded: Loaded, config: LoraConfig) -> PeftModel:
     return wrapped
 
 
+def save(model: PeftModel, loaded: Loaded, folder: Path) -> None:
+    """Write the adapter; peft's own card goes, and so does its record of where the base lay on this disk."""
+    for shape in model.peft_config.values():
+        shape.base_model_name_or_path = loaded.base.id
+    with staging.staged(folder, overwrite=True) as new:
+        model.save_pretrained(str(new), save_embedding_layers=False)
+        (new / "README.md").unlink(missing_ok=True)
+
+
 def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The adapter's weights."""
+    """The weights that learn."""
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def keep_full_precision(model: torch.nn.Module) -> None:
-    """Raise the adapter's weights to float32, which trl lowers to bfloat16 over 4-bit bases.
+    """Raise the weights that learn to float32, which trl lowers to bfloat16 over 4-bit bases.
 
     bfloat16 has 8 bits of mantissa: near the end of the cosine AdamW's steps are lost in rounding.
     """
@@ -69,13 +79,3 @@ def check_start(loss: float, vocabulary: int) -> str | None:
         low, high = USUAL
         return f"The base starts at {loss:.2f} nats per token; released StarCoders lie between {low} and {high}."
     return None
-
-
-def _save_memory(model: PreTrainedModel) -> None:
-    """Recompute activations in the backward pass: a third more time for a fraction of the memory.
-
-    Not `prepare_model_for_kbit_training`, which would also raise the embeddings to float32.
-    """
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model.enable_input_require_grads()
-    model.config.use_cache = False

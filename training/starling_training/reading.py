@@ -2,14 +2,16 @@
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from starling_training import listing, tables
+from starling_training import tables
 from starling_training.clean import Cleaned, Raw, clean, clean_all
+from starling_training.listing import Listing
 from starling_training.origins import Origin
 
 BATCH = 64
@@ -20,10 +22,9 @@ AHEAD = 4
 """Batches per worker that may wait: a dataset larger than memory passes through."""
 
 
-def files(origin: Origin) -> Iterator[Raw | str]:
-    """Every file of `origin`, or the reason why one is none; raises SourceError."""
-    if origin.kind == "folder":
-        listed = listing.files(origin.path)
+def files(origin: Origin, listed: Listing | None) -> Iterator[Raw | str]:
+    """Every file of `origin`, of a folder those `listed`, or the reason why one is none; raises SourceError."""
+    if listed:
         for path in listed.paths:
             changed = listed.changed.get(path, 0)
             yield Raw(path, origin.name, "", changed, origin.path / path)
@@ -38,13 +39,12 @@ def files(origin: Origin) -> Iterator[Raw | str]:
             yield Raw(path, repository, licence, content=text.encode("utf-8", "replace"))
 
 
-def fingerprint(origin: Origin) -> list[str] | None:
+def fingerprint(origin: Origin, listed: Listing | None) -> list[str] | None:
     """What changes whenever the files of `origin` do; None where that cannot be known."""
     if origin.kind == "hub":
         return None
-    if origin.kind == "rows":
+    if listed is None:
         return [origin.name, _state(origin.path)]
-    listed = listing.files(origin.path)
     states = (f"{path} {listed.changed.get(path, 0)} {_state(origin.path / path)}" for path in listed.paths)
     return [origin.name, str(len(listed.marked)), *states]
 
@@ -71,14 +71,22 @@ def _on_all_cores(raw: Iterable[Raw | str]) -> Iterator[Cleaned | str]:
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting = deque[Future[list[Cleaned | str]]]()
     # Not forked: this process may have threads.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _leave_ctrl_c_to_the_parent)
+    try:
         for batch in _batches(raw):
-            waiting.append(pool.submit(clean_all, [item for item in batch if isinstance(item, Raw)]))
             yield from (item for item in batch if isinstance(item, str))
+            if files := [item for item in batch if isinstance(item, Raw)]:
+                waiting.append(pool.submit(clean_all, files))
             if len(waiting) > AHEAD * workers:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _batches(raw: Iterable[Raw | str]) -> Iterator[list[Raw | str]]:

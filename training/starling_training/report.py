@@ -29,13 +29,13 @@ JUDGED = (
 def render(manifest: Manifest, scores: Scores, trials: Sequence[Trial]) -> str:
     """The whole report in Markdown."""
     parts = [
-        f"# Adapter {manifest.name}",
+        f"# {made(manifest).capitalize()} {manifest.name}",
         f"Trained on {_sources(manifest)} for base `{manifest.base.id}`, {manifest.created:%Y-%m-%d %H:%M} UTC.",
         "## Does it help?",
-        *_verdict(scores, len(trials)),
+        *_verdict(manifest, scores, len(trials)),
         "## Training",
         _curve(manifest.training["curve"]),
-        f"Ended: {manifest.training['ended']}; the adapter of step {manifest.training['best_step']} was kept.",
+        f"Ended: {manifest.training['ended']}; the {made(manifest)} of step {manifest.training['best_step']} was kept.",
         "## What was read",
         _data(manifest.data),
         *_samples(trials),
@@ -61,14 +61,19 @@ def group_cells(name: str, group: Group) -> tuple[str, str, str, str]:
     return base, adapter, difference, interval if group.holes >= ENOUGH else "too few holes"
 
 
-def verdict(figures: Mapping[str, Comparison]) -> tuple[str, str]:
-    """Whether the adapter helps, in a word (`better`, `worse`, `unsure`) and in two sentences."""
+def made(manifest: Manifest) -> str:
+    """What training made: an adapter, or a model of its own."""
+    return "model" if manifest.training["method"] == "full" else "adapter"
+
+
+def verdict(figures: Mapping[str, Comparison], trained: str) -> tuple[str, str]:
+    """Whether what was `trained` helps, in a word (`better`, `worse`, `unsure`) and in two sentences."""
     loss, match = figures["middle loss"], figures["exact match"]
     sure = "better" if loss.high < 0 else "worse" if loss.low > 0 else "unsure"
     said = {
-        "better": "The adapter predicts held-out code better than its base",
-        "worse": "The adapter predicts held-out code worse than its base",
-        "unsure": "Whether the adapter predicts held-out code better than its base is not sure",
+        "better": f"The {trained} predicts held-out code better than its base",
+        "worse": f"The {trained} predicts held-out code worse than its base",
+        "unsure": f"Whether the {trained} predicts held-out code better than its base is not sure",
     }[sure]
     certain = "" if match.low > 0 or match.high < 0 or not match.difference else ", which may be chance"
     return sure, (
@@ -90,13 +95,13 @@ def samples(trials: Sequence[Trial]) -> list[Trial]:
     return list(reversed(chosen.values()))[:SAMPLES]
 
 
-def _verdict(scores: Scores, count: int) -> list[str]:
+def _verdict(manifest: Manifest, scores: Scores, count: int) -> list[str]:
     if not scores.figures:
         return [NOT_JUDGED]
     rows = [[*cells(name, figure), FIGURES[name][1]] for name, figure in scores.figures.items()]
     head = ["", "base", "adapter", "difference", "95 % interval", "meaning"]
     return [
-        verdict(scores.figures)[1],
+        verdict(scores.figures, made(manifest))[1],
         table(head, rows),
         f"{count} {JUDGED}",
         "By kind of hole:",

@@ -4,9 +4,11 @@ import gc
 import hashlib
 import logging
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -14,9 +16,25 @@ from rich.console import Console
 from starling_server import bases, fim, loading
 from starling_server.bases import Base
 from starling_server.errors import SourceError
-from starling_training import checkpoint, evaluate, inventory, papers, qlora, record, settings, show, staging, trainer
+from starling_server.loading import Loaded
+from starling_training import (
+    checkpoint,
+    evaluate,
+    full,
+    inventory,
+    memory,
+    papers,
+    processes,
+    qlora,
+    record,
+    room,
+    settings,
+    show,
+    staging,
+    trainer,
+)
 from starling_training.checkpoint import BEST
-from starling_training.config import TrainConfig, resolve
+from starling_training.config import OptimConfig, TrainConfig, resolve
 from starling_training.corpus import Corpus
 from starling_training.dataset import Row, Writer, epoch_rows, held_out_holes, middle_set, training_set
 from starling_training.evaluate import Trial
@@ -27,6 +45,10 @@ from starling_training.settings import Where
 from starling_training.spans import Hole
 from starling_training.split import Split, apart, split
 from starling_training.watch import Curve
+
+if TYPE_CHECKING:  # bitsandbytes, which comes with them, prints notices unless `loading` was imported before
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 WATCHED = 40
 """Holes of the evaluations during training; others than those that are judged on afterwards."""
@@ -67,9 +89,13 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
     on_gpu = loading.gpu_bytes() > 0 and config.model.device != "cpu"
     optim = prepared.config.optim
     show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
+    plans, free = memory.plans(prepared.base, prepared.config, on_gpu), loading.free_bytes(on_gpu)
+    show.memory(console, plans, prepared.config.lora.method, free)
     if config.dry_run:
         return None
-    with Interrupt() as interrupt:
+    processes.split(optim.accumulation)
+    memory.check(plans[prepared.config.lora.method], free)
+    with checkpoint.alone(config.output) if processes.is_first() else nullcontext(), Interrupt() as interrupt:
         return _produce(prepared, given, interrupt, console)
 
 
@@ -119,9 +145,14 @@ def _produce(prepared: Prepared, given: Given, interrupt: Interrupt, console: Co
     keep = True
     try:
         with staging.explained(config.output):
-            after = checkpoint.begin(place, fingerprint(prepared), config.resume, config.overwrite)
+            after = processes.shared(
+                lambda: checkpoint.begin(place, fingerprint(prepared), config.resume, config.overwrite)
+            )
             curve = _train(prepared, place, after, interrupt, console)
-        gc.collect()  # the training model's memory, before the serving one is loaded
+        processes.leave()
+        if not processes.is_first():
+            return None
+        _free()  # the training model's memory, before the serving one is loaded
         result = _finish(prepared, given, place / BEST, curve, interrupt, console)
         keep = False
         return result
@@ -129,7 +160,8 @@ def _produce(prepared: Prepared, given: Given, interrupt: Interrupt, console: Co
         keep = False
         raise
     finally:
-        checkpoint.end(place, keep)
+        if processes.is_first():
+            checkpoint.end(place, keep)
 
 
 def fingerprint(prepared: Prepared) -> dict[str, Any]:
@@ -162,16 +194,40 @@ def _finish(
         papers.write(folder, papers.Found(manifest, given.inventory, scores, trials, prepared.base))
     if trials:
         show.figures(console, scores.figures, trials)
-    console.print(f"Adapter {config.name} is in {config.output}", soft_wrap=True)
+    made, use = ("Model", "--base") if config.lora.method == "full" else ("Adapter", "--adapter")
+    console.print(f"{made} {config.name} is in {config.output}: serve-copilot {use} {config.output}", soft_wrap=True)
     return Result(config.output, curve, trials)
 
 
 def _train(prepared: Prepared, folder: Path, after: Path | None, interrupt: Interrupt, console: Console) -> Curve:
-    """Load the base, train, from the checkpoint `after` on if there is one, and leave the best adapter in `folder`."""
+    """Train, from the checkpoint `after` on if there is one; where memory runs out, again with smaller forwards."""
+    optim = prepared.config.optim
+    while True:
+        try:
+            return _attempt(prepared, optim, folder, after, interrupt, console)
+        except RuntimeError as error:
+            if not room.is_out(error) or processes.count() > 1:
+                raise
+            optim = room.smaller(optim)
+        _free()
+        console.print(
+            f"Memory ran out: going on with {optim.batch} example{'s'[: optim.batch != 1]} in a forward and "
+            f"{optim.accumulation} forwards in a step (--batch {optim.batch} --accumulation {optim.accumulation})."
+        )
+        after = checkpoint.latest(folder)
+
+
+def _attempt(
+    prepared: Prepared,
+    optim: OptimConfig,
+    folder: Path,
+    after: Path | None,
+    interrupt: Interrupt,
+    console: Console,
+) -> Curve:
+    """Load the base, train, and leave the best weights in `folder`."""
     config = prepared.config
-    loaded = loading.load(config.model)
-    torch.manual_seed(config.data.seed)
-    model = qlora.wrap(loaded, config.lora)
+    model, loaded, save = _trainee(config)
     watched = [hole for _, hole in holes(prepared, "watch", WATCHED)]
     sets = trainer.Sets(
         training_set(prepared.rows, prepared.split.train, prepared.writer, config.data.loss),
@@ -183,15 +239,32 @@ def _train(prepared: Prepared, folder: Path, after: Path | None, interrupt: Inte
         if notice := qlora.check_start(loss, vocabulary):
             console.print(f"Note: {notice}")
 
-    with show.bar(console, trainer.steps(len(prepared.rows), config.optim)) as bar:
-        hooks = trainer.Hooks(lambda: interrupt.asked, bar, started)
-        curve = trainer.train(model, loaded, sets, config.optim, folder, hooks, after)
+    with show.bar(console, trainer.steps(len(prepared.rows), optim)) as bar:
+        hooks = trainer.Hooks(lambda: interrupt.asked, bar, save, started)
+        curve = trainer.train(model, loaded, sets, optim, folder, hooks, after)
     best = curve.best
     console.print(
         f"Training ended: {curve.ended}; held-out loss {curve.points[0].held_out:.3f} to {best.held_out:.3f} "
         f"(step {best.step}, {best.seconds:.0f} s)."
     )
     return curve
+
+
+def _trainee(config: TrainConfig) -> "tuple[PreTrainedModel | PeftModel, Loaded, Callable[[Path], None]]":
+    """What learns, the base that it is or that it lies over, and how it is written."""
+    torch.manual_seed(config.data.seed)
+    if config.lora.method == "full":
+        loaded = loading.load(replace(config.model, quantize="none", dtype="float32"))
+        return full.unfreeze(loaded), loaded, lambda folder: full.save(loaded, folder)
+    loaded = loading.load(config.model)
+    model = qlora.wrap(loaded, config.lora)
+    return model, loaded, lambda folder: qlora.save(model, loaded, folder)
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _judge(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Console) -> list[Trial]:
@@ -205,5 +278,6 @@ def _judge(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Cons
             counter(done)
             return not interrupt.asked
 
-        trials = evaluate.judge(folder, prepared.config.model, chosen, prepared.writer, go_on)
+        judge = evaluate.judge_base if prepared.config.lora.method == "full" else evaluate.judge
+        trials = judge(folder, prepared.config.model, chosen, prepared.writer, go_on)
     return [] if interrupt.asked else trials

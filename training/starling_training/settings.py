@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from starling_training import origins
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
 
 CHOSEN = "chosen for this base and machine"
@@ -33,7 +34,12 @@ def resolved(asked: TrainConfig, config: TrainConfig, where: Where) -> tuple[Set
 
 def values(config: TrainConfig) -> dict[str, Any]:
     """Every setting by its field's name."""
-    top = {"sources": " ".join(config.sources), "name": config.name, "output": config.output, "holes": config.holes}
+    top = {
+        "sources": " ".join(map(origins.shown, config.sources)),
+        "name": config.name,
+        "output": config.output,
+        "holes": config.holes,
+    }
     model = {"base": config.model.base, "device": config.model.device, "quantize": config.model.quantize}
     top |= {"weights": ",".join(f"{weight:g}" for weight in config.weights)} if config.weights else {}
     groups: Sequence[DataConfig | LoraConfig | OptimConfig] = (config.data, config.lora, config.optim)

@@ -9,8 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from starling_training import report
+from starling_training.config import Method
 from starling_training.evaluate import Comparison, Trial
 from starling_training.inventory import Inventory
+from starling_training.memory import GIGA, Memory
 from starling_training.plan import Plan
 from starling_training.settings import Setting
 from starling_training.watch import Curve
@@ -55,6 +57,25 @@ def plan(console: Console, planned: Plan) -> None:
         f"Plan: {planned.steps:,} steps, {planned.examples:,} examples, about {planned.tokens:,} tokens, "
         f"about {planned.minutes:.1f} minutes of training on this machine."
     )
+
+
+def memory(console: Console, plans: Mapping[Method, Memory], method: Method, free: int) -> None:
+    """What each way to train would hold, this run's in bold, and what is free."""
+    table = Table(
+        title=f"Memory of this run, {method}, and of others, in GB without the libraries'", title_justify="left"
+    )
+    names = ("weights", "adapter", "gradients", "optimizer", "activations", "total")
+    for head in ("", *names):
+        table.add_column(head, justify="right" if head else "left")
+    for name, planned in plans.items():
+        cells = [f"{getattr(planned, part) / GIGA:.2f}" for part in names]
+        table.add_row(f"[bold]{name}" if name == method else f"[dim]{name}", *cells)
+    console.print(table)
+    if plans[method].total > free:
+        console.print(
+            f"Note: {free / GIGA:.1f} GB are free. If memory runs out on a GPU, forwards get smaller and the run goes "
+            "on; a smaller --context-tokens or --batch takes less from the start."
+        )
 
 
 def figures(console: Console, compared: Mapping[str, Comparison], trials: Sequence[Trial]) -> None:

@@ -142,7 +142,8 @@ def _draw_node(lines: Lines, random: Random) -> Span | None:
     if not nodes:
         return None
     start, end = random.choice(nodes)
-    return Span(start, len(lines.text[:end].rstrip()), "node") if lines.text[start:end].strip() else None
+    length = len(lines.text[start:end].rstrip())
+    return Span(start, start + length, "node") if length else None
 
 
 def _draw_block(lines: Lines, random: Random) -> Span | None:

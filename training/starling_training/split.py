@@ -16,8 +16,9 @@ from starling_training.corpus import Corpus
 from starling_training.dedup import near_duplicates
 
 MIN_HELD_OUT = 2
-OVERSHOOT = 2
-"""A file or folder that would take the held-out text above this many times its share is left to training."""
+OVERSHOOT, MOST = 2, 0.75
+"""A file or folder that would take the held-out text above this many times its share, or above this share of all, is
+left to training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,13 @@ def split(documents: Sequence[Document], share: float, seed: int) -> Split:
     Otherwise whole folders while they fit, then files. Ties depend on `seed` and on each path, so that files which
     come or go leave the others where they are.
     """
-    wanted = share * sum(len(document.text) for document in documents)
+    total = sum(len(document.text) for document in documents)
+    wanted = share * total
     held = dict[str, Document]()
     chars = 0
     for group in _groups(documents, seed):
         more = sum(len(document.text) for document in group if _key(document) not in held)
-        if chars < wanted and chars + more <= OVERSHOOT * wanted:
+        if chars < wanted and chars + more <= min(OVERSHOOT * wanted, MOST * total):
             held |= {_key(document): document for document in group}
             chars += more
     rest = sorted((d for d in documents if _key(d) not in held), key=lambda document: len(document.text))

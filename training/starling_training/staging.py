@@ -52,10 +52,18 @@ def explained(output: Path) -> Generator[None]:
     except Exception as error:
         if _is_no_room(error):
             raise OutputError(f"There is no room left to write {output}: free some space and train again.") from error
-        if isinstance(error, OSError) and error.errno in _NO_WAY:
+        if isinstance(error, OSError) and error.errno in _NO_WAY and _is_near(error.filename, output):
             what = f"{output.parent} cannot be written to ({error.strerror})"
             raise OutputError(f"{what}: name another --output.") from error
         raise
+
+
+def _is_near(named: str | None, output: Path) -> bool:
+    """Whether the file that an error names is on the way to `output` or beside it."""
+    if named is None:
+        return False
+    path, parent = Path(named).absolute(), output.absolute().parent
+    return path.is_relative_to(parent) or parent.is_relative_to(path)
 
 
 def _swap(new: Path, output: Path, aside: Path) -> None:

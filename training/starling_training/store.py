@@ -1,10 +1,12 @@
 """Cleaned sources on disk, so that the next run on the same files starts at once.
 
-One folder per source and state of its files, readable by its owner alone; secrets are gone before anything is written.
+One folder per source, in it one for the state of its files, readable by its owner alone; secrets are gone before
+anything is written, and a new state takes the old one's place.
 """
 
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,12 +21,14 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
+from starling_server.errors import OutputError
 from starling_training import clean, dedup, filters, languages, origins, redact, tables
 from starling_training.clean import Cleaned, Document, Redaction
+from starling_training.origins import Origin
 
 CODE: tuple[ModuleType, ...] = (clean, dedup, filters, languages, redact, tables)
 """Modules that decide what a cleaned file is: when one changes, what they made is made anew."""
-FILES, DROPPED = "files.parquet", "dropped.json"
+FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."
 ROWS = 256
 """Files that are written or read at once."""
 SCHEMA = pa.schema({
@@ -39,11 +43,12 @@ SCHEMA = pa.schema({
 })  # fmt: skip
 
 
-def place(fingerprint: Iterable[str]) -> Path:
+def place(origin: Origin, fingerprint: Iterable[str]) -> Path:
     """The folder of a source in this state."""
     code = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in CODE)
     state = "\n".join([*fingerprint, code]).encode("utf-8", "replace")
-    return origins.cache_home() / "corpora" / hashlib.sha256(state).hexdigest()[:24]
+    source = hashlib.sha256(os.fsencode(origin.path.resolve())).hexdigest()[:24]
+    return origins.cache_home() / "corpora" / source / hashlib.sha256(state).hexdigest()[:24]
 
 
 def holds(folder: Path) -> bool:
@@ -52,24 +57,23 @@ def holds(folder: Path) -> bool:
 
 
 def write(folder: Path, cleaned: Iterable[Cleaned | str]) -> None:
-    """Keep a source in `folder`, which appears when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    room = Path(mkdtemp(prefix=".", dir=folder.parent))
+    """Keep a source in `folder`, which appears when it is whole; raises OutputError where there is no room for it."""
     try:
-        dropped = Counter[str]()
-        with ParquetWriter(room / FILES, SCHEMA, compression="zstd") as table:
-            stream = iter(cleaned)
-            while batch := list(islice(stream, ROWS)):
-                dropped.update(item for item in batch if isinstance(item, str))
-                rows = [_row(item) for item in batch if isinstance(item, Cleaned)]
-                table.write_table(pa.Table.from_pylist(rows, SCHEMA))
-        (room / DROPPED).write_text(json.dumps(dropped), encoding="utf-8")
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        room = Path(mkdtemp(prefix=NEW, dir=folder.parent))
+    except OSError as error:
+        raise _no_place(folder, error) from error
+    try:
+        _fill(room, cleaned)
         room.rename(folder)
-    except OSError:
+    except OSError as error:
         if not holds(folder):  # else another run was faster
-            raise
+            raise _no_place(folder, error) from error
     finally:
         shutil.rmtree(room, ignore_errors=True)
+    for other in folder.parent.iterdir():
+        if other != folder and not other.name.startswith(NEW):  # what another run is writing stays
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def read(folder: Path) -> Iterator[Cleaned | str]:
@@ -79,6 +83,24 @@ def read(folder: Path) -> Iterator[Cleaned | str]:
     dropped: dict[str, int] = json.loads((folder / DROPPED).read_text(encoding="utf-8"))
     for reason, count in dropped.items():
         yield from [reason] * count
+
+
+def _fill(room: Path, cleaned: Iterable[Cleaned | str]) -> None:
+    dropped = Counter[str]()
+    with ParquetWriter(room / FILES, SCHEMA, compression="zstd") as table:
+        stream = iter(cleaned)
+        while batch := list(islice(stream, ROWS)):
+            dropped.update(item for item in batch if isinstance(item, str))
+            rows = [_row(item) for item in batch if isinstance(item, Cleaned)]
+            table.write_table(pa.Table.from_pylist(rows, SCHEMA))
+    (room / DROPPED).write_text(json.dumps(dropped), encoding="utf-8")
+
+
+def _no_place(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"The cache {folder.parent} cannot be written to ({error.strerror or error}): free some space, or name another "
+        "folder in STARLING_CACHE_DIR."
+    )
 
 
 def _row(item: Cleaned) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 
 TEXTS = ("content", "text", "code", "whole_func_string")
 PATHS = ("max_stars_repo_path", "file_path", "path", "file_name", "filename")
-REPOSITORIES = ("max_stars_repo_name", "repository_name", "repo_name", "repo", "repo_id")
+REPOSITORIES = ("max_stars_repo_name", "repository_name", "repo_name", "repo")
 LICENCES = ("max_stars_repo_licenses", "licenses", "license")
 CORRUPT = "damaged row"
 """Reason for a line that is no object, a row without text or path, a group of rows that cannot be decoded."""
@@ -74,14 +74,14 @@ def file(row: Row) -> tuple[str, str, str, str] | str:
     text, path = _first(fields, TEXTS), _first(fields, PATHS)
     if not isinstance(text, str) or not isinstance(path, str):
         return CORRUPT
-    licence = _first(fields, LICENCES)
-    named = licence if isinstance(licence, str) else ", ".join(map(str, licence or ()))
+    licence = _first(fields, LICENCES) or ""
+    named = ", ".join(map(str, licence)) if isinstance(licence, list) else str(licence)
     return path, text, _repository(fields, path), named
 
 
 def _repository(fields: Row, path: str) -> str:
     """The repository's name. In hf-stack-v1 `repo_id` is a parent folder; the path begins with the repository."""
-    for column in REPOSITORIES[:-1]:
+    for column in REPOSITORIES:
         if isinstance(fields.get(column), str):
             return fields[column]
     head, slash, _ = path.lstrip("/").partition("/")

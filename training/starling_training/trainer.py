@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 import torch
@@ -15,8 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
+from starling_server import loading
 from starling_server.loading import Loaded, quiet
-from starling_training import checkpoint, qlora, staging
+from starling_training import checkpoint, processes, qlora
 from starling_training.checkpoint import BEST, TRAINER
 from starling_training.config import OptimConfig
 from starling_training.pace import Pace
@@ -44,6 +46,8 @@ class Hooks:
     """Asked after every step; True ends the run."""
     show: Callable[[int, float, Curve], None]
     """Told every step's number and loss, and the evaluations so far."""
+    save: Callable[[Path], None]
+    """Writes what was trained so far into a folder."""
     started: Callable[[float], None]
     """Told the bare base's loss on the held-out middles before the first step; may raise."""
 
@@ -55,36 +59,52 @@ def steps(examples: int, config: OptimConfig) -> int:
 
 
 def train(
-    model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, folder: Path, hooks: Hooks, after: Path | None
+    model: PreTrainedModel | PeftModel,
+    loaded: Loaded,
+    sets: Sets,
+    config: OptimConfig,
+    folder: Path,
+    hooks: Hooks,
+    after: Path | None,
 ) -> Curve:
-    """Train `model`'s adapter at the resolved rate, and leave the best one on held-out middles in `folder`/best.
+    """Train the weights of `model` that learn at the resolved rate; the best on held-out middles go to `folder`/best.
 
     Checkpoints go to `folder`; with one of them in `after` the run goes on from there. A run that ends before its
-    first evaluation leaves no adapter.
+    first evaluation leaves none.
     """
-    pace = Pace(steps(len(sets.train), config), config.max_minutes * 60)
-    watch = Watch(
-        pace,
-        config.evaluations,
-        config.patience,
-        hooks.interrupted,
-        lambda: _save(model, loaded, folder / BEST),
-        hooks.show,
-    )
+    pace = Pace(steps(len(sets.train), config), config.max_minutes * 60, lambda: processes.shared(monotonic))
+
+    def interrupted() -> bool:
+        return processes.shared(hooks.interrupted)
+
+    def keep() -> None:
+        if processes.is_first():
+            hooks.save(folder / BEST)
+
+    watch = Watch(pace, config.evaluations, config.patience, interrupted, keep, hooks.show, hooks.started)
     trainer = _trainer(model, loaded, sets, config, pace, folder)
     trainer.add_callback(watch)
+    if after:
+        watch.resume(checkpoint.state(after, Watch.__name__))
+    else:
+        # Inside train(): an evaluation before it marks the model as prepared, and several processes would train apart.
+        trainer.args.eval_on_start = True
     with quiet():
-        if after:
-            watch.resume(checkpoint.state(after, Watch.__name__))
-        else:
-            trainer.evaluate()
-        hooks.started(watch.curve.points[0].held_out)
-        if not hooks.interrupted():
-            trainer.train(resume_from_checkpoint=str(after) if after else None)
+        trainer.train(resume_from_checkpoint=str(after) if after else None)
     return watch.curve
 
 
-def _trainer(model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, pace: Pace, folder: Path) -> SFTTrainer:
+def collator(pad: int, packing: bool) -> DataCollatorForLanguageModeling:
+    """Examples to tensors: a row each, padded; with `packing` one row of all, each with positions of its own.
+
+    Attention then stays inside each example, by the positions and only while there is no attention mask.
+    """
+    return DataCollatorForLanguageModeling(pad, padding_free=packing, pad_to_multiple_of=PAD_MULTIPLE)
+
+
+def _trainer(
+    model: PreTrainedModel | PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, pace: Pace, folder: Path
+) -> SFTTrainer:
     constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports the start of every run to its makers
     optimizer = _optimizer(model, loaded, config.learning_rate, config.weight_decay)
     warmup = config.warmup if config.warmup < 1 else min(1.0, config.warmup / pace.steps)
@@ -96,7 +116,7 @@ def _trainer(model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, 
             eval_dataset=sets.held_out,
             processing_class=cast(PreTrainedTokenizerBase, loaded.tokenizer.hf),
             # Not end-of-text, the usual choice: its labels would be masked and the model never learn to stop.
-            data_collator=DataCollatorForLanguageModeling(loaded.fim.pad, pad_to_multiple_of=PAD_MULTIPLE),
+            data_collator=collator(loaded.fim.pad, config.packing),
             optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, warmup))),
         )
     trainer.remove_callback(PrinterCallback)
@@ -106,18 +126,20 @@ def _trainer(model: PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, 
 
 def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path) -> SFTConfig:
     on_gpu = loaded.device.type == "cuda"
-    half = loaded.model.dtype
+    half = loading.compute_dtype() if loaded.model.dtype == torch.float32 else loaded.model.dtype
     return SFTConfig(
         output_dir=str(folder / TRAINER),
         save_total_limit=2,
         per_device_train_batch_size=config.batch,
         per_device_eval_batch_size=EVAL_BATCH,
-        gradient_accumulation_steps=config.accumulation,
+        gradient_accumulation_steps=processes.split(config.accumulation),
         max_steps=max_steps,
         max_grad_norm=config.clip,
         bf16=half == torch.bfloat16,
         fp16=half == torch.float16,
         use_cpu=not on_gpu,
+        ddp_backend="gloo" if processes.count() > 1 and not on_gpu else None,
+        ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
         gradient_checkpointing=on_gpu,
         train_sampling_strategy="sequential",  # the rows are shuffled already, epoch by epoch
@@ -131,20 +153,11 @@ def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path
     )
 
 
-def _optimizer(model: PeftModel, loaded: Loaded, rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW over the adapter; on a GPU its state is paged, so that a peak spills into the host's memory."""
+def _optimizer(model: torch.nn.Module, loaded: Loaded, rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW over what learns; on a GPU its state is paged, so that a peak spills into the host's memory."""
     weights = qlora.trainable(model)
     if loaded.device.type != "cuda":
         return torch.optim.AdamW(weights, lr=rate, weight_decay=weight_decay)
     from bitsandbytes.optim import PagedAdamW32bit
 
     return cast(Any, PagedAdamW32bit)(weights, lr=rate, weight_decay=weight_decay)
-
-
-def _save(model: PeftModel, loaded: Loaded, folder: Path) -> None:
-    """Write the adapter; peft's own card goes, and so does its record of where the base lay on this disk."""
-    for shape in model.peft_config.values():
-        shape.base_model_name_or_path = loaded.base.id
-    with staging.staged(folder, overwrite=True) as new:
-        model.save_pretrained(str(new), save_embedding_layers=False)
-        (new / "README.md").unlink(missing_ok=True)

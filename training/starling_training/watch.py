@@ -59,10 +59,11 @@ class Watch(TrainerCallback, ExportableState):
         interrupted: Callable[[], bool],
         keep: Callable[[], None],
         show: Callable[[int, float, Curve], None],
+        started: Callable[[float], None],
     ) -> None:
         self.curve = Curve()
         self._pace, self._evaluations, self._patience = pace, evaluations, patience
-        self._interrupted, self._keep, self._show = interrupted, keep, show
+        self._interrupted, self._keep, self._show, self._started = interrupted, keep, show, started
         self._losses: list[float] = []
         self._done = 0
         self._before = self._saved = 0.0
@@ -81,6 +82,10 @@ class Watch(TrainerCallback, ExportableState):
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """The clock starts with the first step."""
         self._pace.start(self._before)
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Look at the clock: the next step's rate depends on it."""
+        self._pace.tick()
 
     def on_save(self, *_: Any, **__: Any) -> None:
         """Note when the last checkpoint was written."""
@@ -110,7 +115,10 @@ class Watch(TrainerCallback, ExportableState):
         self.curve.points.append(point)
         self._losses.clear()
         self._done = int(self._pace.progress(state.global_step) * self._evaluations) if state.global_step else 0
-        if state.global_step and self.curve.best is point:
+        if not state.global_step:
+            self._started(point.held_out)
+            self._pace.start()  # the first evaluation is not training
+        elif self.curve.best is point:
             self._keep()
         elif self.curve.since_best >= self._patience and self.curve.ended == "all steps done":
             self.curve.ended = "no better any more"

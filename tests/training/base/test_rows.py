@@ -1,25 +1,12 @@
 """Rows that the base learns from: full, their text unharmed, their prompts those that are served."""
 
-from pathlib import Path
-
 import pytest
 from torch import Tensor
 
 from starling_server.loading import Loaded
-from starling_training.base import stream
 from starling_training.base.rows import Rows
 from starling_training.base.stream import Stream
 from starling_training.dataset import IGNORED
-
-SOURCES = sorted((Path(__file__).parents[3] / "server" / "starling_server").glob("*.py"))
-
-
-@pytest.fixture(scope="module")
-def made(tiny: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Stream:
-    folder = tmp_path_factory.mktemp("rows")
-    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
-    stream.write(texts, tiny.tokenizer.hf.backend_tokenizer, tiny.fim.end, folder)
-    return Stream(folder, seed=0)
 
 
 def learnt(row: tuple[Tensor, Tensor]) -> list[int]:

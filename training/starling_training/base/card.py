@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from starling_training.base.recipe import STAGES
+
 CURVE_POINTS = 16
 KINDS = {
     "line": "rest of the line",
@@ -101,7 +103,8 @@ def _data(sources: Mapping[str, Any]) -> str:
         (
             "## Data",
             "",
-            f"Python source of {len(learnt)} sources under permissive licences: {files:,} files, {chars:,} characters,",
+            f"Python source of {len(learnt)} packages, all under permissive licences: {files:,} files,",
+            f"{chars:,} characters,",
             "filtered as every corpus of Starling is, without exact and near duplicates (Jaccard 0.7 over 5-grams of",
             "words), 8 million characters a package at most. Hashes: `training/starling_training/base/learnt.txt`.",
             "",
@@ -125,7 +128,7 @@ def _training(run: Mapping[str, Any]) -> str:
             "## Training",
             "",
             f"{run['tokens']:,} tokens in {run['seconds'] / 3600:.1f} hours, {recipe['step_tokens']:,} a step, rows of "
-            "256, then 512, then 1,024 tokens; nine",
+            f"{', then '.join(f'{length:,}' for _, length in STAGES)} tokens; nine",
             "examples in ten with a hole, four fifths of them suffix first. Muon for the matrices "
             f"({recipe['muon_rate']:g}), AdamW for the rest",
             f"({recipe['adam_rate']:g}), linear fall over the last 30 %. Made by `make tiny-base`.",

@@ -3,7 +3,6 @@
 Two bases are compared on the same text and the same holes, which depend on the packages alone.
 """
 
-import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,15 +14,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from starling_server.adapters import BARE
-from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.config import ModelConfig
 from starling_server.loading import Loaded, load
-from starling_server.runner_torch import TorchRunner
-from starling_server.start import start
 from starling_training import evaluate
 from starling_training.base import collect
 from starling_training.clean import Document
-from starling_training.dataset import Writer
 from starling_training.evaluate import Answer, Comparison, Trial
 from starling_training.spans import DRAWS, Hole, Kind, Lines, cut
 
@@ -63,29 +58,6 @@ def bits_per_byte(loaded: Loaded, held_out: Packages) -> dict[str, float]:
     return {name: _bits_per_byte(loaded, _excerpt(held_out[name], name)) for name in sorted(held_out)}
 
 
-def answers(base: str, asked: Sequence[Asked], context: int, told: Callable[[int], None]) -> list[Answer]:
-    """What the base answers at each hole, served in 4 bits."""
-    config = ServiceConfig(
-        max_tokens=MAX_TOKENS, context_tokens=context, deadline_ms=evaluate.PATIENCE_MS, prefetch=False
-    )
-    service = start(ModelConfig(base=base, quantize="nf4"), config)
-    runner = service.model.engine.runner
-    assert isinstance(runner, TorchRunner)
-    writer = Writer(service.model.tokenizer, service.model.fim, context, MAX_TOKENS)
-
-    async def ask() -> list[Answer]:
-        made = list[Answer]()
-        for item in asked:
-            made.append(await evaluate.answer(service, BARE, item.hole, writer))
-            told(len(made))
-        return made
-
-    try:
-        return asyncio.run(ask())
-    finally:
-        service.close()
-
-
 def compare(asked: Sequence[Asked], first: Sequence[Answer], second: Sequence[Answer]) -> dict[str, Comparison]:
     """Every figure of two bases at the same holes, with the second's difference and its interval."""
     trials = [
@@ -106,11 +78,16 @@ def measure(base: str, against: str, held_out: Packages, count: int, told: Calla
         told(f"{name}: {_mean(figures['bits per byte'][name]):.3f} bits per byte")
     for kind in LONGEST:
         asked = holes(held_out, kind, count if kind == "line" else max(1, count // OTHERS))
-        both = [answers(name, asked, context, lambda _: None) for name in (against, base)]
-        compared = compare(asked, *both)
+        compared = compare(asked, *(_answers(name, asked, context) for name in (against, base)))
         figures[kind] = {"holes": len(asked), **{name: asdict(figure) for name, figure in compared.items()}}
         told(f"{kind}: " + ", ".join(f"{name} {f.base:.3f} to {f.adapter:.3f}" for name, f in compared.items()))
     return figures
+
+
+def _answers(base: str, asked: Sequence[Asked], context: int) -> list[Answer]:
+    """What the base answers at each hole, served in 4 bits."""
+    holes = [item.hole for item in asked]
+    return evaluate.ask(ModelConfig(base=base, quantize="nf4"), holes, context, MAX_TOKENS, lambda _: True)
 
 
 def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
@@ -121,8 +98,10 @@ def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
     while True:
         document = random.choices(documents, weights)[0]
         span = DRAWS[kind](Lines(document.text), random)
-        if span and span.length <= LONGEST[kind] and document.text[span.start : span.end].strip():
-            return Asked(package, document.path, cut(document.text, span))
+        if span and span.length <= LONGEST[kind]:
+            hole = cut(document.text, span)
+            if evaluate.truth(hole).strip():  # else silence would be right
+                return Asked(package, document.path, hole)
 
 
 def _excerpt(documents: Sequence[Document], package: str) -> str:

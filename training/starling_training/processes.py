@@ -1,0 +1,72 @@
+"""Several processes that train one adapter together, as `accelerate launch` and `torchrun` start them.
+
+Alone, everything here is free. Decisions that hang on a clock, a signal or a disk are the first process's.
+"""
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from starling_server.errors import UsageError
+
+Decision = TypeVar("Decision")
+LONGEST_WAIT = timedelta(hours=12)
+"""For the first process to read a source."""
+
+
+def count() -> int:
+    """How many there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this is the one that talks, writes and judges."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def join(device: str) -> None:
+    """Meet the others, over NCCL on GPUs and over gloo for `device` cpu; each GPU has one process."""
+    if count() > 1:
+        import torch
+        from accelerate import PartialState
+
+        PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=LONGEST_WAIT)
+
+
+def leave() -> None:
+    """Part from the others; nothing is shared from here on."""
+    if count() > 1:
+        from accelerate import PartialState
+
+        PartialState().destroy_process_group()
+
+
+def shared(decide: Callable[[], Decision]) -> Decision:
+    """What the first process decides, in all of them."""
+    if count() == 1:
+        return decide()
+    from accelerate.utils import broadcast_object_list
+
+    box: list[Any] = [decide() if is_first() else None]
+    return broadcast_object_list(box)[0]
+
+
+@contextmanager
+def first_then_others() -> Generator[None]:
+    """The block runs in the first process, then in the others, which find what it left on disk."""
+    if count() == 1:
+        yield
+        return
+    from accelerate import PartialState
+
+    with PartialState().main_process_first():
+        yield
+
+
+def split(accumulation: int) -> int:
+    """Forwards of each process in a step of `accumulation` forwards in all; raises UsageError."""
+    if accumulation % count():
+        raise UsageError(f"--accumulation {accumulation} cannot be shared by {count()} processes: use a multiple.")
+    return accumulation // count()
