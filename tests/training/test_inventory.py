@@ -1,6 +1,7 @@
 """The account of what was read: counts, places, hashes."""
 
 import json
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -80,3 +81,18 @@ def test_tokens_are_estimated_near_their_number(sources: list[Path], tiny: Loade
     exact = sum(len(tiny.tokenizer.encode(document.text)) for document in read.documents)
     assert found.tokens == pytest.approx(exact, rel=0.2)
     assert inventory.tokens_per_character([], tiny.tokenizer) == 0
+
+
+def test_a_plain_folder_inside_a_checkout_has_no_commit(tiny: Loaded, tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+
+    tracked = fill(tmp_path / "tracked", "ledger parcel salary budget asset stock order")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    plain = fill(tmp_path / "plain", "client vendor")
+    commits = [source.commit for source in taken([tracked, plain], tiny).sources]
+    assert commits[0]
+    assert commits[1] is None

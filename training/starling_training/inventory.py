@@ -122,7 +122,9 @@ def _sources(corpus: Corpus, used: set[str]) -> list[Source]:
 
 
 def _source(origin: Origin, weight: float, documents: Sequence[Document]) -> Source:
-    commit = listing.commit(origin.path) if origin.kind == "folder" else origin.revision
+    # A plain folder inside some checkout has no history of its own, and the checkout's commit says nothing about it.
+    tracked = any(document.changed for document in documents) or Path(origin.named).expanduser() != origin.path
+    commit = listing.commit(origin.path) if origin.kind == "folder" and tracked else origin.revision
     characters = sum(len(document.text) for document in documents)
     return Source(origin.named, origin.name, origin.kind, commit, weight, len(documents), characters, digest(documents))
 

@@ -93,21 +93,22 @@ def curve(points: Sequence[Point], best: int) -> str:
     def draw(axes: "Sequence[Axes]") -> None:
         (ax,) = axes
         train = [(point.step, point.train) for point in points if point.train is not None]
-        ax.plot([p.step for p in points], [p.held_out for p in points], "o-", color=PALETTE["adapter"], ms=4, lw=1.8)
-        ax.plot([at for at, _ in train], [loss for _, loss in train], "s--", color=PALETTE["base"], ms=3, lw=1.2)
-        _label(ax, points[-1].step, points[-1].held_out, "held-out middles", "adapter")
+        held_out = [point.held_out for point in points]
+        steps = [point.step for point in points]
+        ax.plot(steps, held_out, "o-", color=PALETTE["adapter"], ms=4, lw=1.8, label="held-out middles")
         if train:
-            _label(ax, *train[-1], "training", "faint")
+            ax.plot(*zip(*train, strict=True), "s--", color=PALETTE["base"], ms=3, lw=1.2, label="training")
         chosen = next(point for point in points if point.step == best)
         ax.plot([best], [chosen.held_out], "o", ms=11, mfc="none", mec=PALETTE["adapter"], mew=1.2)
         ax.annotate(
-            f"kept: {chosen.held_out:.3f} at step {best}", (best, chosen.held_out), (0, -16), ha="center", va="top",
-            textcoords="offset points", color=PALETTE["ink"],
+            f"kept: {chosen.held_out:.3f} at step {best}", (best, chosen.held_out), (0, -16), va="top",
+            ha="right" if best == steps[-1] else "center", textcoords="offset points", color=PALETTE["ink"],
         )  # fmt: skip
         ax.set_xlabel("optimiser step")
         ax.set_ylabel("loss, nats per token")
         ax.margins(x=0.03, y=0.25)
         ax.grid(axis="y")
+        ax.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=2, columnspacing=1)
 
     return _svg("Loss over the steps of training", 1, (WIDTH, 3.0), draw)
 
@@ -227,11 +228,6 @@ def _quiet() -> Generator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _label(ax: "Axes", x: float, y: float, text: str, colour: str) -> None:
-    """`text` right of a line's last point."""
-    ax.annotate(text, (x, y), (8, 0), textcoords="offset points", va="center", color=PALETTE[colour])
 
 
 def _whiskers(bar: Bar) -> list[list[float]]:
