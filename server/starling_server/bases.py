@@ -115,7 +115,7 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "README.md"]))
     except Exception as error:  # the Hub client raises a dozen kinds; all mean the same to the user
         raise BaseModelError(
             f"Base {name!r} is not on this disk and could not be downloaded ({type(error).__name__}): "

@@ -24,6 +24,8 @@ THIRD_PARTY = (
     "uvicorn",
     "accelerate",
     *EXTRAS,
+    "jinja2",
+    "matplotlib",
 )
 
 

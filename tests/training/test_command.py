@@ -23,6 +23,11 @@ from starling_training import checkpoint
 SMALL = ("--base", "tiny", "--context-tokens", "192", "--max-tokens", "32", "--holes", "4", "--accumulation", "2")
 SHORT = (*SMALL, "--max-steps", "12", "--evaluations", "1", "--learning-rate", "0.003")
 
+PAPERS = [
+    "README.md", "adapter_config.json", "adapter_model.safetensors", "corpus.json", "manifest.json", "report.html",
+    "report.md",
+]  # fmt: skip
+
 CLASS = '''class {name}Gateway(RemoteGateway):
     """Talks to the {low} ledger."""
 
@@ -86,7 +91,7 @@ def test_training_ends_with_an_adapter_that_helps_and_loads(project: Path, tmp_p
     done = run(project, "--output", output, *SHORT)
     assert done.returncode == 0, done.stderr
     assert left(tmp_path / "out") == ["ledger"]
-    assert left(output) == ["adapter_config.json", "adapter_model.safetensors", "manifest.json", "report.md"]
+    assert left(output) == PAPERS
     manifest = adapters.load(output).manifest
     assert manifest.workspace == str(project)
     assert manifest.fim.context_tokens == 192
@@ -100,6 +105,13 @@ def test_training_ends_with_an_adapter_that_helps_and_loads(project: Path, tmp_p
     runner.add_adapter("ledger", output)
     ids = tiny.tokenizer.encode("class TaxGateway(RemoteGateway):\n    ledger_name = ")
     assert sum(runner.score("ledger", ids, 1)) > sum(runner.score(None, ids, 1))
+    page, card = (output / "report.html").read_text(), (output / "README.md").read_text()
+    assert page.count("<svg") >= 4
+    assert all(f"<td>{name}</td>" in page for name in ("rank", "torch", "Python"))
+    assert "serve-copilot --base tiny --adapter ./ledger" in card
+    assert str(tmp_path) not in card
+    assert json.loads((output / "corpus.json").read_text())["files"] == 11
+    assert {name: group["holes"] for name, group in manifest.results["by language"].items()} == {"Python": 4}
     report = (output / "report.md").read_text()
     assert "middle loss" in report
     assert "what was there" in report
@@ -107,10 +119,15 @@ def test_training_ends_with_an_adapter_that_helps_and_loads(project: Path, tmp_p
 
 
 def test_a_dry_run_plans_and_writes_nothing(project: Path, tmp_path: Path) -> None:
+    key = "AKIA" + "Z7XQ4T2WVB5NMK3P"
+    (project / "gateway.py").write_text(f'ledger_key = "{key}"\n' + CLASS.format(name="Gate", low="gate"))
     done = run(project, "--dry-run", "--output", tmp_path / "out" / "a", *SMALL)
     assert done.returncode == 0, done.stderr
     assert "Plan: " in done.stdout
     assert "flag" in done.stdout
+    assert "tokens (estimated" in " ".join(done.stdout.split())
+    assert "gateway.py:1" in done.stdout
+    assert "AKIA" not in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -1,8 +1,10 @@
 """Figures and their intervals; the truth as the service would insert it."""
 
+from dataclasses import replace
+
 import pytest
 
-from starling_training.evaluate import Answer, Trial, compare, truth
+from starling_training.evaluate import Answer, Trial, compare, scores, truth
 from starling_training.spans import Hole
 
 HOLE = Hole("x = ", "1", "\n", "line")
@@ -39,6 +41,25 @@ def test_no_difference_has_an_interval_around_nothing() -> None:
     trials = [trial(Answer("", True, 4.0 + n % 2, 2), Answer("", True, 4.0 + (n + 1) % 2, 2)) for n in range(50)]
     loss = compare(trials)["middle loss"]
     assert loss.low < 0 < loss.high
+
+
+def test_each_model_has_an_interval_of_its_own() -> None:
+    trials = [trial(Answer("", True, 4.0 + n % 3, 2), Answer("", True, 2.0, 2)) for n in range(50)]
+    loss = compare(trials)["middle loss"]
+    assert loss.base_range[0] < loss.base < loss.base_range[1]
+    assert loss.adapter_range == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+def test_figures_by_kind_and_by_language_are_those_of_their_holes() -> None:
+    line = trial(Answer("", True, 4.0, 2), Answer("abcd", True, 2.0, 2))
+    block = replace(line, path="b.ts", hole=replace(HOLE, kind="block"), adapter=Answer("", True, 3.0, 2))
+    found = scores([block, line, line])
+    assert {name: group.holes for name, group in found.by_kind.items()} == {"line": 2, "block": 1}
+    assert list(found.by_language) == ["Python", "TypeScript"]
+    assert found.by_kind["block"].figures == compare([block])
+    assert found.by_language["Python"].figures == compare([line, line])
+    assert found.figures == compare([block, line, line])
+    assert scores([]).figures == {}
 
 
 def test_silence_that_is_right_does_not_divide_by_nothing() -> None:

@@ -12,7 +12,7 @@ from starling_server import __version__, adapters
 from starling_server.config import ModelConfig
 from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, flags
-from starling_training import corpus, origins, presets, processes, progress, staging
+from starling_training import corpus, origins, presets, processes, progress, push, staging
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
 
 Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
@@ -97,7 +97,7 @@ OPTIM_FLAGS = (
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @presets.OPTION
-@flags(OUTPUT_FLAGS, MODEL_FLAGS, LIMIT_FLAGS, DATA_FLAGS, OPTIM_FLAGS)
+@flags(OUTPUT_FLAGS, push.FLAGS, MODEL_FLAGS, LIMIT_FLAGS, DATA_FLAGS, OPTIM_FLAGS)
 @click.version_option(__version__)
 @click.pass_context
 def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -> None:
@@ -107,7 +107,8 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
 
     Secrets are replaced before anything is learnt or kept. Some files are held out. Base and adapter are both asked to
     fill holes in them, through the engine that serves, and the table at the end says whether training helped. The
-    adapter's folder holds its weights, manifest.json and report.md. Nothing leaves this machine.
+    adapter's folder holds its weights, manifest.json, report.html and a model card. Nothing leaves this machine unless
+    --push-to-hub is given, and then it asks.
 
     Ctrl-C ends training after the running step and keeps the best adapter so far; a second one leaves nothing.
 
@@ -123,6 +124,7 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
 
     Every flag can also be set in the environment: STARLING_BASE, STARLING_EPOCHS and so on.
     """
+    target = push.wanted(values)
     config = _config(sources, values)
     staging.check(config.output, config.overwrite)
     processes.join(config.model.device)
@@ -131,7 +133,9 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
         read = corpus.read(config.sources, config.weights, done)
     from starling_training.run import run
 
-    run(config, read, _origins(ctx), console)
+    result = run(config, read, _origins(ctx), console)
+    if target and result and result.curve.ended != "interrupted":
+        push.push(result.path, target)
 
 
 def _config(sources: tuple[str, ...], values: dict[str, Any]) -> TrainConfig:

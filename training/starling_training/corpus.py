@@ -32,6 +32,8 @@ class Corpus:
     dropped: dict[str, int]
     """Files left out, by reason."""
     redactions: tuple[Redaction, ...]
+    counts: tuple[int, ...]
+    """Documents of each origin."""
 
     @property
     def root(self) -> Path | None:
@@ -70,6 +72,7 @@ def read(
     """
     found = [origins.resolve(str(source)) for source in sources]
     kept, dropped, seen = list[Cleaned](), Counter[str](), set[str]()
+    counts = list[int]()
     for origin, weight in zip(found, weights or [1.0] * len(found), strict=True):
         before = len(kept) + dropped.total()
         for item in _read(origin, lambda number, before=before: done(before + number)):
@@ -80,6 +83,7 @@ def read(
             else:
                 seen.add(item.document.sha256)
                 kept.append(replace(item, document=replace(item.document, weight=weight)))
+        counts.append(len(kept) - sum(counts))
     commits = [listing.commit(origin.path) for origin in found if origin.kind == "folder"]
     corpus = Corpus(
         tuple(found),
@@ -88,6 +92,7 @@ def read(
         np.array([item.signature for item in kept], np.uint32).reshape(-1, dedup.PERMUTATIONS),
         dict(dropped.most_common()),
         tuple(redaction for item in kept for redaction in item.redactions),
+        tuple(counts),
     )
     _check_enough(corpus)
     return corpus

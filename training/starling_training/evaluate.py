@@ -4,6 +4,7 @@ The truth takes the service's way too: what is compared is what a model that kne
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from starling_server.service import Service
 from starling_server.start import start
 from starling_server.trim import trim
 from starling_training.dataset import Writer
+from starling_training.languages import language
 from starling_training.spans import Hole
 
 RESAMPLES = 2_000
@@ -64,6 +66,28 @@ class Comparison:
     difference: float
     low: float
     high: float
+    base_range: tuple[float, float]
+    """The base's own 95 % interval."""
+    adapter_range: tuple[float, float]
+    """The adapter's. The two may overlap where the difference is sure, since it is taken hole by hole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The figures of some of the holes."""
+
+    holes: int
+    figures: dict[str, Comparison]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """All that a judging says in numbers; empty where nothing was judged."""
+
+    figures: dict[str, Comparison]
+    by_kind: dict[str, Group]
+    """By how the holes were drawn (`spans.Kind`)."""
+    by_language: dict[str, Group]
 
 
 def judge(
@@ -156,11 +180,28 @@ def compare(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
     columns = {
         "middle loss": (_column(trials, lambda _, a: a.nats), _column(trials, lambda _, a: a.tokens)),
         "exact match": (_column(trials, lambda t, a: a.text == t), _ones(trials)),
-        "edit similarity": (_column(trials, _similarity), _ones(trials)),
+        "edit similarity": (_column(trials, similarity), _ones(trials)),
         "length ratio": (_column(trials, lambda _, a: len(a.text)), _column(trials, lambda t, _: len(t))),
         "stop rate": (_column(trials, lambda _, a: a.stopped), _ones(trials)),
     }
     return {name: _compare(above, below, picks) for name, (above, below) in columns.items()}
+
+
+def scores(trials: Sequence[Trial]) -> Scores:
+    """Every figure over all trials, by kind of hole and by language."""
+    if not trials:
+        return Scores({}, {}, {})
+    by_kind = grouped(trials, lambda trial: trial.hole.kind)
+    return Scores(compare(trials), by_kind, grouped(trials, lambda trial: language(trial.path) or "other"))
+
+
+def grouped(trials: Sequence[Trial], name: Callable[[Trial], str]) -> dict[str, Group]:
+    """The figures of each group of trials that share a `name`, largest group first."""
+    groups = defaultdict[str, list[Trial]](list)
+    for trial in trials:
+        groups[name(trial)].append(trial)
+    largest = sorted(groups.items(), key=lambda group: -len(group[1]))
+    return {name: Group(len(of_it), compare(of_it)) for name, of_it in largest}
 
 
 async def _judge(
@@ -175,7 +216,7 @@ async def _judge(
     return trials
 
 
-def _similarity(truth: str, answer: Answer) -> float:
+def similarity(truth: str, answer: Answer) -> float:
     """1 for equal texts, 0 for texts that share nothing."""
     return Levenshtein.normalized_similarity(truth, answer.text)
 
@@ -193,5 +234,12 @@ def _compare(above: Floats, below: Floats, picks: NDArray[np.int64]) -> Comparis
     """Ratios of sums over all holes and over each resample; `above` and `below` are (2, holes)."""
     base, adapter = above.sum(1) / np.maximum(below.sum(1), 1)
     resampled = above[:, picks].sum(2) / np.maximum(below[:, picks].sum(2), 1)
-    low, high = np.percentile(resampled[1] - resampled[0], [2.5, 97.5])
-    return Comparison(float(base), float(adapter), float(adapter - base), float(low), float(high))
+    low, high = _range(resampled[1] - resampled[0])
+    difference = float(adapter - base)
+    return Comparison(float(base), float(adapter), difference, low, high, _range(resampled[0]), _range(resampled[1]))
+
+
+def _range(resampled: Floats) -> tuple[float, float]:
+    """What 95 % of the resamples lie in."""
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,8 +1,7 @@
 """The manifest that a run leaves beside the weights."""
 
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,16 +11,31 @@ from starling_server import bases, loading, manifest
 from starling_server.bases import Base
 from starling_server.manifest import BaseRecord, FimRecord, Manifest
 from starling_training.config import TrainConfig
-from starling_training.corpus import Corpus
-from starling_training.evaluate import Comparison
-from starling_training.split import Split
+from starling_training.evaluate import Group, Scores
+from starling_training.inventory import Inventory
+from starling_training.settings import Setting
 from starling_training.watch import Curve
 
 LIBRARIES = ("starling", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets")
 
 
-def describe(config: TrainConfig, base: Base, family: str, corpus: Corpus, split: Split, curve: Curve) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a run was given."""
+
+    config: TrainConfig
+    """Resolved."""
+    settings: Sequence[Setting]
+    base: Base
+    family: str
+    """Of the FIM format."""
+    workspace: Path | None
+    inventory: Inventory
+
+
+def describe(given: Given, curve: Curve) -> Manifest:
     """The manifest of a finished run, without results."""
+    config, base = given.config, given.base
     return Manifest(
         name=config.name,
         created=datetime.now(UTC),
@@ -29,14 +43,14 @@ def describe(config: TrainConfig, base: Base, family: str, corpus: Corpus, split
             id=base.id, revision=base.revision, fingerprint=bases.fingerprint(base), model_type=base.model_type
         ),
         fim=FimRecord(
-            family=family,
+            family=given.family,
             order="spm",
             context_tokens=config.data.context_tokens,
             max_tokens=config.data.max_tokens,
         ),
-        workspace=str(corpus.root) if corpus.root else None,
-        data=_data(corpus, split),
-        training=_training(config, curve),
+        workspace=str(given.workspace) if given.workspace else None,
+        data=_data(given.inventory),
+        training=_training(config, curve) | {"settings": [asdict(setting) for setting in given.settings]},
         versions={name: version(name) for name in LIBRARIES},
     )
 
@@ -46,22 +60,33 @@ def write(record: Manifest, folder: Path) -> None:
     (folder / manifest.MANIFEST).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def results(figures: Mapping[str, Comparison], holes: int) -> dict[str, Any]:
+def results(scores: Scores, holes: int) -> dict[str, Any]:
     """What the manifest says about how good the adapter is; empty where it was not judged."""
-    return {"holes": holes, **{name: asdict(figure) for name, figure in figures.items()}} if figures else {}
+    if not scores.figures:
+        return {}
+    groups = {"by kind": _groups(scores.by_kind), "by language": _groups(scores.by_language)}
+    return _group(Group(holes, scores.figures)) | groups
 
 
-def _data(corpus: Corpus, split: Split) -> dict[str, Any]:
+def _groups(groups: Mapping[str, Group]) -> dict[str, Any]:
+    return {name: _group(group) for name, group in groups.items()}
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {"holes": group.holes, **{name: asdict(figure) for name, figure in group.figures.items()}}
+
+
+def _data(inventory: Inventory) -> dict[str, Any]:
     return {
-        "sources": [origin.named for origin in corpus.origins],
-        "commit": corpus.commit,
-        "files": len(corpus.documents),
-        "characters": corpus.chars,
-        "languages": corpus.languages,
-        "licences": corpus.licences,
-        "dropped": corpus.dropped | ({"near duplicate": split.near_duplicates} if split.near_duplicates else {}),
-        "redacted": dict(Counter(redaction.kind for redaction in corpus.redactions).most_common()),
-        "held_out": [document.path for document in split.held_out],
+        "sources": [asdict(source) for source in inventory.sources],
+        "files": inventory.files,
+        "characters": inventory.characters,
+        "tokens (estimated)": inventory.tokens,
+        "languages": inventory.languages,
+        "licences": inventory.licences,
+        "dropped": inventory.dropped,
+        "redacted": inventory.hidden,
+        "held_out": list(inventory.held_out),
     }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starling_server.manifest import Manifest
-from starling_training.evaluate import Comparison, Trial
+from starling_training.evaluate import Comparison, Group, Scores, Trial
 
 FIGURES = {
     "middle loss": ("{:.3f}", "nats per token of the true middle; lower is better"),
@@ -15,23 +15,32 @@ FIGURES = {
 }
 """Format and meaning of each figure."""
 SAMPLES, SHOWN_LINES = 3, 6
+IN_GROUPS = ("middle loss", "exact match")
+"""Figures that are shown by kind and by language too."""
+ENOUGH = 5
+"""Holes of a group that an interval says anything about."""
+NOT_JUDGED = "Not judged: the run was interrupted, or asked not to be."
+JUDGED = (
+    "holes in files that training never saw, answered by the serving engine and its stop rules; intervals by paired "
+    "bootstrap over holes. The adapter kept was chosen on other holes of the same files."
+)
 
 
-def render(manifest: Manifest, figures: Mapping[str, Comparison], trials: Sequence[Trial]) -> str:
+def render(manifest: Manifest, scores: Scores, trials: Sequence[Trial]) -> str:
     """The whole report in Markdown."""
     parts = [
-        f"# Adapter {manifest.name}",
+        f"# {made(manifest).capitalize()} {manifest.name}",
         f"Trained on {_sources(manifest)} for base `{manifest.base.id}`, {manifest.created:%Y-%m-%d %H:%M} UTC.",
         "## Does it help?",
-        *_verdict(figures, len(trials)),
+        *_verdict(manifest, scores, len(trials)),
         "## Training",
         _curve(manifest.training["curve"]),
-        f"Ended: {manifest.training['ended']}; the adapter of step {manifest.training['best_step']} was kept.",
+        f"Ended: {manifest.training['ended']}; the {made(manifest)} of step {manifest.training['best_step']} was kept.",
         "## What was read",
         _data(manifest.data),
         *_samples(trials),
         "## Configuration",
-        _pairs({key: value for key, value in manifest.training.items() if key != "curve"}),
+        table(["setting", "value", "from"], [list(setting.values()) for setting in manifest.training["settings"]]),
         "## Versions",
         _pairs(manifest.versions),
     ]
@@ -46,22 +55,68 @@ def cells(name: str, figure: Comparison) -> tuple[str, str, str, str, str]:
     return name, shape.format(figure.base), shape.format(figure.adapter), signed.format(figure.difference), span
 
 
+def group_cells(name: str, group: Group) -> tuple[str, str, str, str]:
+    """A group's figure as text: base, adapter, difference, interval."""
+    _, base, adapter, difference, interval = cells(name, group.figures[name])
+    return base, adapter, difference, interval if group.holes >= ENOUGH else "too few holes"
+
+
+def made(manifest: Manifest) -> str:
+    """What training made: an adapter, or a model of its own."""
+    return "model" if manifest.training["method"] == "full" else "adapter"
+
+
+def verdict(figures: Mapping[str, Comparison], trained: str) -> tuple[str, str]:
+    """Whether what was `trained` helps, in a word (`better`, `worse`, `unsure`) and in two sentences."""
+    loss, match = figures["middle loss"], figures["exact match"]
+    sure = "better" if loss.high < 0 else "worse" if loss.low > 0 else "unsure"
+    said = {
+        "better": f"The {trained} predicts held-out code better than its base",
+        "worse": f"The {trained} predicts held-out code worse than its base",
+        "unsure": f"Whether the {trained} predicts held-out code better than its base is not sure",
+    }[sure]
+    certain = "" if match.low > 0 or match.high < 0 or not match.difference else ", which may be chance"
+    return sure, (
+        f"{said}: {loss.adapter:.2f} instead of {loss.base:.2f} nats per token "
+        f"({loss.difference:+.2f}, 95 % interval {loss.low:+.2f} to {loss.high:+.2f}). "
+        f"Of its suggestions {match.adapter:.1%} are exactly what was there, of the base's {match.base:.1%}{certain}."
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def samples(trials: Sequence[Trial]) -> list[Trial]:
     """A few holes to look at: the first ones where something was missing, one per file."""
     chosen = {trial.path: trial for trial in reversed(trials) if trial.truth}
     return list(reversed(chosen.values()))[:SAMPLES]
 
 
-def _verdict(figures: Mapping[str, Comparison], count: int) -> list[str]:
-    if not figures:
-        return ["Not judged: the run was interrupted, or asked not to be."]
-    rows = [[*cells(name, figure), FIGURES[name][1]] for name, figure in figures.items()]
+def _verdict(manifest: Manifest, scores: Scores, count: int) -> list[str]:
+    if not scores.figures:
+        return [NOT_JUDGED]
+    rows = [[*cells(name, figure), FIGURES[name][1]] for name, figure in scores.figures.items()]
     head = ["", "base", "adapter", "difference", "95 % interval", "meaning"]
-    note = (
-        f"{count} holes in files that training never saw, answered by the serving engine and its stop rules; "
-        "intervals by paired bootstrap over holes. The adapter kept was chosen on other holes of the same files."
-    )
-    return [_table(head, rows), note]
+    return [
+        verdict(scores.figures, made(manifest))[1],
+        table(head, rows),
+        f"{count} {JUDGED}",
+        "By kind of hole:",
+        _grouped(scores.by_kind),
+        *(["By language:", _grouped(scores.by_language)] if len(scores.by_language) > 1 else []),
+    ]
+
+
+def _grouped(groups: Mapping[str, Group]) -> str:
+    rows = [
+        [name, str(group.holes), *(text for figure in IN_GROUPS for text in group_cells(figure, group))]
+        for name, group in groups.items()
+    ]
+    head = [text for figure in IN_GROUPS for text in (f"{figure}: base", "adapter", "difference", "95 % interval")]
+    return table(["", "holes", *head], rows)
 
 
 def _curve(points: Sequence[Mapping[str, Any]]) -> str:
@@ -74,20 +129,21 @@ def _curve(points: Sequence[Mapping[str, Any]]) -> str:
         ]
         for p in points
     ]
-    return _table(["step", "seconds", "training loss", "held-out middle loss"], rows)
+    return table(["step", "seconds", "training loss", "held-out middle loss"], rows)
 
 
 def _sources(manifest: Manifest) -> str:
-    return ", ".join(f"`{named}`" for named in manifest.data["sources"])
+    return ", ".join(f"`{source['named']}`" for source in manifest.data["sources"])
 
 
 def _data(data: Mapping[str, Any]) -> str:
     languages = ", ".join(f"{name} {count}" for name, count in data["languages"].items())
     dropped = _counts(data["dropped"])
     held = "\n".join(f"- `{path}`" for path in data["held_out"])
-    commit = f" Commit `{data['commit']}`." if data["commit"] else ""
+    sources = [[f"`{s['named']}`", s["commit"] or "", str(s["files"]), f"`{s['sha256']}`"] for s in data["sources"]]
     return (
-        f"{data['files']} files with {data['characters']:,} characters ({languages}); left out: {dropped}.{commit}\n\n"
+        f"{data['files']} files with {data['characters']:,} characters ({languages}); left out: {dropped}.\n\n"
+        f"{table(['source', 'commit', 'files', 'SHA-256 of paths and cleaned texts'], sources)}\n\n"
         f"Secrets replaced before anything was learnt: {_counts(data['redacted'])}.\n\n"
         f"Held out for judging:\n\n{held}"
     )
@@ -116,9 +172,4 @@ def _fenced(text: str) -> str:
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return _table(["", "value"], [[name, str(value)] for name, value in values.items()])
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table(["", "value"], [[name, str(value)] for name, value in values.items()])

@@ -23,12 +23,14 @@ from starling_training import (
     checkpoint,
     evaluate,
     full,
+    inventory,
     memory,
+    papers,
     processes,
     qlora,
     record,
-    report,
     room,
+    settings,
     show,
     staging,
     trainer,
@@ -40,7 +42,8 @@ from starling_training.dataset import Row, Writer, epoch_rows, held_out_holes, m
 from starling_training.evaluate import Trial
 from starling_training.interrupt import Interrupt
 from starling_training.plan import plan
-from starling_training.show import Where
+from starling_training.record import Given
+from starling_training.settings import Where
 from starling_training.spans import Hole
 from starling_training.split import Split, apart, split
 from starling_training.watch import Curve
@@ -82,8 +85,9 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
     Raises SourceError, BaseModelError, OutputError, UsageError, and KeyboardInterrupt where nothing is kept.
     """
     prepared = prepare(config, read)
-    show.configuration(console, config, prepared.config, where)
-    show.corpus(console, prepared.corpus, prepared.split)
+    given = _given(prepared, config, where)
+    show.configuration(console, given.settings)
+    show.corpus(console, given.inventory)
     on_gpu = loading.gpu_bytes() > 0 and config.model.device != "cpu"
     optim = prepared.config.optim
     show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
@@ -94,7 +98,7 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
     processes.split(optim.accumulation)
     memory.check(plans[prepared.config.lora.method], free)
     with checkpoint.alone(config.output) if processes.is_first() else nullcontext(), Interrupt() as interrupt:
-        return _produce(prepared, interrupt, console)
+        return _produce(prepared, given, interrupt, console)
 
 
 def prepare(config: TrainConfig, read: Corpus) -> Prepared:
@@ -124,7 +128,19 @@ def holes(prepared: Prepared, purpose: str, count: int) -> list[tuple[str, Hole]
     return held_out_holes(prepared.split.held_out, prepared.writer, count, seed)
 
 
-def _produce(prepared: Prepared, interrupt: Interrupt, console: Console) -> Result | None:
+def _given(prepared: Prepared, asked: TrainConfig, where: Where) -> Given:
+    config, corpus = prepared.config, prepared.corpus
+    return Given(
+        config,
+        settings.resolved(asked, config, where),
+        prepared.base,
+        prepared.writer.fim.family,
+        corpus.root,
+        inventory.take(corpus, prepared.split, prepared.writer.tokenizer),
+    )
+
+
+def _produce(prepared: Prepared, given: Given, interrupt: Interrupt, console: Console) -> Result | None:
     """Train and judge; a run that fails can be resumed, one that is interrupted or done leaves nothing of itself."""
     config = prepared.config
     place = checkpoint.place(config.output)
@@ -139,7 +155,7 @@ def _produce(prepared: Prepared, interrupt: Interrupt, console: Console) -> Resu
         if not processes.is_first():
             return None
         _free()  # the training model's memory, before the serving one is loaded
-        result = _finish(prepared, place / BEST, curve, interrupt, console)
+        result = _finish(prepared, given, place / BEST, curve, interrupt, console)
         keep = False
         return result
     except (KeyboardInterrupt, LeakError):
@@ -163,24 +179,24 @@ def fingerprint(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _finish(prepared: Prepared, best: Path, curve: Curve, interrupt: Interrupt, console: Console) -> Result:
+def _finish(
+    prepared: Prepared, given: Given, best: Path, curve: Curve, interrupt: Interrupt, console: Console
+) -> Result:
     config = prepared.config
     if len(curve.points) < 2:
         raise KeyboardInterrupt  # before the first evaluation: there is nothing worth keeping
     with staging.staged(config.output, config.overwrite) as folder:
         shutil.copytree(best, folder, dirs_exist_ok=True)
-        manifest = record.describe(
-            config, prepared.base, prepared.writer.fim.family, prepared.corpus, prepared.split, curve
-        )
+        manifest = record.describe(given, curve)
         record.write(manifest, folder)
         trials = _judge(prepared, folder, interrupt, console)
-        figures = evaluate.compare(trials) if trials else {}
+        scores = evaluate.scores(trials)
         secrets = _ask_for_secrets(prepared, folder, interrupt, console)
-        manifest = manifest.model_copy(update={"results": record.results(figures, len(trials)) | secrets})
+        manifest = manifest.model_copy(update={"results": record.results(scores, len(trials)) | secrets})
         record.write(manifest, folder)
-        (folder / "report.md").write_text(report.render(manifest, figures, trials), encoding="utf-8")
+        papers.write(folder, papers.Found(manifest, given.inventory, scores, trials, prepared.base))
     if trials:
-        show.figures(console, figures, trials)
+        show.figures(console, scores.figures, trials)
     made, use = ("Model", "--base") if config.lora.method == "full" else ("Adapter", "--adapter")
     console.print(f"{made} {config.name} is in {config.output}: serve-copilot {use} {config.output}", soft_wrap=True)
     return Result(config.output, curve, trials)

@@ -1,71 +1,55 @@
 """What a person sees while `train-copilot` runs."""
 
-import collections
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from starling_training import origins, report
+from starling_training import report
 from starling_training.canaries import Canary
-from starling_training.clean import Redaction
-from starling_training.config import DataConfig, LoraConfig, Method, OptimConfig, TrainConfig
-from starling_training.corpus import Corpus
+from starling_training.config import Method
 from starling_training.evaluate import Comparison, Trial
+from starling_training.inventory import Inventory
 from starling_training.memory import GIGA, Memory
 from starling_training.plan import Plan
-from starling_training.split import Split
+from starling_training.settings import Setting
 from starling_training.watch import Curve
 
-SHOWN_PLACES = 3
-Where = Mapping[str, str]
-"""Setting to where its value came from."""
+SHOWN_PLACES = 20
+"""Of all kinds of secrets together; what is beyond is counted."""
 
 
-def settings(config: TrainConfig) -> dict[str, Any]:
-    """Every setting by its flag's name."""
-    top = {
-        "sources": " ".join(map(origins.shown, config.sources)),
-        "name": config.name,
-        "output": config.output,
-        "holes": config.holes,
-        "canaries": config.canaries,
-        "fail_on_leak": config.fail_on_leak,
-    }
-    model = {"base": config.model.base, "device": config.model.device, "quantize": config.model.quantize}
-    top |= {"weights": ",".join(f"{weight:g}" for weight in config.weights)} if config.weights else {}
-    groups: Sequence[DataConfig | LoraConfig | OptimConfig] = (config.data, config.lora, config.optim)
-    return top | model | {item.name: getattr(group, item.name) for group in groups for item in fields(group)}
-
-
-def configuration(console: Console, asked: TrainConfig, resolved: TrainConfig, where: Where) -> None:
+def configuration(console: Console, resolved: Sequence[Setting]) -> None:
     """The resolved configuration, each value with where it came from."""
     table = Table("setting", "value", "from", title="Configuration", title_justify="left")
-    before = settings(asked)
-    for name, value in settings(resolved).items():
-        origin = where.get(name, "default") if before[name] == value else "chosen for this base and machine"
-        table.add_row(name.replace("_", "-"), escape(_number(value)), origin)
+    for setting in resolved:
+        table.add_row(setting.name, escape(setting.value), setting.origin)
     console.print(table)
 
 
-def corpus(console: Console, read: Corpus, split: Split) -> None:
-    """What was read, what was dropped and why, what is held out."""
-    table = Table("files", "", title=escape(f"Source {read.title}"), title_justify="left")
+def corpus(console: Console, read: Inventory) -> None:
+    """What was read, what was left out and why, what is held out, where secrets were."""
+    title = escape("Source " + ", ".join(source.named for source in read.sources))
+    table = Table("what was read", "files", title=title, title_justify="left")
+    for source in read.sources if len(read.sources) > 1 else ():
+        table.add_row(escape(f"from {source.named}"), f"{source.files:,}")
     for language, count in read.languages.items():
-        table.add_row(language, str(count))
+        table.add_row(language, f"{count:,}")
+    for licence, count in read.licences.items():
+        table.add_row(escape(f"licence {licence}"), f"{count:,}")
     for reason, count in read.dropped.items():
-        table.add_row(f"[dim]left out: {reason}", f"[dim]{count}")
-    if split.near_duplicates:
-        table.add_row("[dim]left out: near duplicate", f"[dim]{split.near_duplicates}")
-    table.add_row("held out for judging", f"{len(split.held_out)} of {len(read.documents)}")
+        table.add_row(f"[dim]left out: {reason}", f"[dim]{count:,}")
+    table.add_row("held out for judging", f"{len(read.held_out):,} of {read.files:,}")
     console.print(table)
-    if read.redactions:
-        console.print(_secrets(read.redactions))
+    console.print(
+        f"{read.files:,} of {read.seen:,} files, {read.characters:,} characters, about {read.tokens:,} tokens "
+        "(estimated from a sample)."
+    )
+    if read.secrets:
+        console.print(_secrets(read.secrets))
 
 
 def plan(console: Console, planned: Plan) -> None:
@@ -164,15 +148,12 @@ def _progress(console: Console, *more: str) -> Progress:
     )  # fmt: skip
 
 
-def _secrets(redactions: Sequence[Redaction]) -> Table:
+def _secrets(secrets: Mapping[str, Sequence[str]]) -> Table:
     """How many secrets of each kind were taken out, and where; never what they are."""
     table = Table("secrets replaced", "", "where", title_justify="left")
-    for kind, count in collections.Counter(redaction.kind for redaction in redactions).most_common():
-        places = [f"{found.path}:{found.line}" for found in redactions if found.kind == kind]
-        more = f" and {len(places) - SHOWN_PLACES} more" if len(places) > SHOWN_PLACES else ""
-        table.add_row(kind, str(count), escape(", ".join(places[:SHOWN_PLACES]) + more))
+    left = SHOWN_PLACES
+    for kind, places in secrets.items():
+        shown, left = places[:left], max(0, left - len(places))
+        more = [f"and {len(places) - len(shown):,} more"] if len(places) > len(shown) else []
+        table.add_row(kind, f"{len(places):,}", escape("\n".join([*shown, *more])))
     return table
-
-
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,112 @@
+"""`report.html`: the whole of a run on one page that needs nothing but itself, for a browser or a printer."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from starling_server.manifest import Manifest
+from starling_training import examples, plots, report
+from starling_training.evaluate import Group, Scores, Trial
+from starling_training.inventory import Inventory
+from starling_training.plots import Bar, Panel, Point
+
+TEMPLATE = "report.html.j2"
+EXAMPLES = 4
+"""Where the adapter gained, and as many where it lost."""
+SHOWN = 20
+"""Paths of a list that are shown; what is beyond is counted, and whole in corpus.json."""
+UNITS = {
+    "middle loss": "nats per token",
+    "exact match": "share of holes",
+    "edit similarity": "1 is equal",
+    "length ratio": "suggested / true",
+    "stop rate": "share of holes",
+}
+SHARES = frozenset({"exact match", "stop rate"})
+"""Figures in percent."""
+
+
+def render(manifest: Manifest, inventory: Inventory, scores: Scores, trials: Sequence[Trial]) -> str:
+    """The page; everything that comes from the sources is escaped."""
+    made = report.made(manifest)
+    return _template().render(
+        manifest=manifest,
+        inventory=inventory,
+        shown=SHOWN,
+        title=", ".join(source.named for source in inventory.sources),
+        made=made,
+        verdict=report.verdict(scores.figures, made) if scores.figures else ("unsure", report.NOT_JUDGED),
+        judged=f"{len(trials)} {report.JUDGED}",
+        figures=[(*report.cells(name, figure), report.FIGURES[name][1]) for name, figure in scores.figures.items()],
+        grouped=report.IN_GROUPS,
+        enough=report.ENOUGH,
+        groups=_groups(scores),
+        plots={name: Markup(svg) for name, svg in _plots(manifest, scores, trials).items()},
+        examples={
+            "Where the adapter gained most": examples.gained(trials, EXAMPLES),
+            "Where it lost most": examples.lost(trials, EXAMPLES),
+        },
+        differing=len(examples.differing(trials)),
+        holes=len(trials),
+    )
+
+
+def panel(name: str, groups: Sequence[Group]) -> Panel:
+    """The figure `name` of each group, the base's bars first; few holes have no interval."""
+    of_base, of_adapter = list[Bar](), list[Bar]()
+    for group in groups:
+        figure, sure = group.figures[name], group.holes >= report.ENOUGH
+        base_range = figure.base_range if sure else (figure.base, figure.base)
+        adapter_range = figure.adapter_range if sure else (figure.adapter, figure.adapter)
+        of_base.append(Bar("base", figure.base, *base_range, "base"))
+        of_adapter.append(Bar("adapter", figure.adapter, *adapter_range, "adapter"))
+    return Panel(name, UNITS[name], [*of_base, *of_adapter], name in SHARES)
+
+
+def _plots(manifest: Manifest, scores: Scores, trials: Sequence[Trial]) -> dict[str, str]:
+    training = manifest.training
+    points = [Point(point["step"], point["train"], point["held_out"]) for point in training["curve"]]
+    drawn = {"curve": plots.curve(points, training["best_step"])}
+    if not trials:
+        return drawn
+    all_of_it = Group(len(trials), scores.figures)
+    drawn["figures"] = plots.bars([panel(name, [all_of_it]) for name in scores.figures])
+    drawn["kind"] = _rows(scores.by_kind)
+    if len(scores.by_language) > 1:
+        drawn["language"] = _rows(scores.by_language)
+    truths = [len(trial.truth) for trial in trials]
+    base = [len(trial.base.text) for trial in trials]
+    adapter = [len(trial.adapter.text) for trial in trials]
+    return drawn | {"lengths": plots.lengths(truths, [("base", base), ("adapter", adapter)])}
+
+
+def _rows(groups: Mapping[str, Group]) -> str:
+    names = [f"{name} ({group.holes})" for name, group in groups.items()]
+    return plots.rows(names, [panel(name, list(groups.values())) for name in report.IN_GROUPS])
+
+
+def _groups(scores: Scores) -> dict[str, Any]:
+    """The tables by kind and by language: name, holes, and the shown figures' cells."""
+    named = {"kind of hole": scores.by_kind}
+    if len(scores.by_language) > 1:
+        named["language"] = scores.by_language
+    return {
+        title: [
+            (name, group.holes, [report.group_cells(figure, group) for figure in report.IN_GROUPS])
+            for name, group in groups.items()
+        ]
+        for title, groups in named.items()
+    }
+
+
+@cache
+def _template() -> Template:
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(TEMPLATE)

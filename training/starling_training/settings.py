@@ -1,0 +1,52 @@
+"""Every setting of a run by its flag's name, and where its value came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from starling_training import origins
+from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
+
+CHOSEN = "chosen for this base and machine"
+Where = Mapping[str, str]
+"""Setting to where its value came from, as the command line knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of the resolved configuration."""
+
+    name: str
+    """The flag's, without its dashes in front."""
+    value: str
+    origin: str
+    """A flag, an environment variable by name, a preset, the default, or chosen for base and machine."""
+
+
+def resolved(asked: TrainConfig, config: TrainConfig, where: Where) -> tuple[Setting, ...]:
+    """The settings of `config`, to which `asked` was resolved."""
+    before = values(asked)
+    return tuple(
+        Setting(name.replace("_", "-"), _text(value), where.get(name, "default") if before[name] == value else CHOSEN)
+        for name, value in values(config).items()
+    )
+
+
+def values(config: TrainConfig) -> dict[str, Any]:
+    """Every setting by its field's name."""
+    top = {
+        "sources": " ".join(map(origins.shown, config.sources)),
+        "name": config.name,
+        "output": config.output,
+        "holes": config.holes,
+        "canaries": config.canaries,
+        "fail_on_leak": config.fail_on_leak,
+    }
+    model = {"base": config.model.base, "device": config.model.device, "quantize": config.model.quantize}
+    top |= {"weights": ",".join(f"{weight:g}" for weight in config.weights)} if config.weights else {}
+    groups: Sequence[DataConfig | LoraConfig | OptimConfig] = (config.data, config.lora, config.optim)
+    return top | model | {item.name: getattr(group, item.name) for group in groups for item in fields(group)}
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
