@@ -174,9 +174,15 @@ def random_weights(base: Path) -> None:
     save_file({name: tensor.normal_(std=0.02) for name, tensor in weights.items()}, file, {"format": "pt"})
 
 
+def lossy_tokenizer(base: Path) -> None:
+    """It lower-cases what it reads."""
+    edit(copied(base) / "tokenizer.json", lambda tokenizer: tokenizer.update(normalizer={"type": "Lowercase"}))
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lossy_tokenizer, "changes text that it encodes"),
         (without_config, "has no config.json"),
         (without_fim, "no fill-in-the-middle tokens"),
         (another_architecture, "'llama'"),
@@ -309,3 +315,25 @@ def test_a_killed_run_goes_on_to_the_same_end(project: Path, tmp_path: Path) -> 
     losses = [[point["held_out"] for point in curve(output)] for output in (whole, parts)]
     assert len(losses[0]) == 5
     assert losses[1] == pytest.approx(losses[0], abs=2e-3)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_while_checkpointing_leaves_the_checkpoint_before(project: Path, tmp_path: Path) -> None:
+    """Files may have 2 MB until the first checkpoint is whole, then 100 kB, as if the disk were full from then on."""
+    flags = (*SMALL, "--holes", "0", "--max-steps", "12", "--evaluations", "6", "--learning-rate", "0.003")
+    output = tmp_path / "out" / "a"
+    started = subprocess.Popen(command(project, "--output", output, *flags), stderr=subprocess.PIPE, text=True)
+    place = checkpoint.place(output)
+    while checkpoint.latest(place) is None:
+        assert started.poll() is None
+        time.sleep(0.05)
+    resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
+    _, said = started.communicate(timeout=300)
+    assert started.returncode == 2
+    assert "no room left" in said
+    assert "Traceback" not in said
+    assert checkpoint.latest(place) is not None
+    assert left(tmp_path / "out") == [".a.training"]
+    done = run(project, "--output", output, *flags, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert curve(output)[-1]["step"] == 12

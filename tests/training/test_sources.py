@@ -222,6 +222,13 @@ def test_reading_is_counted_and_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     assert not [path for path in origins.cache_home().rglob("*") if path.is_file()]
 
 
+def test_a_large_source_can_be_cut_short(tmp_path: Path) -> None:
+    (tmp_path / "code.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(30)))
+    assert [document.path for document in corpus.read([tmp_path / "code.jsonl"], max_files=7).documents] == [
+        f"peft/src/f{n}.py" for n in range(7)
+    ]
+
+
 def test_weights_reach_the_documents(checkout: Path) -> None:
     read = corpus.read([checkout, _second(checkout)], [2.0, 0.5])
     assert [document.weight for document in read.documents] == [2.0] * 6 + [0.5] * 6

@@ -67,6 +67,7 @@ DATA_FLAGS = (
         show_default=True,
         help="Tokens learnt from where an example has a hole.",
     ),
+    click.option("--max-files", default=0, help="Most files of each SOURCE, for large datasets; 0 sets no limit."),
     click.option("--held-out", default=0.1, show_default=True, help="Share of the text kept for judging."),
     click.option("--seed", default=0, show_default=True, help="Of held-out files, holes and first weights."),
 )
@@ -130,7 +131,7 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
     processes.join(config.model.device)
     console = Console(quiet=not processes.is_first())
     with processes.first_then_others(), progress.reading(console) as done:
-        read = corpus.read(config.sources, config.weights, done)
+        read = corpus.read(config.sources, config.weights, done, config.data.max_files)
     from starling_training.run import run
 
     result = run(config, read, _origins(ctx), console)

@@ -38,6 +38,8 @@ class DataConfig:
     loss: Loss = "middle"
     """Tokens that are learnt from where an example has a hole: the `middle` only, or `all`. Middles alone gave three
     times the gain on the tiny base (docs/experiments.md)."""
+    max_files: int = 0
+    """Files of each source that are looked at, the first ones; 0 means all."""
     held_out: float = 0.1
     """Share of the text, in whole files, that is kept for judging."""
     seed: int = 0
@@ -49,6 +51,7 @@ class DataConfig:
         _within("--max-tokens", self.max_tokens, 8, 512)
         _within("--fim-rate", self.fim_rate, 0, 1)
         _within("--spm-rate", self.spm_rate, 0, 1)
+        _within("--max-files", self.max_files, 0, 10**9)
         _within("--held-out", self.held_out, 0.01, 0.5)
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -63,19 +64,23 @@ class Corpus:
 
 
 def read(
-    sources: Sequence[str | Path], weights: Sequence[float] = (), done: Callable[[int], object] = lambda _: None
+    sources: Sequence[str | Path],
+    weights: Sequence[float] = (),
+    done: Callable[[int], object] = lambda _: None,
+    max_files: int = 0,
 ) -> Corpus:
     """Read every source; raises SourceError where one is missing or all hold too little.
 
     With `weights`, as many as there are sources, documents of a source are learnt from that much more often. `done` is
-    told the number of files that were read so far.
+    told the number of files that were read so far. Of each source `max_files` are looked at, the first ones; 0: all.
     """
     found = [origins.resolve(str(source)) for source in sources]
     kept, dropped, seen = list[Cleaned](), Counter[str](), set[str]()
     counts = list[int]()
     for origin, weight in zip(found, weights or [1.0] * len(found), strict=True):
         before = len(kept) + dropped.total()
-        for item in _read(origin, lambda number, before=before: done(before + number)):
+        items = _read(origin, lambda number, before=before: done(before + number))
+        for item in islice(items, max_files or None):
             if isinstance(item, str):
                 dropped[item] += 1
             elif item.document.sha256 in seen:

@@ -2,9 +2,8 @@
 
 import gc
 import hashlib
-import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,8 +15,8 @@ from rich.console import Console
 from starling_server import adapters, bases, fim, loading
 from starling_server.adapters import BARE
 from starling_server.bases import Base
-from starling_server.errors import LeakError, SourceError
-from starling_server.loading import Loaded
+from starling_server.errors import BaseModelError, LeakError, SourceError
+from starling_server.loading import Loaded, TextTokenizer
 from starling_training import (
     canaries,
     checkpoint,
@@ -36,6 +35,7 @@ from starling_training import (
     trainer,
 )
 from starling_training.checkpoint import BEST
+from starling_training.clean import Document
 from starling_training.config import OptimConfig, TrainConfig, resolve
 from starling_training.corpus import Corpus
 from starling_training.dataset import Row, Writer, epoch_rows, held_out_holes, middle_set, training_set
@@ -54,7 +54,8 @@ if TYPE_CHECKING:  # bitsandbytes, which comes with them, prints notices unless 
 
 WATCHED = 40
 """Holes of the evaluations during training; others than those that are judged on afterwards."""
-log = logging.getLogger(__name__)
+LOSSLESS_FILES, LOSSLESS_CHARS = 20, 4_000
+"""Of each source's first files so much is encoded and decoded again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def prepare(config: TrainConfig, read: Corpus) -> Prepared:
         raise SourceError(
             f"Every file of {read.title} is nearly the same as one that is held out: name a source with others too."
         )
+    _check_lossless(tokenizer, base, parts.train)
     writer = Writer(tokenizer, sentinels, config.data.context_tokens, config.data.max_tokens)
     rows = [row for epoch in range(config.optim.epochs) for row in epoch_rows(parts.train, writer, config.data, epoch)]
     if not rows:
@@ -120,6 +122,17 @@ def prepare(config: TrainConfig, read: Corpus) -> Prepared:
             "raise --max-tokens or name another source."
         )
     return Prepared(config, base, read, parts, writer, rows)
+
+
+def _check_lossless(tokenizer: TextTokenizer, base: Base, documents: Sequence[Document]) -> None:
+    """Raise BaseModelError where the base's tokenizer does not give text back as it was: suggestions would not fit."""
+    for document in documents[:LOSSLESS_FILES]:
+        text = document.text[:LOSSLESS_CHARS]
+        if tokenizer.decode(tokenizer.encode(text)) != text:
+            raise BaseModelError(
+                f"The tokenizer of base {base.id!r} changes text that it encodes (seen in {document.path}): choose a "
+                "base whose tokenizer gives back every byte, as the StarCoders' does."
+            )
 
 
 def holes(prepared: Prepared, purpose: str, count: int) -> list[tuple[str, Hole]]:
