@@ -5,11 +5,10 @@ from random import Random
 
 import pytest
 import torch
-from torch.nn import functional
 
 from starling_server.errors import UsageError
 from starling_server.loading import Loaded
-from starling_training import room, trainer
+from starling_training import loss, room, trainer
 from starling_training.clean import Document
 from starling_training.config import OptimConfig
 from starling_training.dataset import IGNORED, Writer
@@ -36,14 +35,18 @@ def loss_and_gradient(
     loaded: Loaded, batch: list[dict[str, list[int]]], packing: bool
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Summed over all labels, as a step's loss is before it is divided by their number."""
-    inputs = trainer.collator(loaded.fim.pad, packing)(batch)
-    labels = inputs.pop("labels")
-    logits = loaded.model(**inputs, use_cache=False).logits
-    loss = functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    total, _ = loss.summed(loaded.model, trainer.collator(loaded.fim.pad, packing)(batch))
     names, weights = zip(*((name, w) for name, w in loaded.model.named_parameters() if ".h.0." in name), strict=True)
-    return loss.item(), dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
+    return total.item(), dict(zip(names, torch.autograd.grad(total, weights), strict=True))
+
+
+def test_the_loss_is_the_models_own(exact: Loaded, writer: Writer, source: str) -> None:
+    batch = trainer.collator(exact.fim.pad, packing=False)(list(examples(writer, source, 5)))
+    with torch.inference_mode():
+        total, labels = loss.summed(exact.model, batch)
+        own = exact.model(**batch).loss
+    assert labels == int((batch["labels"][:, 1:] != IGNORED).sum())
+    assert total.item() / labels == pytest.approx(own.item(), rel=1e-5)
 
 
 def test_packed_rows_learn_what_padded_ones_do(exact: Loaded, writer: Writer, source: str) -> None:

@@ -18,7 +18,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from starling_server import loading
 from starling_server.loading import Loaded, quiet
-from starling_training import checkpoint, processes, qlora
+from starling_training import checkpoint, loss, processes, qlora
 from starling_training.checkpoint import BEST, TRAINER
 from starling_training.config import OptimConfig
 from starling_training.pace import Pace
@@ -94,6 +94,25 @@ def train(
     return watch.curve
 
 
+class MiddleTrainer(SFTTrainer):
+    """trl's trainer with `loss.summed`, divided by all labels of a step, in whichever process they are."""
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The step's share of its loss in training, where `num_items_in_batch` is given; a batch's mean otherwise."""
+        total, labels = loss.summed(model, inputs)
+        if num_items_in_batch is None:
+            mean = total / max(1, labels)
+        else:
+            mean = total / num_items_in_batch * self.accelerator.num_processes  # gradients are averaged over processes
+        return (mean, {}) if return_outputs else mean
+
+
 def collator(pad: int, packing: bool) -> DataCollatorForLanguageModeling:
     """Examples to tensors: a row each, padded; with `packing` one row of all, each with positions of its own.
 
@@ -109,7 +128,7 @@ def _trainer(
     optimizer = _optimizer(model, loaded, config.learning_rate, config.weight_decay)
     warmup = config.warmup if config.warmup < 1 else min(1.0, config.warmup / pace.steps)
     with quiet():
-        trainer = SFTTrainer(
+        trainer = MiddleTrainer(
             model=cast(PreTrainedModel, model),
             args=_arguments(loaded, config, pace.steps, folder),
             train_dataset=sets.train,
@@ -120,6 +139,7 @@ def _trainer(
             optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, warmup))),
         )
     trainer.remove_callback(PrinterCallback)
+    trainer.model_accepts_loss_kwargs = True  # else the loss would be divided once more
     qlora.keep_full_precision(model)
     return trainer
 
