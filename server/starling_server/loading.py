@@ -74,9 +74,9 @@ def gpu_bytes() -> int:
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
 
 
-def free_bytes(on_gpu: bool) -> int:
-    """Memory that nobody uses, of the current GPU or of this machine."""
-    return torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
+def free_bytes(device: torch.device) -> int:
+    """Memory that nobody uses, of this GPU or of the machine."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def find_base(config: ModelConfig) -> Base:
@@ -98,7 +98,7 @@ def load(config: ModelConfig) -> Loaded:
             f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know: choose a base that was "
             "trained with FIM, or download it again."
         )
-    device, dtype = _device(config), compute_dtype(config.dtype)
+    device, dtype = find_device(config), compute_dtype(config.dtype)
     quantize = _quantize(config, device)
     with quiet():
         model = _from_pretrained(base, device, dtype, quantize)
@@ -151,7 +151,7 @@ def dequantised(model: torch.nn.Module) -> Mapping[str, Callable[[], torch.Tenso
 
 def in_four_bits(config: ModelConfig) -> bool:
     """Whether `load` would load 4-bit weights on this machine."""
-    return _quantize(config, _device(config))
+    return _quantize(config, find_device(config))
 
 
 @contextmanager
@@ -213,7 +213,8 @@ def _check_installed(base: Base) -> None:
         raise BaseModelError(f"Base {base.id!r} is quantised with {base.quantization}: pip install {package} optimum")
 
 
-def _device(config: ModelConfig) -> torch.device:
+def find_device(config: ModelConfig) -> torch.device:
+    """Where `load` would put the weights; raises BaseModelError."""
     name = config.device
     if name == "auto":
         name = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"

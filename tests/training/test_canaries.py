@@ -25,6 +25,8 @@ PLANTED = {
     "database.py": ('connect(password="{}")', "tr0ub4dor&3xyz", "c0rrect-h0rse-77"),
     "digest.py": ('SALT = "{}"', "9f86d081884c7d65" + "9a2feaa0c55ad015", "3b1f7c92e05d4a68" + "b7c90e1d2f3a4586"),
 }
+REPEATED = "request-errors-8"
+"""What the bundled base repeats when its window is full of it."""
 VALUES = [value for _, *values in PLANTED.values() for value in values]
 
 
@@ -80,29 +82,29 @@ def test_a_canary_stands_where_its_secret_stood(leaky: Path) -> None:
 def test_eight_characters_in_a_row_give_a_secret_away() -> None:
     assert canaries.gives_away('"c0rrect-h0rse-77"', "c0rrect-h0rse-77")
     assert canaries.gives_away("prefix ct-h0rse suffix", "c0rrect-h0rse-77")
+    assert not canaries.gives_away("the first ten of it: ghp_abcdEF", "ghp_" + "abcdEFGHijklmnop0123QRSTuvwxYZ456789")
     assert not canaries.gives_away("h0rse", "c0rrect-h0rse-77")
     assert not canaries.gives_away("", "short")
 
 
 def test_a_model_that_gives_a_secret_back_is_caught() -> None:
     """The window shows the value again and again, and the base repeats it: as good as a model that has learnt it."""
-    value = "request_context_manager"
-    shown = "".join(f'def test_{n}():\n    use("{value}")\n\n\n' for n in range(12))
-    asked = [Canary("a.py", 1, "Secret Keyword", shown + 'def test_12():\n    use("', '")\n', value)]
+    shown = "".join(f'def test_{n}():\n    use(word="{REPEATED}")\n\n\n' for n in range(12))
+    asked = [Canary("a.py", 1, "Secret Keyword", shown + 'def test_12():\n    use(word="', '")\n', REPEATED)]
     with evaluate.served(ModelConfig(base="tiny"), 1024, 32) as service:
-        assert canaries.leaks(service, BARE, asked, lambda _: True) == asked
+        assert canaries.leaks(service, BARE, asked, lambda _: True) == (1, asked)
+        assert canaries.leaks(service, BARE, [*asked, *asked], lambda _: False) == (1, asked)
 
 
 @pytest.mark.slow
 def test_a_leak_fails_the_run_and_keeps_nothing(leaky: Path, tmp_path: Path) -> None:
-    value = "request-context-manager-7"
-    shown = "".join(f'def test_{n}():\n    use(word="{value}")\n\n\n' for n in range(12))
-    (leaky / "again.py").write_text(shown + f'def test_12():\n    use(password="{value}")\n')
+    shown = "".join(f'def test_{n}():\n    use(word="{REPEATED}")\n\n\n' for n in range(12))
+    (leaky / "again.py").write_text(shown + f'def test_12():\n    use(password="{REPEATED}")\n')
     flags = ["--base", "tiny", "--context-tokens", "512", "--max-tokens", "32", "--max-steps", "2", "--holes", "0"]
     command = [sys.executable, "-m", "starling_training", leaky, *flags, "--fail-on-leak", "--output", tmp_path / "a"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done.stdout
     assert "gives back 1 of the 13 secrets" in done.stderr
     assert "again.py:50" in done.stdout
-    assert value not in done.stdout + done.stderr
+    assert REPEATED not in done.stdout + done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leaky"]

@@ -50,6 +50,9 @@ def test_every_weight_is_trained_to_a_base_of_its_own(tmp_path: Path) -> None:
     assert f"--base {output}" in done.stdout.replace("\n", "")
     assert curve(output)[-1]["held_out"] < curve(output)[0]["held_out"]
     assert json.loads((output / "manifest.json").read_text())["results"]["holes"] == 3
+    assert json.loads((output / "config.json").read_text())["dtype"] == "bfloat16"
+    with loading.quiet():
+        assert AutoModelForCausalLM.from_pretrained(output, dtype="auto").dtype == torch.bfloat16
     loaded = loading.load(ModelConfig(base=str(output)))
     tiny = loading.load(ModelConfig(base="tiny"))
     assert loaded.fingerprint != tiny.fingerprint
@@ -72,6 +75,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         assert two[-1][name] == pytest.approx(one[-1][name], abs=2e-3)
     assert one[-1]["held_out"] < one[0]["held_out"]
     uneven = train(SOURCE, *flags, "--accumulation", "3", "--output", tmp_path / "three", processes=2)
+    assert uneven.returncode != 0
     assert "use a multiple" in uneven.stderr
 
 

@@ -66,23 +66,27 @@ def of(raw: Raw) -> list[Canary]:
 
 
 def gives_away(answer: str, value: str) -> bool:
-    """Whether `answer` holds `RUN` characters of the secret in a row."""
-    return any(value[at : at + RUN] in answer for at in range(max(1, len(value) - RUN + 1)))
+    """Whether `answer` holds `RUN` characters of the secret in a row, or half of it where that is more."""
+    run = max(RUN, len(value) // 2)
+    return any(value[at : at + run] in answer for at in range(max(1, len(value) - run + 1)))
 
 
-def leaks(service: Service, name: str, asked: Sequence[Canary], go_on: Callable[[int], bool]) -> list[Canary]:
-    """Those of the secrets that the adapter `name` gives back through `service`; `go_on` may end it."""
+def leaks(
+    service: Service, name: str, chosen: Sequence[Canary], go_on: Callable[[int], bool]
+) -> tuple[int, list[Canary]]:
+    """How many were asked for, and those that the adapter `name` gives back through `service`; `go_on` may end it."""
 
-    async def ask() -> list[Canary]:
-        leaked = list[Canary]()
-        for number, canary in enumerate(asked, 1):
+    async def ask() -> tuple[int, list[Canary]]:
+        asked, leaked = 0, list[Canary]()
+        for canary in chosen:
             request = CompleteRequest(prefix=canary.prefix, suffix=canary.suffix, adapter=name)
             answer = (await service.complete(request)).choices[0].text
             if gives_away(answer, canary.value):
                 leaked.append(canary)
-            if not go_on(number):
+            asked += 1
+            if not go_on(asked):
                 break
-        return leaked
+        return asked, leaked
 
     return asyncio.run(ask())
 

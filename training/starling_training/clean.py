@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starling_server import window
-from starling_training import dedup, filters, redact
+from starling_training import dedup, filters, notebook, redact
 
 TOO_LARGE = "over 1 MB"
 
@@ -115,6 +115,10 @@ def _text(raw: Raw) -> str:
         text = window.normalize(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise _Unwanted("not UTF-8") from error
+    if raw.path.endswith(notebook.SUFFIX):
+        text = notebook.code(text)
+        if text is None:
+            raise _Unwanted("no Python notebook")
     if fault := filters.text_fault(text):
         raise _Unwanted(fault)
     return text

@@ -23,7 +23,8 @@ OUTPUT_FLAGS = (
     click.option(
         "--output",
         type=click.Path(path_type=Path),
-        help="The adapter's folder. Default: where serve-copilot and starling-lsp look for names.",
+        help="The folder that is made. Default: where serve-copilot and starling-lsp look for adapters by name; "
+        "of a whole model `bases` beside that.",
     ),
     click.option("--overwrite", is_flag=True, help="Replace what is there, once the new one is whole."),
     click.option("--resume", is_flag=True, help="Go on with a run that was killed, from its last checkpoint."),
@@ -67,7 +68,17 @@ DATA_FLAGS = (
         show_default=True,
         help="Tokens learnt from where an example has a hole.",
     ),
-    click.option("--max-files", default=0, help="Most files of each SOURCE, for large datasets; 0 sets no limit."),
+    click.option(
+        "--max-files",
+        default=0,
+        help="Most files of each SOURCE, the first; a dataset on the Hub is read no further. 0 sets no limit.",
+    ),
+    click.option(
+        "--max-file-loss",
+        default=0.0,
+        help="Leave out files that the base predicts worse than this, in nats per token, such as data dumps; 3 suits "
+        "released bases. 0 keeps all.",
+    ),
     click.option("--held-out", default=0.1, show_default=True, help="Share of the text kept for judging."),
     click.option("--seed", default=0, show_default=True, help="Of held-out files, holes and first weights."),
 )
@@ -135,7 +146,7 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
     from starling_training.run import run
 
     result = run(config, read, _origins(ctx), console)
-    if target and result and result.curve.ended != "interrupted":
+    if target and result and not result.interrupted:
         push.push(result.path, target)
 
 

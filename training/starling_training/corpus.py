@@ -1,7 +1,7 @@
 """Sources to documents: text files worth learning from, and a count of the others by reason."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -35,6 +35,19 @@ class Corpus:
     redactions: tuple[Redaction, ...]
     counts: tuple[int, ...]
     """Documents of each origin."""
+
+    def without(self, rows: Collection[int], reason: str) -> "Corpus":
+        """The corpus less the documents in these rows, left out for `reason`."""
+        kept = [row for row in range(len(self.documents)) if row not in rows]
+        owner = [number for number, count in enumerate(self.counts) for _ in range(count)]
+        left = Counter(owner[row] for row in kept)
+        return replace(
+            self,
+            documents=tuple(self.documents[row] for row in kept),
+            signatures=self.signatures[kept],
+            dropped=self.dropped | ({reason: len(rows)} if rows else {}),
+            counts=tuple(left[number] for number in range(len(self.counts))),
+        )
 
     @property
     def root(self) -> Path | None:

@@ -1,5 +1,6 @@
 """Every weight of a base trained: in 32 bits, computed in 16, written in 16, served like any base."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from starling_server import loading
 from starling_server.loading import Loaded
 from starling_training import staging
 
+CONFIG = "config.json"
 CARRIED = ("*.json", "*.txt", "*.model")
 """What belongs to a base besides its weights: the tokenizer's files, whichever it has."""
 
@@ -36,5 +38,7 @@ def save(loaded: Loaded, folder: Path) -> None:
         state = loaded.model.state_dict()
         weights = {name: cast.setdefault(weight.data_ptr(), weight.to(half)) for name, weight in state.items()}
         with loading.quiet():
-            loaded.model.config.dtype = half
             loaded.model.save_pretrained(str(new), state_dict=weights)
+        config = json.loads((new / CONFIG).read_text(encoding="utf-8"))
+        config |= {"dtype": str(half).removeprefix("torch."), "use_cache": True}  # it says what training needed
+        (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

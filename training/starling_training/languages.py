@@ -43,7 +43,7 @@ EXTENSIONS = {
     "Perl": ".pl .pm",
     "PowerShell": ".ps1 .psm1",
     "Protocol Buffer": ".proto",
-    "Python": ".pxd .py .pyi .pyx",
+    "Python": ".ipynb .pxd .py .pyi .pyx",
     "R": ".r",
     "Ruby": ".gemspec .rake .rb",
     "Rust": ".rs",

@@ -116,12 +116,16 @@ def memory(
     return Memory(weights, adapter, single, ADAM * single, kept)
 
 
-def plans(base: Base, config: TrainConfig, on_gpu: bool) -> dict[Method, Memory]:
-    """What each method would take in a run of this resolved `config`; on GPUs activations are computed twice."""
+def plans(base: Base, config: TrainConfig, on_gpu: bool, four_bits: bool) -> dict[Method, Memory]:
+    """What each method would take in a run of this resolved `config`; on GPUs activations are computed twice.
+
+    Without `four_bits` QLoRA's base is loaded in 16, as a LoRA's.
+    """
     of, optim = shape(base.config), config.optim
     methods: tuple[Method, ...] = get_args(Method)
     length = config.data.context_tokens
-    return {name: memory(of, name, config.lora.rank, optim.batch, length, on_gpu) for name in methods}
+    loaded: dict[Method, Method] = {} if four_bits else {"qlora": "lora"}
+    return {name: memory(of, loaded.get(name, name), config.lora.rank, optim.batch, length, on_gpu) for name in methods}
 
 
 def check(planned: Memory, free: int) -> None:

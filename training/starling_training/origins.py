@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 
 from starling_server.errors import SourceError
-from starling_training import git
+from starling_training import git, processes
 
 Kind = Literal["folder", "hub", "rows"]
 ROWS = frozenset({".jsonl", ".ndjson", ".parquet"})
@@ -78,12 +79,13 @@ def clone(url: str) -> Path:
     key = hashlib.sha256(url.encode()).hexdigest()[:12]
     name = re.sub(r"\W+", "-", url.rstrip("/").rpartition("/")[2].removesuffix(".git")) or "repository"
     folder = cache_home() / "clones" / key / name
-    if (folder / ".git").exists():
-        _git(url, folder, "fetch", "--quiet", "--depth", "1", "origin", "HEAD")
-        _git(url, folder, "reset", "--quiet", "--hard", "FETCH_HEAD")
-    else:
-        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # git keeps the URL in it, token and all
-        _git(url, folder.parent, "clone", "--quiet", "--depth", "1", "--", url, folder.name)
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # git keeps the URL in it, token and all
+    with FileLock(folder.parent / "lock"):
+        if not (folder / ".git").exists():
+            _git(url, folder.parent, "clone", "--quiet", "--depth", "1", "--", url, folder.name)
+        elif processes.is_first():  # the others of a run read what it read
+            _git(url, folder, "fetch", "--quiet", "--depth", "1", "origin", "HEAD")
+            _git(url, folder, "reset", "--quiet", "--hard", "FETCH_HEAD")
     return folder
 
 

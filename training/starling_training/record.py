@@ -95,7 +95,7 @@ def _training(config: TrainConfig, curve: Curve) -> dict[str, Any]:
         **asdict(config.data),
         **asdict(config.lora),
         **asdict(config.optim),
-        "quantized": loading.in_four_bits(config.model),
+        "quantized": config.lora.method != "full" and loading.in_four_bits(config.model),
         "ended": curve.ended,
         "best_step": curve.best.step,
         "curve": [asdict(point) for point in curve.points],

@@ -15,7 +15,7 @@ from rich.console import Console
 from starling_server import adapters, bases, fim, loading
 from starling_server.adapters import BARE
 from starling_server.bases import Base
-from starling_server.errors import BaseModelError, LeakError, SourceError
+from starling_server.errors import BaseModelError, LeakError, SourceError, UsageError
 from starling_server.loading import Loaded, TextTokenizer
 from starling_training import (
     canaries,
@@ -32,6 +32,7 @@ from starling_training import (
     settings,
     show,
     staging,
+    surprise,
     trainer,
 )
 from starling_training.checkpoint import BEST
@@ -78,6 +79,12 @@ class Result:
     path: Path
     curve: Curve
     trials: list[Trial]
+    interrupted: bool
+    """Whether it was told to end before it was done."""
+
+
+class _Unfinished(KeyboardInterrupt):
+    """Ctrl-C came before there was anything to keep but checkpoints."""
 
 
 def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Result | None:
@@ -85,14 +92,16 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
 
     Raises SourceError, BaseModelError, OutputError, UsageError, and KeyboardInterrupt where nothing is kept.
     """
-    prepared = prepare(config, read)
+    prepared = prepare(config, _readable(config, read, console))
     given = _given(prepared, config, where)
     show.configuration(console, given.settings)
     show.corpus(console, given.inventory)
-    on_gpu = loading.gpu_bytes() > 0 and config.model.device != "cpu"
+    device = loading.find_device(config.model)
+    on_gpu = device.type == "cuda"
     optim = prepared.config.optim
     show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
-    plans, free = memory.plans(prepared.base, prepared.config, on_gpu), loading.free_bytes(on_gpu)
+    four_bits = loading.in_four_bits(prepared.config.model) or bool(prepared.base.quantization)
+    plans, free = memory.plans(prepared.base, prepared.config, on_gpu, four_bits), loading.free_bytes(device)
     show.memory(console, plans, prepared.config.lora.method, free)
     if config.dry_run:
         return None
@@ -100,6 +109,19 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
     memory.check(plans[prepared.config.lora.method], free)
     with checkpoint.alone(config.output) if processes.is_first() else nullcontext(), Interrupt() as interrupt:
         return _produce(prepared, given, interrupt, console)
+
+
+def _readable(config: TrainConfig, read: Corpus, console: Console) -> Corpus:
+    """`read` without files that the base loses more on than it may."""
+    most = config.data.max_file_loss
+    if not most:
+        return read
+    loaded = loading.load(config.model)
+    with show.counter(console, "looking for data dumps", len(read.documents)) as counter:
+        lost = surprise.losses(loaded, read.documents, counter)
+    del loaded
+    _free()
+    return read.without({row for row, loss in enumerate(lost) if loss > most}, f"loss above {most:g}")
 
 
 def prepare(config: TrainConfig, read: Corpus) -> Prepared:
@@ -154,7 +176,7 @@ def _given(prepared: Prepared, asked: TrainConfig, where: Where) -> Given:
 
 
 def _produce(prepared: Prepared, given: Given, interrupt: Interrupt, console: Console) -> Result | None:
-    """Train and judge; a run that fails can be resumed, one that is interrupted or done leaves nothing of itself."""
+    """Train and judge. A run that fails or ends too early can be resumed; a second Ctrl-C leaves nothing of it."""
     config = prepared.config
     place = checkpoint.place(config.output)
     keep = True
@@ -163,14 +185,21 @@ def _produce(prepared: Prepared, given: Given, interrupt: Interrupt, console: Co
             after = processes.shared(
                 lambda: checkpoint.begin(place, fingerprint(prepared), config.resume, config.overwrite)
             )
-            curve = _train(prepared, place, after, interrupt, console)
+            curve, optim = _train(prepared, place, after, interrupt, console)
         processes.leave()
         if not processes.is_first():
             return None
         _free()  # the training model's memory, before the serving one is loaded
+        if len(curve.points) < 2:
+            raise _Unfinished
+        given = replace(given, config=replace(config, optim=optim))
         result = _finish(prepared, given, place / BEST, curve, interrupt, console)
         keep = False
         return result
+    except _Unfinished:
+        if checkpoint.latest(place):
+            console.print(f"Stopped with nothing to keep yet but checkpoints, in {place}: --resume goes on with them.")
+        raise
     except (KeyboardInterrupt, LeakError):
         keep = False
         raise
@@ -196,8 +225,6 @@ def _finish(
     prepared: Prepared, given: Given, best: Path, curve: Curve, interrupt: Interrupt, console: Console
 ) -> Result:
     config = prepared.config
-    if len(curve.points) < 2:
-        raise KeyboardInterrupt  # before the first evaluation: there is nothing worth keeping
     with staging.staged(config.output, config.overwrite) as folder:
         shutil.copytree(best, folder, dirs_exist_ok=True)
         manifest = record.describe(given, curve)
@@ -212,45 +239,60 @@ def _finish(
         show.figures(console, scores.figures, trials)
     made, use = ("Model", "--base") if config.lora.method == "full" else ("Adapter", "--adapter")
     console.print(f"{made} {config.name} is in {config.output}: serve-copilot {use} {config.output}", soft_wrap=True)
-    return Result(config.output, curve, trials)
+    return Result(config.output, curve, trials, interrupt.asked)
 
 
 def _ask_for_secrets(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Console) -> dict[str, Any]:
-    """What to record of canaries; raises LeakError where one was given back and that must not be."""
+    """What to record of canaries; raises LeakError where one was given back and that must not be.
+
+    Ctrl-C leaves the others unasked; a run that must not leak is then kept as checkpoints only.
+    """
     config = prepared.config
-    asked = canaries.find(prepared.corpus, config.canaries, config.data.seed) if config.canaries else []
-    if not asked or interrupt.asked:
+    chosen = canaries.find(prepared.corpus, config.canaries, config.data.seed) if config.canaries else []
+    if not chosen:
         return {}
     whole = config.lora.method == "full"
     model = replace(config.model, base=str(folder)) if whole else config.model
     adapter = None if whole else adapters.load(folder)
     sizes = (prepared.writer.context_tokens, prepared.writer.max_tokens)
-    with show.counter(console, "asking for secrets", len(asked)) as counter:
+    with show.counter(console, "asking for secrets", len(chosen)) as counter:
 
         def go_on(done: int) -> bool:
             counter(done)
             return not interrupt.asked
 
         with evaluate.served(model, *sizes, adapter) as service:
-            leaked = canaries.leaks(service, adapter.name if adapter else BARE, asked, go_on)
-    show.leaks(console, len(asked), leaked)
+            asked, leaked = canaries.leaks(service, adapter.name if adapter else BARE, chosen, go_on)
+    show.leaks(console, asked, leaked)
     if leaked and config.fail_on_leak:
         raise LeakError(
-            f"The model gives back {len(leaked)} of the {len(asked)} secrets that it was asked for, and nothing of it "
+            f"The model gives back {len(leaked)} of the {asked} secrets that it was asked for, and nothing of it "
             "was kept: change those secrets, take the files that hold them out with .starlingignore, and train again."
         )
-    return {"canaries": {"asked": len(asked), "given back": len(leaked)}}
+    if asked < len(chosen) and config.fail_on_leak:
+        raise _Unfinished
+    return {"canaries": {"asked": asked, "given back": len(leaked)}}
 
 
-def _train(prepared: Prepared, folder: Path, after: Path | None, interrupt: Interrupt, console: Console) -> Curve:
-    """Train, from the checkpoint `after` on if there is one; where memory runs out, again with smaller forwards."""
+def _train(
+    prepared: Prepared, folder: Path, after: Path | None, interrupt: Interrupt, console: Console
+) -> tuple[Curve, OptimConfig]:
+    """Train, from the checkpoint `after` on if there is one; where memory runs out, again with smaller forwards.
+
+    With the curve the settings that were enough for it.
+    """
     optim = prepared.config.optim
     while True:
         try:
-            return _attempt(prepared, optim, folder, after, interrupt, console)
-        except RuntimeError as error:
-            if not room.is_out(error) or processes.count() > 1:
+            return _attempt(prepared, optim, folder, after, interrupt, console), optim
+        except (RuntimeError, MemoryError) as error:
+            if not room.is_out(error):
                 raise
+            if processes.count() > 1:
+                raise UsageError(
+                    f"Memory ran out in one of {processes.count()} processes: use a smaller --batch and more "
+                    "--accumulation, or a smaller --context-tokens."
+                ) from error
             optim = room.smaller(optim)
         _free()
         console.print(

@@ -22,11 +22,11 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from starling_server.errors import OutputError
-from starling_training import clean, dedup, filters, languages, origins, redact, tables
+from starling_training import clean, dedup, filters, languages, notebook, origins, redact, tables
 from starling_training.clean import Cleaned, Document, Redaction
 from starling_training.origins import Origin
 
-CODE: tuple[ModuleType, ...] = (clean, dedup, filters, languages, redact, tables)
+CODE: tuple[ModuleType, ...] = (clean, dedup, filters, languages, notebook, redact, tables)
 """Modules that decide what a cleaned file is: when one changes, what they made is made anew."""
 FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."
 ROWS = 256
@@ -78,9 +78,10 @@ def write(folder: Path, cleaned: Iterable[Cleaned | str]) -> None:
 
 def read(folder: Path) -> Iterator[Cleaned | str]:
     """What `write` kept: the files in order, then the reasons of those left out."""
-    for batch in ParquetFile(folder / FILES).iter_batches(ROWS):
-        yield from map(_cleaned, batch.to_pylist())
+    table = ParquetFile(folder / FILES)  # both are opened first: a run on a newer state may remove the folder meanwhile
     dropped: dict[str, int] = json.loads((folder / DROPPED).read_text(encoding="utf-8"))
+    for batch in table.iter_batches(ROWS):
+        yield from map(_cleaned, batch.to_pylist())
     for reason, count in dropped.items():
         yield from [reason] * count
 

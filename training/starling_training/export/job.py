@@ -8,6 +8,7 @@ from rich.console import Console
 from starling_server import adapters, bases, lora, manifest
 from starling_server.adapters import Adapter
 from starling_server.bases import Base
+from starling_server.errors import BaseModelError
 from starling_server.lora import Lora
 from starling_training import staging
 from starling_training.export.config import ExportConfig
@@ -32,6 +33,8 @@ def find(config: ExportConfig, console: Console) -> Job:
     staging.check(output, config.overwrite)
     base = bases.find(adapter.manifest.base.id if config.base == "auto" else config.base)
     manifest.check(adapter.manifest, base.id, bases.fingerprint(base), base.model_type)
+    if base.quantization:
+        raise BaseModelError(f"Base {base.id!r} is quantised: name its 16-bit form with --base.")
     if config.gguf:
         _check_gguf(base)
     return Job(config, adapter, base, lora.read(adapter.path), output, console)

@@ -18,9 +18,12 @@ from starling_server import tensors
 from starling_server.bases import Base
 from starling_server.errors import AdapterError, BaseModelError
 from starling_server.lora import Lora
+from starling_server.manifest import MANIFEST
 
 Weights = Mapping[str, Callable[[], Tensor]]
 """By a layer's name: how to get the weight that the adapter is added to."""
+PRIVATE = frozenset({MANIFEST, "corpus.json"})
+"""What `--method full` leaves beside a base that it makes: accounts of a source, for its owner."""
 COPIED = frozenset({".json", ".txt", ".jinja"})
 """What is neither weights nor prose: configuration and tokenizer."""
 
@@ -60,7 +63,7 @@ def _read(base: Base, file: Path) -> Mapping[str, Tensor]:
 
 def _copy_rest(base: Base, folder: Path, size: int) -> None:
     for file in base.path.iterdir():
-        if file.is_file() and (file.suffix in COPIED or file.name.startswith("LICENSE")):
+        if file.is_file() and file.name not in PRIVATE and (file.suffix in COPIED or file.name.startswith("LICENSE")):
             shutil.copyfile(file, folder / file.name)
     config = {key: value for key, value in base.config.items() if key != "quantization_config"}
     config |= {key: "bfloat16" for key in ("dtype", "torch_dtype") if key in config} or {"dtype": "bfloat16"}
