@@ -16,8 +16,11 @@ from starling_training.dataset import Writer, held_out_holes
 
 
 def documents(manifest: Manifest) -> list[Document]:
-    """The held-out files as they are now, cleaned as for training; none where their folder is gone."""
-    if not manifest.workspace:
+    """The held-out files as they are now, cleaned as for training; none where their folder is gone.
+
+    None either of several sources: their paths do not say whose they are, and another's may have been learnt from.
+    """
+    if not manifest.workspace or len(manifest.data.get("sources", ())) != 1:
         return []
     root = Path(manifest.workspace).resolve()
     places = ((path, (root / path).resolve()) for path in manifest.data.get("held_out", ()))
