@@ -86,6 +86,17 @@ def _second(checkout: Path) -> Path:
     return folder
 
 
+def test_a_submodule_is_a_source_of_its_own(checkout: Path) -> None:
+    other = _second(checkout)
+    git(other, "init", "-q")
+    git(other, "add", ".")
+    git(other, "commit", "-qm", "other")
+    git(checkout, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(other), "inner")
+    git(checkout, "commit", "-qm", "submodule")
+    assert {document.path for document in corpus.read([checkout]).documents} == {f"file_{n}.py" for n in range(6)}
+    assert len(corpus.read([checkout / "inner"]).documents) == 6
+
+
 def test_starlingignore_keeps_files_out(checkout: Path) -> None:
     (checkout / ".starlingignore").write_text("file_5.py\n")
     assert len(corpus.read([checkout]).documents) == 5
