@@ -108,3 +108,4 @@ def test_nothing_to_suggest_clears_the_ghost(editor: Editor, suggest: Suggest) -
     editor.keys(" ")
     editor.wait_for_status("inactive")
     wait_until(lambda: editor.ghost is None, "the ghost to go")
+    assert editor.ghost is None

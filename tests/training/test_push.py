@@ -175,6 +175,7 @@ def test_training_says_at_once_what_will_not_work_at_its_end(more: tuple[str], w
         env=environment("http://127.0.0.1:9", tmp_path),
     )  # fmt: skip
     refused(done, words)
+    assert done.stdout == "", "nothing was read or shown before"
 
 
 @pytest.mark.slow

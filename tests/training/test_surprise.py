@@ -4,6 +4,9 @@ from base64 import b64encode
 from pathlib import Path
 from random import Random
 
+import pytest
+
+from starling_server.errors import SourceError
 from starling_server.loading import Loaded
 from starling_training import corpus, surprise
 from starling_training.clean import Document
@@ -33,3 +36,5 @@ def test_a_corpus_without_some_of_its_files(tmp_path: Path) -> None:
     assert less.dropped == {"loss above 3": 3}
     assert len(less.signatures) == 5
     assert read.without(set(), "nothing").dropped == {}
+    with pytest.raises(SourceError, match="8 loss above 3"):
+        read.without(range(8), "loss above 3")

@@ -37,17 +37,19 @@ class Corpus:
     """Documents of each origin."""
 
     def without(self, rows: Collection[int], reason: str) -> "Corpus":
-        """The corpus less the documents in these rows, left out for `reason`."""
+        """The corpus less the documents in these rows, left out for `reason`; raises SourceError where few are left."""
         kept = [row for row in range(len(self.documents)) if row not in rows]
         owner = [number for number, count in enumerate(self.counts) for _ in range(count)]
         left = Counter(owner[row] for row in kept)
-        return replace(
+        less = replace(
             self,
             documents=tuple(self.documents[row] for row in kept),
             signatures=self.signatures[kept],
             dropped=self.dropped | ({reason: len(rows)} if rows else {}),
             counts=tuple(left[number] for number in range(len(self.counts))),
         )
+        _check_enough(less)
+        return less
 
     @property
     def root(self) -> Path | None:
