@@ -10,7 +10,7 @@ from support import finished
 from starling_server import bases
 from starling_server.bases import TINY_DIR
 from starling_server.manifest import BaseRecord
-from starling_training import card
+from starling_training import card, licence
 from starling_training.papers import Found
 
 HUB = BaseRecord(id="bigcode/starcoder2-3b", revision="abc", fingerprint="0", model_type="starcoder2")
@@ -18,7 +18,7 @@ HUB = BaseRecord(id="bigcode/starcoder2-3b", revision="abc", fingerprint="0", mo
 
 def rendered(found: Found, base: BaseRecord | None = None) -> str:
     manifest = found.manifest.model_copy(update={"base": base}) if base else found.manifest
-    return card.render(manifest, found.scores, card.licence(found.base))
+    return card.render(manifest, found.scores, licence.of(found.base))
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +80,10 @@ def test_a_run_that_was_not_judged_claims_nothing() -> None:
 
 def test_a_base_s_licence_is_its_card_s(tmp_path: Path) -> None:
     tiny = bases.find("tiny")
-    assert card.licence(tiny) == "apache-2.0"
+    assert licence.of(tiny) == "apache-2.0"
     without = replace(tiny, path=tmp_path)
-    assert card.licence(without) is None
+    assert licence.of(without) is None
     (tmp_path / "README.md").write_text((TINY_DIR / "README.md").read_text().partition("---\n\n")[2])
-    assert card.licence(without) is None
+    assert licence.of(without) is None
     (tmp_path / "README.md").write_text("---\nlicense: [1\n---\n")
-    assert card.licence(without) is None
+    assert licence.of(without) is None

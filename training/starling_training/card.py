@@ -6,16 +6,13 @@ It may be published, so it names sources by their short names and no folder, fil
 from collections.abc import Mapping
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, metadata_load
-from yaml import YAMLError
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from starling_server import __version__
-from starling_server.bases import Base
 from starling_server.manifest import Manifest
 from starling_training import public, report
 from starling_training.evaluate import Scores
 
-README = "README.md"
 TAGS = ["code", "code-completion", "fill-in-the-middle", "lora", "starling"]
 METRICS = {"exact match": "exact_match", "edit similarity": "edit_similarity", "middle loss": "loss"}
 """Figures that the card's front matter has, by the Hub's names."""
@@ -86,17 +83,6 @@ def render(manifest: Manifest, scores: Scores, licence: str | None) -> str:
         licensed=_licensed(licence),
     )
     return str(ModelCard(f"---\n{_front(manifest, scores, licence).to_yaml()}\n---\n{text}"))
-
-
-def licence(base: Base) -> str | None:
-    """The licence that the base's own card names; None where it has no card here, or one without."""
-    card = base.path / README
-    try:
-        front = metadata_load(card) if card.is_file() else None
-    except (ValueError, YAMLError):
-        return None
-    named = (front or {}).get("license")
-    return named if isinstance(named, str) else None
 
 
 def _front(manifest: Manifest, scores: Scores, licence: str | None) -> ModelCardData:

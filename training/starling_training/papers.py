@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starling_server.bases import Base
 from starling_server.manifest import Manifest
-from starling_training import card, inventory, page, report
+from starling_training import card, inventory, licence, page, report
 from starling_training.evaluate import Scores, Trial
 from starling_training.inventory import Inventory
 
@@ -31,7 +31,7 @@ def write(folder: Path, found: Found) -> None:
     texts = {
         REPORT: report.render(manifest, scores, found.trials),
         PAGE: page.render(manifest, found.inventory, scores, found.trials),
-        CARD: card.render(manifest, scores, card.licence(found.base)),
+        CARD: card.render(manifest, scores, licence.of(found.base)),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -1,14 +1,12 @@
 """The README of what was exported."""
 
-import re
 from pathlib import Path
 
 from starling_server import bases
 from starling_server.adapters import Adapter
 from starling_server.bases import Base
+from starling_training import licence
 from starling_training.export.choose import Choice
-
-_LICENCE = re.compile(r"^license:\s*(\S+)\s*$", re.MULTILINE)
 
 
 def merged(adapter: Adapter, base: Base, choice: Choice) -> str:
@@ -48,9 +46,8 @@ def gguf(adapter: Adapter, base: Base, model: str, lora: str) -> str:
 
 
 def _front(base: Base) -> list[str]:
-    licence = _licence(base)
-    lines = ["---", f"license: {licence}"] if licence else ["---", "license: other"]
-    return [*lines, "tags: [code, fill-in-the-middle]", "---", ""]
+    named = licence.of(base)
+    return ["---", f"license: {named or 'other'}", "tags: [code, fill-in-the-middle]", "---", ""]
 
 
 def _losses(choice: Choice) -> list[str]:
@@ -61,8 +58,8 @@ def _losses(choice: Choice) -> list[str]:
 
 
 def _notes(base: Base) -> list[str]:
-    licence = _licence(base)
-    says = f"its card says {licence}" if licence else "look it up where the base comes from"
+    named = licence.of(base)
+    says = f"its card says {named}" if named else "look it up where the base comes from"
     return [
         f"**Licence.** This is a derivative of {_name(base)}, whose licence applies: {says}. StarCoder's licences "
         "carry restrictions of use that must be passed on.",
@@ -78,10 +75,3 @@ def _name(base: Base) -> str:
     if base.id == bases.TINY:
         return "Starling's bundled base"
     return base.path.name if Path(base.id).expanduser().is_dir() else base.id
-
-
-def _licence(base: Base) -> str | None:
-    """What the base's card says, None where it has none."""
-    card = base.path / "README.md"
-    match = _LICENCE.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
-    return match[1] if match else None
