@@ -164,7 +164,7 @@ def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> t
     """What learns, as a run has it."""
     of = config(name)
     whole = arguments.method == "full"
-    dtype = torch.float32 if whole else loading.compute_dtype()
+    dtype = torch.float32 if whole else loading.compute_dtype(device)
     tokenizer = loading.load_tokenizer(bases.find("tiny"))
     base = Base(name, TINY_DIR, None, json.loads(of.to_json_string(use_diff=False)))
     if device.type == "cuda":

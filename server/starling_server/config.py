@@ -21,7 +21,7 @@ class ModelConfig:
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"
-    """Compute type; `auto` is bfloat16, or float16 on GPUs without it."""
+    """Compute type; `auto` is bfloat16, or float16 on GPUs and float32 on CPUs that have no such arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def unfreeze(loaded: Loaded) -> PreTrainedModel:
 
 def save(loaded: Loaded, folder: Path) -> None:
     """Write the model as it is now, a base of its own."""
-    half = loading.compute_dtype()
+    half = torch.bfloat16
     with staging.staged(folder, overwrite=True) as new:
         for pattern in CARRIED:
             for file in loaded.base.path.glob(pattern):

@@ -146,7 +146,7 @@ def _trainer(
 
 def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path) -> SFTConfig:
     on_gpu = loaded.device.type == "cuda"
-    half = loading.compute_dtype() if loaded.model.dtype == torch.float32 else loaded.model.dtype
+    half = loading.compute_dtype(loaded.device) if loaded.model.dtype == torch.float32 else loaded.model.dtype
     return SFTConfig(
         output_dir=str(folder / TRAINER),
         save_total_limit=2,

@@ -32,6 +32,7 @@ SETTINGS = (
     "forward_tokens",
     "muon_rate",
     "adam_rate",
+    "start_from",
 )
 DEFAULTS = Recipe()
 
@@ -59,9 +60,10 @@ def collect_command(folder: Path, only: tuple[str, ...]) -> None:
 @base.command("tokenize")
 @FOLDER
 @click.option("--vocabulary", default=DEFAULTS.vocabulary, show_default=True, help="Tokens in the vocabulary.")
-def tokenize_command(folder: Path, vocabulary: int) -> None:
+@click.option("--start-from", default=DEFAULTS.start_from, help="Take the vocabulary of this base instead.")
+def tokenize_command(folder: Path, vocabulary: int, start_from: str) -> None:
     """Learn the vocabulary and encode the packed corpus."""
-    _tokenize(folder, vocabulary, Console())
+    _tokenize(folder, vocabulary, start_from, Console())
 
 
 def _settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,7 +123,7 @@ def all_command(folder: Path, minutes: float, device: str, only: tuple[str, ...]
     if not (folder / collect.RECORD).exists():
         _collect(folder, only, console)
     if not (folder / stream.ENDS).exists():
-        _tokenize(folder, settings["vocabulary"], console)
+        _tokenize(folder, settings["vocabulary"], settings["start_from"], console)
     _train(folder, Recipe(**settings), minutes, device, console)
     _export(folder, console)
 
@@ -134,10 +136,15 @@ def _collect(folder: Path, only: tuple[str, ...], console: Console) -> None:
     console.print(f"{files:,} files with {chars:,} characters from {len(entries)} sources are in {folder}")
 
 
-def _tokenize(folder: Path, size: int, console: Console) -> None:
+def _tokenize(folder: Path, size: int, start_from: str, console: Console) -> None:
     texts = [document.text for _, document in collect.unpack(folder / collect.CORPUS)]
-    tokenizer = vocabulary.train(texts, size)
-    vocabulary.save(tokenizer, DEFAULTS.context, folder / TOKENIZER)
+    if start_from:
+        known = vocabulary.load(bases.find(start_from).path)
+        known.save_pretrained(folder / TOKENIZER)
+        tokenizer = known.backend_tokenizer
+    else:
+        tokenizer = vocabulary.train(texts, size)
+        vocabulary.save(tokenizer, DEFAULTS.context, folder / TOKENIZER)
     stream.write(texts, tokenizer, vocabulary.SPECIAL.index(vocabulary.END), folder)
     console.print(f"{stream.Stream(folder, 0).tokens:,} tokens of a vocabulary of {tokenizer.get_vocab_size():,}")
 
@@ -159,7 +166,8 @@ def _run(folder: Path, recipe: Recipe, device: str) -> Run:
     tokenizer = loading.TextTokenizer(vocabulary.load(folder / TOKENIZER))
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     sentinels = fim.resolve("gpt_bigcode", tokenizer)
-    run = Run(recipe, stream.Stream(folder, recipe.seed), tokenizer, sentinels, torch.device(name))
+    start = bases.find(recipe.start_from).path if recipe.start_from else None
+    run = Run(recipe, stream.Stream(folder, recipe.seed), tokenizer, sentinels, torch.device(name), start)
     if (folder / RUN / pretrain.PROGRESS).exists():
         run.resume(folder / RUN)
     return run

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
+
+from starling_training.base.muon import Muon
 
 MUON_RATE, MUON_DECAY = 0.015, 0.01
 """A step's update has this spectral norm; three quarters of Keller Jordan's default (docs/experiments.md)."""

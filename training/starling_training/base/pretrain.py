@@ -17,8 +17,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM, PreTrainedModel
 
+from starling_server.errors import UsageError
 from starling_server.fim import Fim, Tokenizer
-from starling_server.loading import quiet
+from starling_server.loading import compute_dtype, quiet
 from starling_training import staging
 from starling_training.base import attention, optimise
 from starling_training.base.recipe import Recipe
@@ -69,12 +70,24 @@ class Limits:
 class Run:
     """A model in training and everything that its next step depends on."""
 
-    def __init__(self, recipe: Recipe, stream: Stream, tokenizer: Tokenizer, fim: Fim, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        stream: Stream,
+        tokenizer: Tokenizer,
+        fim: Fim,
+        device: torch.device,
+        start: Path | None = None,
+    ) -> None:
+        """`start` is the folder of a base of this shape to go on from; without one, weights begin at random."""
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
+        self._half = compute_dtype(device) == torch.bfloat16
         kernel = attention.NAME if device.type == "cpu" else "sdpa"
         model = AutoModelForCausalLM.from_config(recipe.model_config(), attn_implementation=kernel)
         _spread_positions(model.transformer.wpe.weight)
+        if start is not None:
+            _take_weights(model, start)
         self.model: PreTrainedModel = model.to(device).train()
         self.optimisers = optimise.optimisers(self.model, recipe.muon_rate, recipe.adam_rate)
         self.progress = Progress()
@@ -111,9 +124,7 @@ class Run:
 
     def resume(self, folder: Path) -> None:
         """Take over the checkpoint in `folder`."""
-        with quiet():
-            weights = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.float32)
-        self.model.load_state_dict(weights.state_dict())
+        _take_weights(self.model, folder / WEIGHTS)
         state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
         self.optimisers.load_state_dict(state)
         record = read_progress(folder)
@@ -155,7 +166,7 @@ class Run:
 
     def _loss(self, ids: Tensor, labels: Tensor, positions: Tensor) -> Tensor:
         """Summed loss of a few rows."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             logits = self.model(input_ids=ids, position_ids=positions, use_cache=False).logits
         flat = logits[:, :-1].flatten(0, 1).float()
         return functional.cross_entropy(flat, labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
@@ -165,6 +176,18 @@ class Run:
         random = Random(f"{self.recipe.seed}:{self.progress.tokens}")
         offsets = [random.randint(0, self.recipe.context - length) for _ in range(rows)]
         return torch.tensor(offsets).unsqueeze(1) + torch.arange(length)
+
+
+def _take_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Copy the weights in `folder` into `model`; raises UsageError where their shapes differ."""
+    with quiet():
+        weights = GPTBigCodeForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    try:
+        model.load_state_dict(weights.state_dict())
+    except RuntimeError as error:
+        raise UsageError(
+            f"The base in {folder} has another shape than the run: give its --layers, --width and --vocabulary."
+        ) from error
 
 
 def _spread_positions(weight: Tensor) -> None:

@@ -29,10 +29,14 @@ class Recipe:
     """Ids in one forward; several make a step."""
     muon_rate: float = MUON_RATE
     adam_rate: float = ADAM_RATE
+    start_from: str = ""
+    """A base to go on from, with its vocabulary: `tiny` or a folder. Empty begins with random weights."""
     seed: int = 0
 
     def length(self, seen: int) -> int:
-        """Ids of a row when `seen` have been learnt from."""
+        """Ids of a row when `seen` have been learnt from; a base to go on from knows long ones already."""
+        if self.start_from:
+            return self.context
         return min(self.context, next((size for share, size in STAGES if seen < share * self.tokens), self.context))
 
     def model_config(self) -> GPTBigCodeConfig:
