@@ -5,29 +5,49 @@ never looks inside either, nor inside logits: it feeds, rewinds, forks, and hand
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 Logits = Any
-"""Scores over the vocabulary, of the runner's own tensor type, shape (vocab,)."""
+"""Scores over the vocabulary, of the runner's own array type, shape (vocab,)."""
 Cache = Any
 """Keys and values of the runner's own type."""
 Sampler = Callable[[Logits], int]
 
 
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What one sequence contributes to a forward."""
+
+    cache: Cache
+    ids: Sequence[int]
+    """At least one id; they extend the cache."""
+    keep: int = 1
+    """Logits are wanted after each of this many last ids."""
+
+
 class Runner(Protocol):
-    """Feed tokens after a kept prefix and get logits."""
+    """Feed tokens after a kept prefix and get logits. Not thread-safe: one thread owns it."""
 
     context: int
     """Most tokens that a cache can hold."""
     chunk: int
     """Prefill tokens per forward that keep this device busy and a cancelled request waiting shortly."""
+    rows: int
+    """Most sequences that one forward takes."""
+    draft: int
+    """Drafted tokens that a forward checks beside the sampled one for little more than that one costs; 0 for none."""
 
     def open(self, adapter: str | None) -> Cache:
         """An empty cache; `adapter` None means the bare base."""
         ...
 
-    def feed(self, cache: Cache, ids: Sequence[int]) -> Logits:
-        """One forward over `ids`, which extend the cache; logits after the last of them."""
+    def feed(self, feeds: Sequence[Feed]) -> list[Sequence[Logits]]:
+        """One forward over 1 to `rows` feeds of different caches under one adapter.
+
+        For each feed the logits after its last `keep` ids, shape (keep, vocab). Where this raises, every cache is as
+        long as before; MemoryError means that less kept memory may help.
+        """
         ...
 
     def rewind(self, cache: Cache, length: int) -> None:
@@ -36,6 +56,10 @@ class Runner(Protocol):
 
     def fork(self, cache: Cache, length: int) -> Cache:
         """An independent copy of the first `length` tokens."""
+        ...
+
+    def close(self, cache: Cache) -> None:
+        """Let go of a cache that nobody will use again."""
         ...
 
     def nbytes(self, cache: Cache) -> int:
