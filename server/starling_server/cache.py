@@ -15,7 +15,7 @@ SAME_CURSOR = 0.5
 
 @dataclass(slots=True)
 class Sequence:
-    """Tokens whose keys and values are in `cache`: after `fed` of them, in order."""
+    """Tokens whose keys and values are in `cache`, in order."""
 
     adapter: str | None
     cache: Cache
@@ -58,19 +58,35 @@ class Pool:
             self._touch(best)
             return Sequence(adapter, self._runner.fork(best.cache, shared), best.ids[:shared])
         self._kept.remove(best)
-        self._runner.rewind(best.cache, shared)
-        del best.ids[shared:]
+        self.shorten(best, shared)
         return best
 
     def put(self, sequence: Sequence) -> None:
         """Keep `sequence` for later requests, and drop the oldest beyond the limit."""
         self._kept.append(sequence)
         while self._kept and self.nbytes > self._limit:
-            self._kept.pop(0)
+            self.drop(self._kept.pop(0))
+
+    def drop(self, sequence: Sequence) -> None:
+        """Let go of a sequence that was taken and is of no more use."""
+        self._runner.close(sequence.cache)
+
+    def shorten(self, sequence: Sequence, length: int) -> None:
+        """Keep the first `length` tokens of a sequence that was taken."""
+        if length < len(sequence.ids):
+            self._runner.rewind(sequence.cache, length)
+            del sequence.ids[length:]
+
+    def clear(self) -> None:
+        """Drop every kept sequence."""
+        while self._kept:
+            self.drop(self._kept.pop())
 
     def forget(self, adapter: str | None) -> None:
-        """Drop every sequence of `adapter`."""
-        self._kept = [kept for kept in self._kept if kept.adapter != adapter]
+        """Drop every kept sequence of `adapter`."""
+        for kept in [kept for kept in self._kept if kept.adapter == adapter]:
+            self._kept.remove(kept)
+            self.drop(kept)
 
     def _longest(self, adapter: str | None, ids: list[int]) -> tuple[Sequence | None, int]:
         best, shared = None, 0

@@ -1,13 +1,18 @@
 """Settings, one frozen dataclass per concern. Values come in at the edge and travel inward as plain arguments."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from starling_server.errors import UsageError
 
 Quantize = Literal["auto", "nf4", "none"]
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Mode = Literal["auto", "line", "block"]
+Rule = Literal["suffix", "bracket", "repeat"]
+"""Stops that can be switched off."""
+RULES: tuple[Rule, ...] = get_args(Rule)
+Reason = Literal["line", "block", "suffix", "bracket", "repeat"]
+"""Which stop ended a suggestion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,10 @@ class ServiceConfig:
     """`line`: one line at most; `block`: up to a block's end; `auto`: by where the cursor is."""
     prefetch: bool = True
     """After an answer, compute at lowest priority what follows its acceptance."""
+    drafts: bool = True
+    """Guess tokens from the prompt and recent answers and check several in one forward; answers stay the same."""
+    rules: tuple[Rule, ...] = RULES
+    """Stops beside the mode's own."""
     engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ StarlingError            str() is one sentence that says what is wrong and what 
 └── RequestError         one request cannot be served; `status` is its HTTP status
     ├── UnknownAdapter   404
     ├── NotReady         503, the model is still loading
+    ├── OutOfMemory      503, a forward does not fit beside what else is in memory
     └── ServerUnreachable   502, a client could not talk to its server
 """
 
@@ -63,6 +64,12 @@ class UnknownAdapter(RequestError):
 
 class NotReady(RequestError):
     """The model is still loading."""
+
+    status = 503
+
+
+class OutOfMemory(RequestError):
+    """A forward does not fit into the memory that is left."""
 
     status = 503
 

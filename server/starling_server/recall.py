@@ -49,6 +49,11 @@ class Recall:
                     return text
         return None
 
+    def newest(self, scope: tuple[object, ...], most: int) -> list[str]:
+        """The last answers given in `scope`, the newest last."""
+        with self._lock:
+            return [answer.text for answer in self._answers if answer.scope == scope and answer.text][-most:]
+
     def _chars(self) -> int:
         return sum(len(a.prefix) + len(a.suffix) + len(a.text) for a in self._answers)
 

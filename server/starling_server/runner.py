@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 Logits = Any
 """Scores over the vocabulary, of the runner's own array type, shape (vocab,)."""
+Rows = Sequence[Logits]
+"""Logits of several positions, shape (keep, vocab)."""
 Cache = Any
 """Keys and values of the runner's own type."""
 Sampler = Callable[[Logits], int]
@@ -24,6 +26,8 @@ class Feed:
     """At least one id; they extend the cache."""
     keep: int = 1
     """Logits are wanted after each of this many last ids."""
+    adapter: str | None = None
+    """The cache's."""
 
 
 class Runner(Protocol):
@@ -42,7 +46,7 @@ class Runner(Protocol):
         """An empty cache; `adapter` None means the bare base."""
         ...
 
-    def feed(self, feeds: Sequence[Feed]) -> list[Sequence[Logits]]:
+    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
         """One forward over 1 to `rows` feeds of different caches under one adapter.
 
         For each feed the logits after its last `keep` ids, shape (keep, vocab). Where this raises, every cache is as

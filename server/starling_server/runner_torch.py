@@ -1,6 +1,7 @@
 """The default runner: a transformers model, 4-bit or not, with peft adapters beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from peft import PeftModel
 from transformers import DynamicCache
 
 from starling_server.errors import AdapterError
+from starling_server.joined import Joined
 from starling_server.loading import Loaded, quiet
+from starling_server.runner import Feed, Rows
 
 CHUNK_CPU, CHUNK_GPU = 64, 512
+ROWS, DRAFT = 8, 3
+"""Products with 1 to 8 rows take about the time of reading the weights (`docs/experiments.md`)."""
 
 
 @dataclass(slots=True)
@@ -30,7 +35,9 @@ class TorchRunner:
     def __init__(self, loaded: Loaded) -> None:
         self.context = loaded.base.context
         self.chunk = CHUNK_GPU if loaded.device.type == "cuda" else CHUNK_CPU
+        self.rows, self.draft = ROWS, DRAFT
         self._device = loaded.device
+        self._window: int | None = getattr(loaded.model.config, "sliding_window", None)
         self._model: Any = loaded.model
         self._slots: dict[str, str] = {}
         self._active: str | None = None
@@ -61,9 +68,12 @@ class TorchRunner:
         return TorchCache(adapter, DynamicCache())
 
     @torch.inference_mode()
-    def feed(self, cache: TorchCache, ids: Sequence[int]) -> torch.Tensor:
-        """One forward; logits after the last id, shape (vocab,)."""
-        return self._forward(cache, ids, 1)[0]
+    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """One forward; for each feed a tensor of shape (keep, vocab)."""
+        with self._unchanged_on_failure([feed.cache for feed in feeds]):
+            if len(feeds) == 1:
+                return [self._forward(feeds[0].cache, feeds[0].ids, feeds[0].keep)]
+            return self._forward_joined(feeds)
 
     @torch.inference_mode()
     def score(self, adapter: str | None, ids: Sequence[int], start: int) -> list[float]:
@@ -85,6 +95,9 @@ class TorchRunner:
             copy.update(layer.keys[..., :length, :].clone(), layer.values[..., :length, :].clone(), index)
         return TorchCache(cache.adapter, copy)
 
+    def close(self, cache: TorchCache) -> None:
+        """Nothing: its tensors go with it."""
+
     def nbytes(self, cache: TorchCache) -> int:
         """Bytes of all layers' keys and values."""
         tensors = [t for layer in cache.kv.layers if layer.is_initialized for t in (layer.keys, layer.values)]
@@ -97,6 +110,38 @@ class TorchRunner:
         out = self._model(input_ids=tokens, past_key_values=cache.kv, use_cache=True, logits_to_keep=keep)
         return out.logits[0]
 
+    def _forward_joined(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """Several sequences as one batch: ids padded on the right, keys and values joined layer by layer."""
+        self._activate(feeds[0].cache.adapter)
+        joined = Joined([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds], self._window)
+        ids = torch.zeros(len(feeds), joined.longest, dtype=torch.long)
+        for row, feed in zip(ids, feeds, strict=True):
+            row[: len(feed.ids)] = torch.tensor(list(feed.ids))
+        positions = joined.positions().clamp(max=self.context - 1).to(self._device)
+        out = self._model(
+            input_ids=ids.to(self._device),
+            attention_mask=joined.mask(self._model.dtype, self._device),
+            position_ids=positions,
+            past_key_values=joined,
+            use_cache=True,
+        )
+        return [
+            rows[len(feed.ids) - feed.keep : len(feed.ids)] for rows, feed in zip(out.logits, feeds, strict=True)
+        ]
+
+    @contextmanager
+    def _unchanged_on_failure(self, caches: Sequence[TorchCache]) -> Generator[None]:
+        """Where a forward fails, take back what its first layers have kept; out of memory is MemoryError."""
+        lengths = [cache.kv.get_seq_length() for cache in caches]
+        try:
+            yield
+        except Exception as error:
+            for cache, length in zip(caches, lengths, strict=True):
+                _cut(cache.kv, length)
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise MemoryError(str(error)) from error
+            raise
+
     def _activate(self, adapter: str | None) -> None:
         """Switch the adapter in all layers, only where it differs from the last forward's."""
         if adapter == self._active:
@@ -107,3 +152,10 @@ class TorchRunner:
             self._model.base_model.enable_adapter_layers()
             self._model.set_adapter(self._slots[adapter], inference_mode=True)
         self._active = adapter
+
+
+def _cut(kv: Any, length: int) -> None:
+    """The first `length` tokens of each layer, however many it holds."""
+    for layer in kv.layers:
+        if layer.is_initialized and layer.keys.shape[-2] > length:
+            layer.keys, layer.values = layer.keys[..., :length, :], layer.values[..., :length, :]

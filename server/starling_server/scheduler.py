@@ -1,21 +1,27 @@
 """One worker thread owns the model; this decides what it does next.
 
+Work is a coroutine of feeds (`engine.Steps`), so several requests run at once: in each turn those that decode under the
+same adapter share a forward, and one of those that still read their prompts is fed its next chunk.
+
 A session's newest request supersedes its older ones, queued or running. Across sessions the newest goes first, since
 somebody is looking at it, but one that has waited for `AGEING` seconds goes before all. Background work (prefetch)
 runs only when nothing else is there, and gives way to any request at its next forward.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from time import monotonic
 from typing import Any, TypeVar
 
-from starling_server.engine import Finish
+from starling_server.engine import Finish, Steps
+from starling_server.runner import Feed, Rows
 
 T = TypeVar("T")
+Forward = Callable[[Sequence[Feed]], list[Rows]]
 AGEING = 1.0
 
 
@@ -56,25 +62,34 @@ class Ticket:
 
 
 @dataclass(eq=False, slots=True)
-class _Entry:
+class Entry:
+    """A piece of work on its way: queued, or running with a feed that waits for its forward."""
+
     ticket: Ticket
-    work: Callable[[Ticket], Any]
+    work: Callable[[Ticket], Steps[Any]]
     future: "Future[Any]"
+    steps: Steps[Any] | None = None
+    feed: Feed | None = None
+    """None before the first step and after the last."""
 
 
 class Scheduler:
-    """A queue in front of one worker thread."""
+    """A queue in front of one worker thread.
 
-    def __init__(self) -> None:
+    `rows` requests run at once at most; `forward` computes their feeds. Feeds of up to `decode` ids may share one.
+    """
+
+    def __init__(self, forward: Forward, rows: int = 1, decode: int = 1) -> None:
+        self._forward, self._rows, self._decode = forward, rows, decode
         self._changed = threading.Condition()
-        self._queue: list[_Entry] = []
-        self._running: Ticket | None = None
+        self._queue: list[Entry] = []
+        self._running: list[Entry] = []
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="starling-model", daemon=True)
         self._thread.start()
 
     def submit(
-        self, work: Callable[[Ticket], T], session: str | None, seconds: float, background: bool = False
+        self, work: Callable[[Ticket], Steps[T]], session: str | None, seconds: float, background: bool = False
     ) -> tuple[Ticket, "Future[T]"]:
         """Queue `work`; its ticket ends it `seconds` from now at the latest.
 
@@ -87,7 +102,7 @@ class Scheduler:
                 future.set_exception(Interrupted("cancelled"))
                 return ticket, future
             self._supersede(ticket)
-            self._queue.append(_Entry(ticket, work, future))
+            self._queue.append(Entry(ticket, work, future))
             self._changed.notify()
         return ticket, future
 
@@ -106,8 +121,7 @@ class Scheduler:
         self._thread.join()
 
     def _tickets(self) -> list[Ticket]:
-        running = [self._running] if self._running else []
-        return [*running, *(entry.ticket for entry in self._queue)]
+        return [entry.ticket for entry in (*self._running, *self._queue)]
 
     def _supersede(self, newer: Ticket) -> None:
         for ticket in self._tickets():
@@ -125,36 +139,85 @@ class Scheduler:
                 entry.future.set_exception(Interrupted(reason))
 
     def _serve(self) -> None:
-        while (entry := self._next()) is not None:
-            if entry.future.set_running_or_notify_cancel():
-                _run(entry)
-            with self._changed:
-                self._running = None
+        while self._admit():
+            for entry in [entry for entry in self._running if entry.feed is None or entry.ticket.interrupted()]:
+                self._advance(entry, None)
+            for batch in turn([entry for entry in self._running if entry.feed], self._rows, self._decode):
+                self._run(batch)
 
-    def _next(self) -> _Entry | None:
+    def _admit(self) -> bool:
+        """Let queued work run as far as there is room; False where there is none and none will come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closed)
-            if not self._queue:
-                return None
-            entry = _choose(self._queue)
-            self._queue.remove(entry)
-            self._running = entry.ticket
-            entry.ticket.started = monotonic()
-            return entry
+            self._changed.wait_for(lambda: self._queue or self._running or self._closed)
+            while self._queue and len(self._running) < self._rows:
+                entry = foremost(self._queue)
+                if entry.ticket.background and self._running:
+                    break
+                self._queue.remove(entry)
+                if entry.future.set_running_or_notify_cancel():
+                    entry.ticket.started = monotonic()
+                    entry.steps = entry.work(entry.ticket)
+                    self._running.append(entry)
+            return bool(self._running or not self._closed)
+
+    def _run(self, batch: Sequence[Entry]) -> None:
+        """One forward for all of `batch`, whose feeds are all there."""
+        try:
+            rows = self._forward([entry.feed for entry in batch if entry.feed])
+        except Exception as error:
+            for entry in batch:
+                self._advance(entry, error)
+        else:
+            for entry, its in zip(batch, rows, strict=True):
+                self._advance(entry, its)
+
+    def _advance(self, entry: Entry, rows: Rows | Exception | None) -> None:
+        """Go on with one piece of work up to its next feed or its end."""
+        assert entry.steps is not None
+        try:
+            entry.feed = entry.steps.throw(rows) if isinstance(rows, Exception) else entry.steps.send(rows)
+        except StopIteration as end:
+            self._leave(entry)
+            entry.future.set_result(end.value)
+        except BaseException as error:
+            self._leave(entry)
+            entry.future.set_exception(error)
+
+    def _leave(self, entry: Entry) -> None:
+        with self._changed:
+            self._running.remove(entry)
 
 
-def _choose(queue: list[_Entry]) -> _Entry:
-    waiting = [entry for entry in queue if not entry.ticket.background]
+def foremost(entries: Sequence[Entry]) -> Entry:
+    """Who goes next: the newest request, the oldest where it has waited long, background work only alone."""
+    waiting = [entry for entry in entries if not entry.ticket.background]
     if not waiting:
-        return queue[-1]
-    oldest = waiting[0]
-    return oldest if monotonic() - oldest.ticket.submitted > AGEING else waiting[-1]
+        return entries[-1]
+    oldest = min(waiting, key=lambda entry: entry.ticket.submitted)
+    newest = max(waiting, key=lambda entry: entry.ticket.submitted)
+    return oldest if monotonic() - oldest.ticket.submitted > AGEING else newest
 
 
-def _run(entry: _Entry) -> None:
-    try:
-        result = entry.work(entry.ticket)
-    except BaseException as error:
-        entry.future.set_exception(error)
-    else:
-        entry.future.set_result(result)
+def turn(running: Sequence[Entry], rows: int, decode: int) -> list[list[Entry]]:
+    """The forwards of one turn: one chunk of a prompt, and every decoding request once, by adapter, `rows` at most."""
+    reading = [entry for entry in running if _tokens(entry) > decode]
+    decoding = [entry for entry in running if _tokens(entry) <= decode]
+    forwards = [[foremost(reading)]] if reading else []
+    for adapter in _unique(_adapter(entry) for entry in decoding):
+        same = [entry for entry in decoding if _adapter(entry) == adapter]
+        forwards += [same[at : at + rows] for at in range(0, len(same), rows)]
+    return forwards
+
+
+def _tokens(entry: Entry) -> int:
+    assert entry.feed is not None
+    return len(entry.feed.ids)
+
+
+def _adapter(entry: Entry) -> str | None:
+    assert entry.feed is not None
+    return entry.feed.adapter
+
+
+def _unique(names: Iterable[str | None]) -> list[str | None]:
+    return [name for name, _ in groupby(sorted(names, key=lambda name: name or ""))]

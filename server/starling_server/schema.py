@@ -4,9 +4,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from starling_server.config import Mode
+from starling_server.config import Mode, Reason
 
-Finish = Literal["stop", "length", "line", "block", "deadline", "superseded", "cancelled"]
+Finish = Reason | Literal["stop", "length", "deadline", "superseded", "cancelled"]
 
 
 class CompleteRequest(BaseModel):
@@ -28,7 +28,13 @@ class CompleteRequest(BaseModel):
         max_length=2048,
         description="One per editor and document: its newest request supersedes older ones.",
     )
-    max_tokens: int | None = Field(default=None, ge=1, le=512, description="Most tokens of a choice.")
+    max_tokens: int | None = Field(
+        default=None,
+        ge=0,
+        le=512,
+        description="Most tokens of a choice. 0 reads the prompt, when nothing else is asked, so that what is asked "
+        "there next comes sooner.",
+    )
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 is greedy.")
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Makes sampling repeatable.")
     n: int = Field(
@@ -55,11 +61,16 @@ class Choice(BaseModel):
 
 
 class Usage(BaseModel):
-    """Token counts; `cached_tokens` of the prompt were not computed again."""
+    """Token counts; `cached_tokens` of the prompt were not computed again.
+
+    Of the completion's tokens, `accepted_tokens` were guessed right before the model was asked.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Timings(BaseModel):

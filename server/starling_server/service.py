@@ -3,25 +3,33 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import perf_counter
 from uuid import uuid4
 
 from starling_server import fim, stops, window
 from starling_server.config import Mode, ServiceConfig
-from starling_server.engine import Engine, Finish, Job, Usage
-from starling_server.recall import Recall, Remembered
+from starling_server.drafts import Drafter
+from starling_server.engine import Engine, Finish, Job, Steps, Usage
+from starling_server.errors import OutOfMemory
+from starling_server.flights import GRACE_SECONDS, Flight, Flights, landing
+from starling_server.recall import Recall, Remembered, continuation
 from starling_server.runner import Sampler
 from starling_server.scheduler import Interrupted, Scheduler, Ticket
 from starling_server.schema import Choice, CompleteRequest, CompleteResponse, Timings
 from starling_server.schema import Usage as WireUsage
 from starling_server.shelf import Shelf
-from starling_server.trim import trim
+from starling_server.trim import strip_indent, trim
 
 log = logging.getLogger(__name__)
 OnText = Callable[[str], None]
 """Called on the worker's thread with the raw text so far."""
 HALF_CHARACTER = "\ufffd"
+ENDED: frozenset[Finish] = frozenset({"deadline", "superseded", "cancelled"})
+"""Reasons of answers that are not whole."""
+DRAFT_ANSWERS = 4
+"""Newest answers of the session that drafts are looked for in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class _Ask:
     @property
     def memorable(self) -> bool:
         """Whether asking again, as an editor does with every key, would give the same answer."""
-        return self.session is not None and self.temperature == 0 and self.n == 1
+        return self.session is not None and self.temperature == 0 and self.n == 1 and self.max_tokens > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +85,15 @@ class Service:
     def __init__(self, model: Model, config: ServiceConfig) -> None:
         self.model = model
         self.config = config
-        self._scheduler = Scheduler()
+        runner = model.engine.runner
+        self._scheduler = Scheduler(model.engine.feed, runner.rows, 1 + runner.draft)
+        self._flights = Flights[_Outcome](self._scheduler.cancel)
         self._recall = Recall()
+        self._newest: dict[str, _Ask] = {}
         self._ahead: _Ask | None = None
 
     async def complete(self, request: CompleteRequest, on_text: OnText | None = None) -> CompleteResponse:
-        """Answer `request`; raises UnknownAdapter. Cancelling the task stops the model."""
+        """Answer `request`; raises UnknownAdapter, OutOfMemory. Cancelling the task stops the model."""
         started = perf_counter()
         ask = self._resolve(request)
         remembered = self._recall.find(ask.scope, ask.prefix, ask.suffix) if ask.memorable else None
@@ -118,7 +129,7 @@ class Service:
             suffix=request.suffix,
             adapter=self.model.shelf.resolve(request.adapter),
             session=request.session,
-            max_tokens=request.max_tokens or self.config.max_tokens,
+            max_tokens=self.config.max_tokens if request.max_tokens is None else request.max_tokens,
             temperature=request.temperature,
             seed=request.seed,
             n=request.n,
@@ -127,20 +138,52 @@ class Service:
         )
 
     async def _ask_model(self, ask: _Ask, on_text: OnText | None) -> _Outcome:
-        ticket, future = self._scheduler.submit(
-            lambda ticket: self._generate(ask, ticket, on_text), ask.session, ask.seconds
-        )
+        """From a generation that is under way and leads here, else from one of its own."""
+        if not ask.memorable:
+            return await self._flights.wait(self._start(ask, on_text), 0)
+        assert ask.session is not None
+        self._newest[ask.session] = ask
         try:
-            return await asyncio.wrap_future(future)
-        except Interrupted as ended:
-            return _Outcome([Choice(text="", finish_reason=ended.reason)], Usage(), ticket.queue_ms)
-        except asyncio.CancelledError:
-            self._scheduler.cancel(ticket)
-            raise
+            flight = self._flights.find(ask.session, ask.scope, ask.prefix, ask.suffix) if on_text is None else None
+            outcome = await self._ride(flight, ask) if flight else None
+            if outcome is None and self._newest.get(ask.session) is not ask:
+                return _nothing("superseded")
+            return outcome or await self._flights.wait(self._start(ask, on_text), GRACE_SECONDS)
+        finally:
+            if self._newest.get(ask.session) is ask:
+                del self._newest[ask.session]
+
+    async def _ride(self, flight: Flight[_Outcome], ask: _Ask) -> _Outcome | None:
+        """What `flight` brings, seen from further on; None where it does not lead here after all."""
+        outcome = await self._flights.wait(flight, GRACE_SECONDS)
+        choice = outcome.choices[0]
+        if choice.finish_reason in ENDED:
+            return None
+        answer = Remembered(flight.scope, flight.prefix, flight.suffix, choice.text)
+        text = continuation(answer, ask.prefix)
+        return None if text is None else replace(outcome, choices=[_choice(text, choice.finish_reason)])
+
+    def _start(self, ask: _Ask, on_text: OnText | None) -> Flight[_Outcome]:
+        """A generation of its own for `ask`."""
+
+        def heard(text: str) -> None:
+            flight.heard(strip_indent(text, indent).replace("\n", newline))
+            if on_text is not None:
+                on_text(text)
+
+        newline = _newline(ask)
+        indent = window.hold_indent(window.normalize(ask.prefix))[1]
+        ticket, future = self._scheduler.submit(
+            lambda ticket: self._generate(ask, ticket, heard), ask.session, ask.seconds, background=not ask.max_tokens
+        )
+        landed = landing(_land(ticket, future))
+        flight = Flight(ask.scope, ask.prefix, ask.suffix, ticket, landed, wanted=ask.prefix)
+        self._flights.add(ask.session if ask.memorable else None, flight)
+        return flight
 
     def _remember(self, ask: _Ask, choice: Choice) -> None:
         """Keep a whole answer for the keystrokes that follow it, and look ahead to its acceptance."""
-        if not ask.memorable or choice.finish_reason in ("deadline", "superseded", "cancelled"):
+        if not ask.memorable or choice.finish_reason in ENDED:
             return
         self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text))
         if choice.text and self.config.prefetch:
@@ -155,12 +198,12 @@ class Service:
                 lambda ticket: self._prefetch(accepted, ticket), None, accepted.seconds, background=True
             )
 
-    def _prefetch(self, ask: _Ask, ticket: Ticket) -> None:
-        choice = self._generate(ask, ticket, None).choices[0]
-        if choice.finish_reason not in ("deadline", "superseded", "cancelled"):
+    def _prefetch(self, ask: _Ask, ticket: Ticket) -> Steps[None]:
+        choice = (yield from self._generate(ask, ticket, None)).choices[0]
+        if choice.finish_reason not in ENDED:
             self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text))
 
-    def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> _Outcome:
+    def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> Steps[_Outcome]:
         """On the worker's thread: all choices of one request; equal ones are given once."""
         adapter = self.model.shelf.ready(ask.adapter)
         cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self.model.tokenizer.encode)
@@ -169,31 +212,41 @@ class Service:
         for number in range(ask.n):
             seed = None if ask.seed is None else ask.seed + number
             sample = self.model.sampler(ask.temperature, seed)
-            job = Job(prompt, ask.max_tokens, self.model.fim.stops, sample, adapter, ticket.interrupted)
-            choice, used = self._choose(ask, job, cut.indent, on_text)
+            drafter = self._drafter(ask, prompt) if self.config.drafts else None
+            job = Job(prompt, ask.max_tokens, self.model.fim.stops, sample, adapter, ticket.interrupted, drafter)
+            choice, used = yield from self._choose(ask, job, cut.indent, on_text)
             usage = used if number == 0 else _more(usage, used)
             choices.setdefault(choice.text, choice)
         return _Outcome(list(choices.values()), usage, ticket.queue_ms)
 
-    def _choose(self, ask: _Ask, job: Job, indent: str, on_text: OnText | None) -> tuple[Choice, Usage]:
-        """One choice: decode until the model or the stop rule ends it, then trim."""
+    def _choose(self, ask: _Ask, job: Job, indent: str, on_text: OnText | None) -> Steps[tuple[Choice, Usage]]:
+        """One choice: decode until the model or a stop ends it, then trim."""
         suffix = window.normalize(ask.suffix)
-        stop = stops.stop_for(ask.mode, window.normalize(ask.prefix), suffix)
+        rules = stops.rules(ask.mode, window.normalize(ask.prefix), suffix, self.config.rules)
         generation = self.model.engine.generate(job)
-        text, ids, at, finish = "", list[int](), None, None
-        for token in generation:
-            ids.append(token)
-            text = self.model.tokenizer.decode(ids).rstrip(HALF_CHARACTER)
-            if (at := stop(text)) is not None:
-                finish = stop.reason
-                break
-            if on_text is not None:
-                on_text(text)
-        generation.close()
-        whole = text[:at] if finish else _whole_lines(text, generation.finish)
+        text, ids, fired = "", list[int](), None
+        try:
+            while fired is None and (token := (yield from generation.next())) is not None:
+                ids.append(token)
+                text = self.model.tokenizer.decode(ids).rstrip(HALF_CHARACTER)
+                fired = stops.first(rules, text)
+                if on_text is not None and fired is None:
+                    on_text(text)
+        finally:
+            generation.close()
+        at, finish = fired or (None, generation.finish)
+        whole = text[:at] if fired else _whole_lines(text, generation.finish)
         answer = trim(whole, indent, suffix)
-        newline = "\r\n" if "\r\n" in ask.prefix or "\r\n" in ask.suffix else "\n"
-        return _choice(answer.replace("\n", newline), finish or generation.finish), generation.usage
+        return _choice(answer.replace("\n", _newline(ask)), finish), generation.usage
+
+    def _drafter(self, ask: _Ask, prompt: list[int]) -> Callable[[], Drafter]:
+        """What drafts are looked for in: this session's newest answers, then the prompt."""
+
+        def make() -> Drafter:
+            answers = self._recall.newest(ask.scope, DRAFT_ANSWERS)
+            return Drafter([*(self.model.tokenizer.encode(answer) for answer in answers), prompt])
+
+        return make
 
     def _budget(self, ask: _Ask) -> int:
         """Tokens for prefix and suffix: those that the adapter was trained with."""
@@ -214,11 +267,31 @@ class Service:
                 prompt_tokens=used.prompt_tokens,
                 cached_tokens=used.cached_tokens,
                 completion_tokens=used.completion_tokens,
+                drafted_tokens=used.drafted_tokens,
+                accepted_tokens=used.accepted_tokens,
             ),
             timings=Timings(
                 queue_ms=outcome.queue_ms, prefill_ms=used.prefill_ms, decode_ms=used.decode_ms, total_ms=total_ms
             ),
         )
+
+
+async def _land(ticket: Ticket, future: "Future[_Outcome]") -> _Outcome:
+    try:
+        return await asyncio.wrap_future(future)
+    except Interrupted as ended:
+        return _nothing(ended.reason, ticket.queue_ms)
+    except MemoryError as error:
+        raise OutOfMemory("The model ran out of memory: lower --context-tokens or serve a smaller base.") from error
+
+
+def _nothing(reason: Finish, queue_ms: float = 0.0) -> _Outcome:
+    return _Outcome([_choice("", reason)], Usage(), queue_ms)
+
+
+def _newline(ask: _Ask) -> str:
+    """The document's own."""
+    return "\r\n" if "\r\n" in ask.prefix or "\r\n" in ask.suffix else "\n"
 
 
 def _choice(text: str, finish: Finish) -> Choice:
@@ -234,10 +307,11 @@ def _whole_lines(text: str, finish: Finish) -> str:
 
 def _more(a: Usage, b: Usage) -> Usage:
     """Both generations' work; the prompt was the same."""
-    return Usage(
-        a.prompt_tokens,
-        a.cached_tokens,
-        a.completion_tokens + b.completion_tokens,
-        a.prefill_ms + b.prefill_ms,
-        a.decode_ms + b.decode_ms,
+    return replace(
+        a,
+        completion_tokens=a.completion_tokens + b.completion_tokens,
+        drafted_tokens=a.drafted_tokens + b.drafted_tokens,
+        accepted_tokens=a.accepted_tokens + b.accepted_tokens,
+        prefill_ms=a.prefill_ms + b.prefill_ms,
+        decode_ms=a.decode_ms + b.decode_ms,
     )

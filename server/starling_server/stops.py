@@ -4,12 +4,17 @@ A stop looks at all text so far and answers with the index to cut at, or None to
 """
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from starling_server.config import Mode
+from starling_server.brackets import first_surplus_closer
+from starling_server.config import Mode, Reason, Rule
 
-Reason = Literal["line", "block"]
+LONG_LINE = 20
+"""Visible characters of a line that does not come again by chance."""
+SAME_LINES = 3
+"""A line this many times in a row is a loop."""
 _OPENS_BLOCK = re.compile(r"([:{(\[]|=>|\b(?:then|do|begin|else))\s*$")
 _CLOSER = re.compile(r"\s*([)\]}]|end\b)")
 
@@ -70,19 +75,84 @@ class BlockStop:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class SuffixStop:
+    """What stands below the cursor already: the first line there, where it is long enough to be no chance."""
+
+    below: str
+    """That line without the blanks around it."""
+    reason: Reason = "suffix"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before a whole line that is the one below."""
+        at = 0
+        for line in text.split("\n")[:-1]:
+            if line.strip() == self.below and at:
+                return at - 1
+            at += len(line) + 1
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class BracketStop:
+    """A closing bracket that the text has not opened and that stands right of the cursor already."""
+
+    following: str
+    """The first visible character right of the cursor."""
+    reason: Reason = "bracket"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before the bracket."""
+        at = first_surplus_closer(text)
+        return at if at is not None and text[at] == self.following else None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatStop:
+    """The same line over and over."""
+
+    reason: Reason = "repeat"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut behind the last of them; trimming keeps one."""
+        lines = text.split("\n")[:-1]
+        last = lines[-SAME_LINES:]
+        looped = len(last) == SAME_LINES and last[0].strip() and len(set(last)) == 1
+        return len("\n".join(lines)) if looped else None
+
+
 def indentation(line: str) -> int:
     """Characters of leading blanks."""
     return len(line) - len(line.lstrip(" \t"))
 
 
-def stop_for(mode: Mode, prefix: str, suffix: str) -> Stop:
-    """The rule for a cursor between `prefix` and `suffix`.
+def rules(mode: Mode, prefix: str, suffix: str, on: Collection[Rule]) -> list[Stop]:
+    """All stops for a cursor between `prefix` and `suffix`: the mode's own and those of `on` that apply there."""
+    rest, _, below = suffix.partition("\n")
+    found: list[Stop] = [_extent(mode, prefix, rest.strip())]
+    first = next((line.strip() for line in below.split("\n") if line.strip()), "")
+    if "suffix" in on and len(first) >= LONG_LINE:
+        found.append(SuffixStop(first))
+    if "bracket" in on and rest.strip():
+        found.append(BracketStop(rest.strip()[0]))
+    if "repeat" in on:
+        found.append(RepeatStop())
+    return found
+
+
+def first(stops: Iterable[Stop], text: str) -> tuple[int, Reason] | None:
+    """Where `text` should be cut and why, by the stop that cuts most; None where it should go on."""
+    fired = [(at, stop.reason) for stop in stops if (at := stop(text)) is not None]
+    return min(fired, default=None)
+
+
+def _extent(mode: Mode, prefix: str, rest: str) -> Stop:
+    """How far a suggestion may go, where `rest` is what stands on the cursor's line.
 
     `auto` is one line where text follows on the cursor's line or the line is under way, and a block on an empty
     line or after one that opens a block.
     """
     line = prefix[prefix.rfind("\n") + 1 :]
-    rest = suffix.partition("\n")[0].strip()
     opens = bool(_OPENS_BLOCK.search(line))
     wanted = mode if mode != "auto" else "line" if rest or (line.strip() and not opens) else "block"
     if wanted == "line":

@@ -7,8 +7,8 @@ the cursor, closers typed twice, the same line over and over, a suggestion of no
 import re
 from itertools import groupby
 
-OPENERS = {"(": ")", "[": "]", "{": "}"}
-CLOSERS = frozenset(OPENERS.values())
+from starling_server.brackets import first_surplus_closer, open_brackets
+
 QUOTES = ('"', "'", "`")
 MIN_VISIBLE = 2
 """Fewer visible characters are not worth a person's glance."""
@@ -95,30 +95,6 @@ def drop_following_lines(text: str, suffix: str) -> str:
 def closes_quote(end: str, text: str) -> bool:
     """Whether `text` ends with `end`, a quote that it has not opened: the cursor is inside a string."""
     return end in QUOTES and text.endswith(end) and text.count(end) % 2 == 1
-
-
-def first_surplus_closer(text: str) -> int | None:
-    """Index of the first closing bracket that no bracket in `text` opened."""
-    expected: list[str] = []
-    for index, char in enumerate(text):
-        if char in OPENERS:
-            expected.append(OPENERS[char])
-        elif expected and char == expected[-1]:
-            expected.pop()
-        elif char in CLOSERS:
-            return index
-    return None
-
-
-def open_brackets(text: str) -> int:
-    """Number of brackets that `text` opens and does not close."""
-    expected: list[str] = []
-    for char in text:
-        if char in OPENERS:
-            expected.append(OPENERS[char])
-        elif expected and char == expected[-1]:
-            expected.pop()
-    return len(expected)
 
 
 def _unbalances(text: str, cut: int) -> bool:

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from starling_server import window
 from starling_server.cache import Pool
 from starling_server.engine import Engine, Finish, Job
 from starling_server.loading import Loaded
+from starling_server.runner import Feed, Rows
 from starling_server.runner_torch import TorchRunner
 from starling_server.sampling import greedy
 
@@ -27,11 +27,11 @@ class CountingRunner(TorchRunner):
         self.forwards = 0
         self.after = after
 
-    def feed(self, cache: Any, ids: Sequence[int]) -> torch.Tensor:
-        logits = super().feed(cache, ids)
+    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
+        rows = super().feed(feeds)
         self.forwards += 1
         self.after(self.forwards)
-        return logits
+        return rows
 
 
 def prompt_at(loaded: Loaded, prefix: str, suffix: str) -> list[int]:
@@ -162,7 +162,7 @@ def test_the_pool_forks_for_another_cursor_and_drops_the_oldest(tiny: Loaded) ->
     runner = TorchRunner(tiny)
     pool = Pool(runner, 1 << 30)
     first = pool.take(None, [*range(100, 140)])
-    runner.feed(first.cache, [*range(100, 139)])
+    runner.feed([Feed(first.cache, [*range(100, 139)])])
     first.ids.extend(range(100, 139))
     pool.put(first)
     other = pool.take(None, [*range(100, 110), *range(500, 540)])

@@ -1,43 +1,62 @@
-"""Who goes first, who is superseded, and that the worker outlives everything."""
+"""Who goes first, who shares a forward, who is superseded, and that the worker outlives everything."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from threading import Event
+from time import sleep
 
 import pytest
 
 from starling_server.recall import Recall, Remembered
+from starling_server.engine import Steps
+from starling_server.runner import Feed, Rows
 from starling_server.scheduler import Interrupted, Scheduler, Ticket
 
 WAIT = 20
+ONE = Feed(None, [1])
+
+
+def forward(feeds: Sequence[Feed]) -> list[Rows]:
+    sleep(0.001)
+    return [[None] for _ in feeds]
 
 
 @pytest.fixture
 def scheduler() -> Generator[Scheduler]:
-    scheduler = Scheduler()
+    scheduler = Scheduler(forward)
     yield scheduler
     scheduler.close()
 
 
 class Gate:
-    """Work that holds the worker until it is let go or interrupted."""
+    """Work that holds its place until it is let go or interrupted."""
 
-    def __init__(self) -> None:
-        self.began, self.go = Event(), Event()
+    def __init__(self, feed: Feed = ONE) -> None:
+        self.began, self.go, self.feed = Event(), Event(), feed
 
-    def __call__(self, ticket: Ticket) -> str:
+    def __call__(self, ticket: Ticket) -> Steps[str]:
         self.began.set()
-        while not self.go.wait(0.001):
-            if reason := ticket.interrupted():
-                return reason
+        while not self.go.is_set():
+            if (yield self.feed) is None:
+                return ticket.interrupted() or "ended"
         return "done"
+
+
+def quick(result: Callable[[], object]) -> Callable[[Ticket], Steps[object]]:
+    """Work of one forward."""
+
+    def work(_: Ticket) -> Steps[object]:
+        yield ONE
+        return result()
+
+    return work
 
 
 def test_newest_first_across_sessions(scheduler: Scheduler) -> None:
     gate, order = Gate(), list[str]()
     scheduler.submit(gate, "gate", WAIT)
     assert gate.began.wait(WAIT)
-    futures = [scheduler.submit(lambda _, name=name: order.append(name), name, WAIT)[1] for name in "abc"]
+    futures = [scheduler.submit(quick(lambda name=name: order.append(name)), name, WAIT)[1] for name in "abc"]
     gate.go.set()
     for future in futures:
         future.result(WAIT)
@@ -48,7 +67,7 @@ def test_the_oldest_goes_first_once_it_has_waited_long(scheduler: Scheduler) -> 
     gate, order = Gate(), list[str]()
     scheduler.submit(gate, "gate", WAIT)
     assert gate.began.wait(WAIT)
-    pairs = [scheduler.submit(lambda _, name=name: order.append(name), name, WAIT) for name in "abc"]
+    pairs = [scheduler.submit(quick(lambda name=name: order.append(name)), name, WAIT) for name in "abc"]
     pairs[0][0].submitted -= 10
     gate.go.set()
     for _, future in pairs:
@@ -65,7 +84,7 @@ def test_a_newer_request_of_the_session_supersedes(scheduler: Scheduler) -> None
     assert first.result(WAIT) == "superseded"
     assert queued.began.wait(WAIT)
     third = scheduler.submit(other, "s", WAIT)[1]
-    fourth = scheduler.submit(lambda _: "last", "s", WAIT)[1]
+    fourth = scheduler.submit(quick(lambda: "last"), "s", WAIT)[1]
     assert second.result(WAIT) == "superseded"
     with pytest.raises(Interrupted, match="superseded"):
         third.result(WAIT)
@@ -77,7 +96,7 @@ def test_background_work_gives_way(scheduler: Scheduler) -> None:
     background = Gate()
     ahead = scheduler.submit(background, None, WAIT, background=True)[1]
     assert background.began.wait(WAIT)
-    assert scheduler.submit(lambda _: "asked", "s", WAIT)[1].result(WAIT) == "asked"
+    assert scheduler.submit(quick(lambda: "asked"), "s", WAIT)[1].result(WAIT) == "asked"
     assert ahead.result(WAIT) == "cancelled"
 
 
@@ -97,17 +116,56 @@ def test_cancelling_a_queued_request(scheduler: Scheduler) -> None:
 
 
 def test_the_worker_outlives_an_error(scheduler: Scheduler) -> None:
-    def fail(_: Ticket) -> None:
+    def fail() -> None:
         raise ValueError("planted")
 
-    failed: Future[None] = scheduler.submit(fail, None, WAIT)[1]
+    failed: Future[object] = scheduler.submit(quick(fail), None, WAIT)[1]
     with pytest.raises(ValueError, match="planted"):
         failed.result(WAIT)
-    assert scheduler.submit(lambda _: 1, None, WAIT)[1].result(WAIT) == 1
+    assert scheduler.submit(quick(lambda: 1), None, WAIT)[1].result(WAIT) == 1
+
+
+def test_a_forward_that_fails_ends_those_that_shared_it() -> None:
+    def fail(feeds: Sequence[Feed]) -> list[Rows]:
+        if any(7 in feed.ids for feed in feeds):
+            raise ValueError("planted")
+        return forward(feeds)
+
+    scheduler = Scheduler(fail, rows=2)
+    failed = scheduler.submit(Gate(Feed(None, [7])), "a", WAIT)[1]
+    with pytest.raises(ValueError, match="planted"):
+        failed.result(WAIT)
+    assert scheduler.submit(quick(lambda: 1), "b", WAIT)[1].result(WAIT) == 1
+    scheduler.close()
+
+
+def test_requests_that_decode_share_forwards_by_adapter() -> None:
+    seen = list[list[tuple[int, str | None]]]()
+
+    def watched(feeds: Sequence[Feed]) -> list[Rows]:
+        seen.append([(len(feed.ids), feed.adapter) for feed in feeds])
+        return forward(feeds)
+
+    scheduler = Scheduler(watched, rows=4, decode=2)
+    feeds = [Feed(None, [1], adapter="a"), Feed(None, [1, 2], adapter="a"), Feed(None, [1]), Feed(None, [1] * 3)]
+    gates = [Gate(feed) for feed in feeds]
+    futures = [scheduler.submit(gate, str(n), WAIT)[1] for n, gate in enumerate(gates)]
+    assert all(gate.began.wait(WAIT) for gate in gates)
+    at = len(seen)
+    while len(seen) < at + 8:
+        sleep(0.001)
+    for gate in gates:
+        gate.go.set()
+    assert [future.result(WAIT) for future in futures] == ["done"] * 4
+    shared = [sorted(forward, key=str) for forward in seen[at + 4 : at + 8]]
+    assert [(1, "a"), (2, "a")] in shared
+    assert [(1, None)] in shared
+    assert [(3, None)] in shared
+    scheduler.close()
 
 
 def test_closing_ends_everything() -> None:
-    scheduler = Scheduler()
+    scheduler = Scheduler(forward)
     gate = Gate()
     running = scheduler.submit(gate, "a", WAIT)[1]
     assert gate.began.wait(WAIT)

@@ -2,7 +2,9 @@
 
 import pytest
 
-from starling_server.stops import BlockStop, LineStop, stop_for
+from starling_server import stops
+from starling_server.config import RULES, Mode, Rule
+from starling_server.stops import BlockStop, LineStop
 from starling_server.trim import trim
 
 CASES = [
@@ -44,7 +46,8 @@ def test_trim(text: str, indent: str, suffix: str, expected: str) -> None:
 
 STOPS = [
     # prefix, suffix, generated text, where it is cut
-    ("x = f(", ")\n", "a, b)\nmore", "a, b)"),
+    ("x = f(", ")\n", "a, b)\nmore", "a, b"),
+    ("x = f(", "]\n", "a, b)\nmore", "a, b)"),
     ("x = ", "\n", "1\ny = 2", "1"),
     ("x = 1", "\n", "\ny = 2\nz", "\ny = 2"),
     ("def f():", "\n", "\n    return 1\n\ndef g", "\n    return 1\n"),
@@ -52,19 +55,40 @@ STOPS = [
     ("function f() {", "\n", "\n  return 1;\n}\nf();", "\n  return 1;\n}"),
     ("    if x:", "\n", "\n        y()\n    else:\n", "\n        y()"),
     ("", "", "import a\n\n\n\nimport b", "import a"),
+    ("", "\nresult = compute(all_values)\n", "a = 1\nresult = compute(all_values)\nb", "a = 1"),
+    ("", "", "next()\nnext()\nnext()\nnext()", "next()\nnext()\nnext()"),
 ]
 
 
 @pytest.mark.parametrize(("prefix", "suffix", "text", "expected"), STOPS)
 def test_stops_while_generating(prefix: str, suffix: str, text: str, expected: str) -> None:
-    stop = stop_for("auto", prefix, suffix)
-    cut = next((at for size in range(len(text) + 1) if (at := stop(text[:size])) is not None), None)
-    assert cut is not None
-    assert text[:cut] == expected
+    rules = stops.rules("auto", prefix, suffix, RULES)
+    fired = next((fired for size in range(len(text) + 1) if (fired := stops.first(rules, text[:size]))), None)
+    assert fired is not None
+    assert text[: fired[0]] == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "prefix", "suffix", "text"),
+    [
+        ("suffix", "", "\nresult = compute(all_values)\n", "a = 1\nresult = compute(all_values)\nb"),
+        ("bracket", "x = f(", ")\n", "a)"),
+        ("repeat", "", "", "next()\nnext()\nnext()\nnext()"),
+    ],
+)
+def test_a_rule_can_be_switched_off(rule: Rule, prefix: str, suffix: str, text: str) -> None:
+    fired = stops.first(stops.rules("auto", prefix, suffix, RULES), text)
+    assert fired is not None
+    assert fired[1] == rule
+    others = [other for other in RULES if other != rule]
+    assert stops.first(stops.rules("auto", prefix, suffix, others), text) is None
 
 
 def test_modes() -> None:
-    assert isinstance(stop_for("line", "def f():", "\n"), LineStop)
-    assert isinstance(stop_for("block", "x = ", "\n"), BlockStop)
-    assert isinstance(stop_for("auto", "def f():", " # rest\n"), LineStop)
-    assert isinstance(stop_for("auto", "if (x) {", "\n"), BlockStop)
+    def extent(mode: Mode, prefix: str, suffix: str) -> type:
+        return type(stops.rules(mode, prefix, suffix, ())[0])
+
+    assert extent("line", "def f():", "\n") is LineStop
+    assert extent("block", "x = ", "\n") is BlockStop
+    assert extent("auto", "def f():", " # rest\n") is LineStop
+    assert extent("auto", "if (x) {", "\n") is BlockStop

@@ -16,7 +16,7 @@ from rapidfuzz.distance import Levenshtein
 
 from starling_server import adapters, stops, window
 from starling_server.adapters import BARE, Adapter
-from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.config import RULES, ModelConfig, ServiceConfig
 from starling_server.runner_torch import TorchRunner
 from starling_server.schema import CompleteRequest
 from starling_server.service import Service
@@ -170,8 +170,8 @@ def truth(hole: Hole) -> str:
     """What the service would insert at `hole` if the model wrote exactly its middle."""
     _, indent = window.hold_indent(hole.prefix)
     text = indent + hole.middle
-    at = stops.stop_for("auto", hole.prefix, hole.suffix)(text)
-    return trim(text if at is None else text[:at], indent, hole.suffix)
+    fired = stops.first(stops.rules("auto", hole.prefix, hole.suffix, RULES), text)
+    return trim(text[: fired[0]] if fired else text, indent, hole.suffix)
 
 
 def compare(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
