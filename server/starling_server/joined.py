@@ -16,15 +16,17 @@ from transformers.cache_utils import Cache, DynamicLayer
 class Joined(Cache):
     """What a model takes for its cache; row i extends `caches[i]` by the first `counts[i]` of its padded ids."""
 
-    def __init__(self, caches: Sequence[DynamicCache], counts: Sequence[int], window: int | None) -> None:
+    def __init__(self, caches: Sequence[DynamicCache], counts: Sequence[int]) -> None:
         super().__init__(layers=[DynamicLayer()])
         self.longest = max(counts)
         """Ids of a padded row."""
-        self._caches, self._counts, self._window = caches, counts, window
+        self._caches, self._counts = caches, counts
         self._before = [cache.get_seq_length() for cache in caches]
         self._most = max(before + count for before, count in zip(self._before, counts, strict=True))
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
         """Keep each row's own; keys and values of all rows, padded on the right, shape (rows, heads, most, size)."""
         shape = (key_states.shape[0], key_states.shape[1], self._most, key_states.shape[3])
         keys, values = key_states.new_zeros(shape), value_states.new_zeros(shape)
@@ -43,11 +45,10 @@ class Joined(Cache):
         return torch.tensor(self._before).unsqueeze(1) + torch.arange(self.longest)
 
     def mask(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """What to add to scores, shape (rows, 1, longest, most): each id sees its own past, at most a window of it."""
-        queries = self.positions().unsqueeze(-1)
-        keys = torch.arange(self._most)
-        seen = keys <= queries
-        if self._window is not None:
-            seen &= keys > queries - self._window
+        """What to add to scores, shape (rows, 1, longest, most): each id sees its own past.
+
+        All of it: a base's context is never longer than its attention's window (`bases`).
+        """
+        seen = torch.arange(self._most) <= self.positions().unsqueeze(-1)
         mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
         return mask.unsqueeze(1).to(device)

@@ -37,7 +37,6 @@ class TorchRunner:
         self.chunk = CHUNK_GPU if loaded.device.type == "cuda" else CHUNK_CPU
         self.rows, self.draft = ROWS, DRAFT
         self._device = loaded.device
-        self._window: int | None = getattr(loaded.model.config, "sliding_window", None)
         self._model: Any = loaded.model
         self._slots: dict[str, str] = {}
         self._active: str | None = None
@@ -113,7 +112,7 @@ class TorchRunner:
     def _forward_joined(self, feeds: Sequence[Feed]) -> list[Rows]:
         """Several sequences as one batch: ids padded on the right, keys and values joined layer by layer."""
         self._activate(feeds[0].cache.adapter)
-        joined = Joined([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds], self._window)
+        joined = Joined([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds])
         ids = torch.zeros(len(feeds), joined.longest, dtype=torch.long)
         for row, feed in zip(ids, feeds, strict=True):
             row[: len(feed.ids)] = torch.tensor(list(feed.ids))
