@@ -24,6 +24,7 @@ from starling_server.bases import Base
 from starling_server.config import DType, ModelConfig
 from starling_server.errors import BaseModelError
 from starling_server.fim import Fim
+from starling_server.pieces import by_lines
 
 log = logging.getLogger(__name__)
 NO_LIMIT = 1 << 40
@@ -34,11 +35,14 @@ class TextTokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         self.hf = tokenizer
+        self._encode = by_lines(self._encode_whole)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return self.hf(clean, add_special_tokens=False, split_special_tokens=True).input_ids
+        return self._encode(text.encode("utf-8", "replace").decode("utf-8"))
+
+    def _encode_whole(self, text: str) -> list[int]:
+        return self.hf(text, add_special_tokens=False, split_special_tokens=True).input_ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`, bytes that form no character as U+FFFD."""
