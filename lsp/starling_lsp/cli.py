@@ -32,6 +32,8 @@ from starling_server.errors import UsageError
 @click.option("--quantize", type=click.Choice(CHOICES["quantize"]), default="auto", show_default=True, help="4 bits?")
 @click.option("--cache-mb", default=512, show_default=True, help="Memory for keys and values between requests.")
 @click.option("--prefetch/--no-prefetch", default=True, show_default=True, help="Look ahead while idle.")
+@click.option("--drafts/--no-drafts", default=True, show_default=True, help="Guess tokens, check several at once.")
+@click.option("--warm/--no-warm", default=True, show_default=True, help="Read ahead where the cursor rests.")
 @click.option("--tcp", metavar="HOST:PORT", help="Serve one editor over TCP instead of stdio.")
 @click.option("--log-file", type=click.Path(path_type=Path), help="Write the log here instead of to stderr.")
 @click.option("--verbose", is_flag=True, help="Log every request's path, counts and times, never its text.")

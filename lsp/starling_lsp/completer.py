@@ -80,6 +80,7 @@ class Local:
             max_tokens=options.max_tokens,
             mode=options.mode,
             prefetch=options.prefetch,
+            drafts=options.drafts,
             engine=EngineConfig(cache_mb=options.cache_mb),
         )
         self._loading = in_daemon_thread(lambda: start(model, service, [served] if served else []))

@@ -26,6 +26,9 @@ class Options:
     quantize: Quantize = "auto"
     cache_mb: int = 512
     prefetch: bool = True
+    drafts: bool = True
+    warm: bool = True
+    """Read the prompt where the cursor rests, before anybody asks there."""
 
 
 CHOICES = {"mode": ("auto", "line", "block"), "quantize": ("auto", "nf4", "none")}

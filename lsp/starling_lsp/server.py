@@ -24,7 +24,7 @@ from starling_server.errors import StarlingError
 from starling_server.schema import CompleteRequest
 
 log = logging.getLogger(__name__)
-STATUS = "starling/status"
+STATUS, MOVED = "starling/status", "starling/didMoveCursor"
 LOADING = "starling-loading"
 TOLD = ("textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion")
 """Notifications as GitHub's language server names them; clients written for it send them."""
@@ -125,20 +125,33 @@ class StarlingServer(LanguageServer):
             self._retry()
             return []
         span, cursor, chosen = _place(document, params)
-        request = CompleteRequest(
-            prefix=cursor.prefix + chosen,
-            suffix=cursor.suffix,
-            path=document.path,
-            language=document.language_id,
-            session=params.text_document.uri,
-            max_tokens=self.options.max_tokens,
-            mode=self.options.mode,
-        )
+        request = self._request(document, Cursor(cursor.prefix + chosen, cursor.suffix), self.options.max_tokens)
         typed = params.context.trigger_kind == types.InlineCompletionTriggerKind.Automatic
         text, id = await self._ask(self.completer, request, typed)
         if not text:
             return []
         return [convert.item(document, span, cursor, chosen + text, id)]
+
+    async def read_ahead(self, uri: str, position: types.Position) -> None:
+        """Have the prompt of a place read at lowest priority, so that its first suggestion comes sooner."""
+        document = self.documents.find(uri)
+        if self.completer is None or document is None or not document.is_code or not self.options.warm:
+            return
+        try:
+            await self.completer.complete(self._request(document, document.cursor(position), 0))
+        except StarlingError as error:
+            log.info("nothing was read ahead: %s", error)
+
+    def _request(self, document: Document, cursor: Cursor, max_tokens: int) -> CompleteRequest:
+        return CompleteRequest(
+            prefix=cursor.prefix,
+            suffix=cursor.suffix,
+            path=document.path,
+            language=document.language_id,
+            session=document.uri,
+            max_tokens=max_tokens,
+            mode=self.options.mode,
+        )
 
     async def _ask(self, completer: Completer, request: CompleteRequest, typed: bool) -> tuple[str, str]:
         """The text to insert and the answer's id; trouble is told, and nothing is suggested."""
@@ -191,6 +204,7 @@ def create_server(flags: dict[str, Any]) -> StarlingServer:
     # Without the options object pygls does not advertise the capability.
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(inline_completion)
     server.command(convert.ACCEPTED)(accepted)
+    server.feature(MOVED)(moved)
     for told in TOLD:
         server.feature(told)(noted)
     return server
@@ -215,6 +229,17 @@ async def inline_completion(server: StarlingServer, params: types.InlineCompleti
 def accepted(server: StarlingServer, argument: dict[str, Any]) -> None:
     """The command that editors run on acceptance."""
     log.debug("accepted %s", argument.get("id"))
+
+
+async def moved(server: StarlingServer, params: Any) -> None:
+    """The cursor rests somewhere, outside insert mode; editors may tell, as LSP has no word for it."""
+    try:
+        uri, at = str(params.textDocument.uri), params.position
+        position = types.Position(int(at.line), int(at.character))
+    except (AttributeError, TypeError, ValueError):
+        log.warning("%s came without a document or a position", MOVED)
+        return
+    await server.read_ahead(uri, position)
 
 
 def noted(server: StarlingServer, params: Any) -> None:

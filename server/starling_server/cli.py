@@ -9,7 +9,7 @@ import click
 
 from starling_server import __version__, adapters
 from starling_server.address import listen
-from starling_server.config import EngineConfig, Mode, ModelConfig, Quantize, ServiceConfig
+from starling_server.config import RULES, EngineConfig, Mode, ModelConfig, Quantize, Rule, ServiceConfig
 from starling_server.flags import MODEL_FLAGS, SERVICE_FLAGS, flags
 from starling_server.service import Service
 from starling_server.start import in_daemon_thread, start
@@ -45,6 +45,8 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     deadline_ms: int,
     cache_mb: int,
     prefetch: bool,
+    drafts: bool,
+    without_stop: tuple[Rule, ...],
     host: str,
     port: int,
     verbose: bool,
@@ -66,7 +68,8 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("starling_server").setLevel(logging.DEBUG if verbose else logging.INFO)
     engine = EngineConfig(cache_mb=cache_mb)
-    service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, engine)
+    rules: tuple[Rule, ...] = tuple(rule for rule in RULES if rule not in without_stop)
+    service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, drafts, rules, engine)
     model = ModelConfig(base, quantize, device)
     served = [adapters.find(name) for name in named]
     with listen(host, port) as listener:

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from starling_server.config import RULES
+
 Command = Callable[..., Any]
 
 MODEL_FLAGS = (
@@ -41,6 +43,19 @@ SERVICE_FLAGS = (
         default=True,
         show_default=True,
         help="While idle, compute what follows the last suggestion's acceptance.",
+    ),
+    click.option(
+        "--drafts/--no-drafts",
+        default=True,
+        show_default=True,
+        help="Guess tokens from the prompt and check several at once: same answers, fewer steps.",
+    ),
+    click.option(
+        "--without-stop",
+        type=click.Choice(RULES),
+        multiple=True,
+        help="Do not end a suggestion at a line that follows already (suffix), at a closing bracket that is there "
+        "already (bracket), or where it repeats a line (repeat). May be repeated.",
     ),
 )
 

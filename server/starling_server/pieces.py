@@ -11,7 +11,9 @@ from functools import lru_cache
 KEPT_LINES, LONGEST = 16_384, 400
 """Lines that are remembered, and the characters of the longest: 10 MB at most, mostly 2."""
 _LINE_ENDS = re.compile(r"(?<=\S)(?=\n)")
-_PROBE = "def f(a):\n    x = 'caf\u00e9 \U0001f600'  \n\n\tif x:\r\n\t\treturn 10_000\n\n\n  # end <fim_middle>\n}\n \nlast"
+_PROBE = (
+    "def f(a):\n    x = 'caf\u00e9 \U0001f600'  \n\n\tif x:\r\n\t\treturn 10_000\n\n\n  # end <fim_middle>\n}\n \nlast"
+)
 Encode = Callable[[str], Sequence[int]]
 
 

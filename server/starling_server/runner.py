@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 Logits = Any
 """Scores over the vocabulary, of the runner's own array type, shape (vocab,)."""
-Rows = Sequence[Logits]
-"""Logits of several positions, shape (keep, vocab)."""
+Rows = Any
+"""Logits of several positions, one after the other: a sequence of `Logits`, shape (keep, vocab)."""
 Cache = Any
 """Keys and values of the runner's own type."""
 Sampler = Callable[[Logits], int]

@@ -124,9 +124,7 @@ class TorchRunner:
             past_key_values=joined,
             use_cache=True,
         )
-        return [
-            rows[len(feed.ids) - feed.keep : len(feed.ids)] for rows, feed in zip(out.logits, feeds, strict=True)
-        ]
+        return [rows[len(feed.ids) - feed.keep : len(feed.ids)] for rows, feed in zip(out.logits, feeds, strict=True)]
 
     @contextmanager
     def _unchanged_on_failure(self, caches: Sequence[TorchCache]) -> Generator[None]:

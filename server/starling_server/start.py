@@ -35,7 +35,9 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     for adapter in served:
         shelf.ready(shelf.add(adapter))
     shelf.default = served[0].name if served else None
-    runner.feed([Feed(runner.open(None), [loaded.fim.prefix])])  # the first forward prepares kernels; nobody should wait for it
+    runner.feed(
+        [Feed(runner.open(None), [loaded.fim.prefix])]
+    )  # the first forward prepares kernels; nobody should wait for it
     engine = Engine(runner, service.engine.cache_mb << 20, service.engine.chunk_tokens)
     return Service(Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler), service)
 

@@ -142,7 +142,7 @@ def rules(mode: Mode, prefix: str, suffix: str, on: Collection[Rule]) -> list[St
 
 def first(stops: Iterable[Stop], text: str) -> tuple[int, Reason] | None:
     """Where `text` should be cut and why, by the stop that cuts most; None where it should go on."""
-    fired = [(at, stop.reason) for stop in stops if (at := stop(text)) is not None]
+    fired: list[tuple[int, Reason]] = [(at, stop.reason) for stop in stops if (at := stop(text)) is not None]
     return min(fired, default=None)
 
 

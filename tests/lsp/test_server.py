@@ -1,6 +1,7 @@
 """The reply contract, against a spawned server with the bundled base."""
 
 import asyncio
+import re
 import socket
 import sys
 from collections.abc import AsyncGenerator
@@ -220,3 +221,23 @@ async def test_over_a_server_without_torch(served: str, tmp_path: Path) -> None:
         local.open(URI, OPENED)
         [in_process] = await local.ask(URI, AT)
     assert text_of(over_http) == text_of(in_process)
+
+
+async def test_a_place_is_read_ahead(tmp_path: Path) -> None:
+    """The server's own log says how much of the prompt came from the cache."""
+    log = tmp_path / "log"
+    async with editor([*COMMAND, "--verbose", "--log-file", str(log), "--no-prefetch"]) as talking:
+        await talking.status("ready")
+        talking.open(URI, OPENED)
+        where = {"textDocument": {"uri": URI}, "position": {"line": AT[0], "character": AT[1]}}
+        talking.client.protocol.notify("starling/didMoveCursor", where)
+        talking.client.protocol.notify("starling/didMoveCursor", {"position": 1})
+        async with asyncio.timeout(60):
+            while "generated 0" not in log.read_text():  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.05)
+        assert await talking.ask(URI, AT)
+    counts = re.findall(r"prompt (\d+) of which cached (\d+), generated (\d+)", log.read_text())
+    (prompt, none, nothing), (again, cached, _) = counts[:2]
+    assert (none, nothing, again) == ("0", "0", prompt)
+    assert int(cached) == int(prompt) - 1
+    assert "without a document or a position" in log.read_text()

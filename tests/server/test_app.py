@@ -73,7 +73,7 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"json": []}, 422, ""),
     ({"json": {"prefix": 1}}, 422, "prefix"),
     ({"json": {"prefix": "a", "max_tokens": "many"}}, 422, "max_tokens"),
-    ({"json": {"prefix": "a", "max_tokens": 0}}, 422, "max_tokens"),
+    ({"json": {"prefix": "a", "max_tokens": -1}}, 422, "max_tokens"),
     ({"json": {"prefix": "a", "n": 2}}, 422, "temperature"),
     ({"json": {"prefix": "a", "sufix": "b"}}, 422, "sufix"),
     ({"json": {"prefix": "a", "adapter": "nobody"}}, 404, "There is no adapter 'nobody'"),

@@ -1,6 +1,7 @@
 """What is proposed, and that it changes nothing but the number of forwards."""
 
 import random
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,9 @@ def test_what_decoding_agrees_with() -> None:
     assert agreed(rows[:1], [], int) == [4]
 
 
-def answers(engine: Engine, loaded: Loaded, text: str, temperature: float, drafts: bool) -> tuple[list[list[int]], Usage]:
+def answers(
+    engine: Engine, loaded: Loaded, text: str, temperature: float, drafts: bool
+) -> tuple[list[list[int]], Usage]:
     """What is generated at 40 cursors, and the work of all."""
     total, found, rng = Usage(), list[list[int]](), random.Random(1)
     for number in range(40):
@@ -65,7 +68,7 @@ def answers(engine: Engine, loaded: Loaded, text: str, temperature: float, draft
         cut = window.fit(text[:at], text[at + 10 :], 500, loaded.tokenizer.encode)
         prompt = loaded.fim.prompt(cut.prefix, cut.suffix)
         sample = greedy if temperature == 0 else sampler(temperature, number)
-        drafter = (lambda prompt=prompt: Drafter([prompt])) if drafts else None
+        drafter = partial(Drafter, [prompt]) if drafts else None
         generation = engine.generate(Job(prompt, 24, loaded.fim.stops, sample, drafter=drafter))
         found.append(list(generation))
         total.drafted_tokens += generation.usage.drafted_tokens

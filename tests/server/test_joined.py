@@ -1,6 +1,7 @@
 """Several sequences in one forward: the same answers as one by one, also where a forward fails."""
 
 import random
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def prompts(rows: int) -> list[list[int]]:
 
 def jobs(rows: int, drafts: bool) -> list[Job]:
     return [
-        Job(prompt, TOKENS, frozenset(), greedy, drafter=(lambda prompt=prompt: Drafter([prompt])) if drafts else None)
+        Job(prompt, TOKENS, frozenset(), greedy, drafter=partial(Drafter, [prompt]) if drafts else None)
         for prompt in prompts(rows)
     ]
 

@@ -7,8 +7,8 @@ from time import sleep
 
 import pytest
 
-from starling_server.recall import Recall, Remembered
 from starling_server.engine import Steps
+from starling_server.recall import Recall, Remembered
 from starling_server.runner import Feed, Rows
 from starling_server.scheduler import Interrupted, Scheduler, Ticket
 

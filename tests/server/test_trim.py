@@ -80,7 +80,7 @@ def test_a_rule_can_be_switched_off(rule: Rule, prefix: str, suffix: str, text: 
     fired = stops.first(stops.rules("auto", prefix, suffix, RULES), text)
     assert fired is not None
     assert fired[1] == rule
-    others = [other for other in RULES if other != rule]
+    others: list[Rule] = [other for other in RULES if other != rule]
     assert stops.first(stops.rules("auto", prefix, suffix, others), text) is None
 
 

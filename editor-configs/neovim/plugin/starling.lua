@@ -26,6 +26,14 @@ vim.api.nvim_create_autocmd('LspDetach', {
   end,
 })
 
+vim.api.nvim_create_autocmd({ 'BufEnter', 'CursorHold' }, {
+  group = group,
+  desc = 'Let Starling read ahead where the cursor rests',
+  callback = function(event)
+    require('starling').on_rest(event.buf)
+  end,
+})
+
 vim.keymap.set('i', '<Plug>(starling-accept)', function()
   require('starling').accept()
 end, { desc = 'Accept the suggestion' })

@@ -24,7 +24,7 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - float | None
         """One step with Nesterov momentum and decoupled weight decay."""
         assert closure is None
         for group in self.param_groups:

@@ -37,6 +37,17 @@ function M.on_detach(client_id, buf)
   end
 end
 
+---Tells our clients where the cursor rests outside insert mode, so that the first suggestion there comes sooner.
+---@param buf integer
+function M.on_rest(buf)
+  if buf ~= vim.api.nvim_get_current_buf() or vim.api.nvim_get_mode().mode ~= 'n' then
+    return
+  end
+  for _, client in ipairs(vim.lsp.get_clients({ name = 'starling', bufnr = buf })) do
+    client:notify('starling/didMoveCursor', vim.lsp.util.make_position_params(0, client.offset_encoding))
+  end
+end
+
 ---For a mapping in insert mode: accepts the suggestion in view, or presses the keys of `opts.fallback`.
 ---@param opts? starling.accept.Opts
 function M.accept(opts)
