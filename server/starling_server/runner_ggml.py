@@ -17,7 +17,7 @@ from starling_server.runner import Feed
 
 SEQUENCES = 64
 """Most caches at once, kept ones included; llama.cpp stops at 256."""
-ROWS = 16
+ROWS = 8
 CHUNK = 64
 DRAFT = 0
 MOST_CELLS = 1 << 15
@@ -48,6 +48,9 @@ class GgmlRunner:
         self._token_bytes = self._weights.token_floats() * (2 if keys == "f16" else 4)
         cells = max(min(cache_bytes // self._token_bytes, MOST_CELLS), 2 * self.context)
         self._llama = Context(self._weights, cells, SEQUENCES, threads, keys)
+        self._share = cells // (SEQUENCES - ROWS)
+        self.spare_bytes = (cells - self.context) * self._token_bytes
+        """What kept caches may take in all for a request to find room beside them."""
         self._free = list(range(SEQUENCES))[::-1]
         self._adapters: dict[str, Handle] = {}
         self._active: str | None = None
@@ -130,8 +133,11 @@ class GgmlRunner:
         self._free.append(cache.sequence)
 
     def nbytes(self, cache: GgmlCache) -> int:
-        """Bytes of the cache's cells; those shared with a fork count in both."""
-        return cache.length * self._token_bytes
+        """Bytes of the cache's cells; those shared with a fork count in both.
+
+        Not less than its share of all, so that whoever keeps caches by their bytes never keeps all sequences.
+        """
+        return max(cache.length, self._share) * self._token_bytes
 
     def abort(self) -> None:
         """End the forward that is running, if one is: its `feed` raises `llama.Aborted`. From any thread.

@@ -41,9 +41,8 @@ def base(base: Base, fingerprint: str, kind: Kind) -> Path:
 
     Raises BaseModelError where it cannot be written as GGUF, OutputError where there is no room for it.
     """
-    return _kept(
-        home() / "bases", f"{fingerprint[:DIGITS]}-{kind}", str(VERSION), lambda path: write_base(base, path, kind)
-    )
+    place, name = home() / "bases", f"{fingerprint[:DIGITS]}-{kind}"
+    return _kept(place, name, str(VERSION), f"base {base.id} in {kind}", lambda path: write_base(base, path, kind))
 
 
 def adapter(adapter: Path, base: Base, fingerprint: str) -> Path:
@@ -57,17 +56,18 @@ def adapter(adapter: Path, base: Base, fingerprint: str) -> Path:
         raise AdapterError(f"The adapter in {adapter} cannot be read ({error.strerror}): train it again.") from error
     place = hashlib.sha256(os.fsencode(adapter.resolve())).hexdigest()[:DIGITS]
     state = hashlib.sha256(b"\0".join([fingerprint.encode(), str(VERSION).encode(), config, weights])).hexdigest()
-    return _kept(home() / "adapters", place, state[:DIGITS], lambda path: write_adapter(adapter, base, path))
+    what = f"adapter {adapter.name}"
+    return _kept(home() / "adapters", place, state[:DIGITS], what, lambda path: write_adapter(adapter, base, path))
 
 
-def _kept(folder: Path, name: str, state: str, write: Callable[[Path], None]) -> Path:
+def _kept(folder: Path, name: str, state: str, what: str, write: Callable[[Path], None]) -> Path:
     """`name` in this state, written where it is not there; its other states go then."""
     target = folder / f"{name}-{state}.gguf"
     if target.is_file():
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(target, write)
+        _write(target, what, write)
     except OSError as error:
         raise OutputError(
             f"The cache {folder} cannot be written to ({error.strerror or error}): free some space, or name another "
@@ -79,14 +79,14 @@ def _kept(folder: Path, name: str, state: str, write: Callable[[Path], None]) ->
     return target
 
 
-def _write(target: Path, write: Callable[[Path], None]) -> None:
+def _write(target: Path, what: str, write: Callable[[Path], None]) -> None:
     _sweep(target.parent)
-    log.info("writing %s, once", target)
+    log.info("writing %s for llama.cpp to %s, once", what, target)
     started = perf_counter()
     with TemporaryDirectory(prefix=UNFINISHED, dir=target.parent) as room:
         write(Path(room) / target.name)
         os.replace(Path(room) / target.name, target)
-    log.info("wrote %.1f MB in %.0f s", target.stat().st_size / 1e6, perf_counter() - started)
+    log.info("wrote %.1f MB in %.1f s", target.stat().st_size / 1e6, perf_counter() - started)
 
 
 def _sweep(folder: Path) -> None:
