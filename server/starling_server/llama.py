@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,6 +67,11 @@ def api() -> Any:
     module.starling_log = module.llama_log_callback(_log)  # kept with the module: a callback that is collected crashes
     module.llama_log_set(module.starling_log, ctypes.c_void_p(0))
     return module
+
+
+def installed() -> bool:
+    """Whether the package is there; `api` tells whether it works."""
+    return find_spec("llama_cpp") is not None
 
 
 def cores() -> int:
