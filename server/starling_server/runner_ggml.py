@@ -7,6 +7,7 @@ gives cells back at once. Keys and values of all cells are 16-bit floats and tak
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,8 +81,8 @@ class GgmlRunner:
             raise MemoryError(f"{SEQUENCES} caches are open")
         return GgmlCache(adapter, self._free.pop())
 
-    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
-        """One forward; for each feed the logits after its last `keep` ids, shape (keep, vocab), float32.
+    def feed(self, feeds: Sequence[Feed]) -> list[Any]:
+        """One forward; for each feed `llama.Rows`: the logits after its last `keep` ids, shape (keep, vocab).
 
         Raises MemoryError where the cells are used up, llama.Aborted after `abort`; no cache has changed then.
         """

@@ -76,7 +76,7 @@ def test_a_base_is_written_once(base: Base) -> None:
 
 def test_two_may_write_at_once(base: Base) -> None:
     with ThreadPoolExecutor(3) as pool:
-        files = list(pool.map(lambda _: kept.base(base, "a" * 64, "q4_0"), range(3)))
+        files = [task.result() for task in [pool.submit(kept.base, base, "a" * 64, "q4_0") for _ in range(3)]]
     assert len(set(files)) == 1
     assert list(files[0].parent.iterdir()) == [files[0]]
 
@@ -150,7 +150,10 @@ def test_serve_copilot_takes_it(tmp_path: Path) -> None:
         said = process.stdout.readline()
         assert said.startswith("Listening on "), said
         url = said.removeprefix("Listening on ").strip()
-        asked = {"prefix": "".join(f"item_{n} = make_item({n})\n" for n in range(12)) + "item_12 = make", "suffix": "\n"}
+        asked = {
+            "prefix": "".join(f"item_{n} = make_item({n})\n" for n in range(12)) + "item_12 = make",
+            "suffix": "\n",
+        }
         answer = httpx2.post(f"{url}/complete", json=asked, timeout=60, trust_env=False).json()
         process.terminate()
     assert answer["choices"][0]["text"]
