@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from starling_lsp.options import CHOICES
 from starling_server import __version__
+from starling_server import flags as shared
 from starling_server.address import check_loopback
 from starling_server.errors import UsageError
 
@@ -30,6 +31,7 @@ from starling_server.errors import UsageError
 @click.option("--debounce", default=-1, show_default=True, help="Milliseconds to wait for another key; -1: by editor.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--quantize", type=click.Choice(CHOICES["quantize"]), default="auto", show_default=True, help="4 bits?")
+@shared.flags(shared.RUNNER_FLAGS)
 @click.option("--cache-mb", default=512, show_default=True, help="Memory for keys and values between requests.")
 @click.option("--prefetch/--no-prefetch", default=True, show_default=True, help="Look ahead while idle.")
 @click.option("--drafts/--no-drafts", default=True, show_default=True, help="Guess tokens, check several at once.")

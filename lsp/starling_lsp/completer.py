@@ -75,7 +75,9 @@ class Local:
         from starling_server.start import in_daemon_thread, start
 
         served = choose_adapter(options, workspace)
-        model = ModelConfig(options.base, options.quantize, options.device)
+        model = ModelConfig(
+            options.base, options.quantize, options.device, runner=options.runner, ggml_type=options.ggml_type
+        )
         service = ServiceConfig(
             max_tokens=options.max_tokens,
             mode=options.mode,

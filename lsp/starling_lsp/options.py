@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from starling_server.config import Mode, Quantize
+from starling_server.config import GGML_TYPES, RUNNERS, GgmlType, Mode, Quantize, RunnerName
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ class Options:
     """Milliseconds to wait for another key; -1 chooses by client."""
     device: str = "auto"
     quantize: Quantize = "auto"
+    runner: RunnerName = "auto"
+    ggml_type: GgmlType = "q4_0"
     cache_mb: int = 512
     prefetch: bool = True
     drafts: bool = True
@@ -31,7 +33,12 @@ class Options:
     """Read the prompt where the cursor rests, before anybody asks there."""
 
 
-CHOICES = {"mode": ("auto", "line", "block"), "quantize": ("auto", "nf4", "none")}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "mode": ("auto", "line", "block"),
+    "quantize": ("auto", "nf4", "none"),
+    "runner": RUNNERS,
+    "ggml_type": GGML_TYPES,
+}
 RANGES = {"max_tokens": (1, 512), "debounce": (-1, 2000), "cache_mb": (0, 1 << 20)}
 
 

@@ -8,6 +8,11 @@ from starling_server.errors import UsageError
 Quantize = Literal["auto", "nf4", "none"]
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Mode = Literal["auto", "line", "block"]
+RunnerName = Literal["auto", "torch", "ggml"]
+RUNNERS: tuple[RunnerName, ...] = get_args(RunnerName)
+GgmlType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
+"""What GGUF files hold matrices as; `gguf_export` writes no other quantised type that llama.cpp's users ask for."""
+GGML_TYPES: tuple[GgmlType, ...] = get_args(GgmlType)
 Rule = Literal["suffix", "bracket", "repeat"]
 """Stops that can be switched off."""
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -27,6 +32,10 @@ class ModelConfig:
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"
     """Compute type; `auto` is bfloat16, or float16 on GPUs and float32 on CPUs that have no such arithmetic."""
+    runner: RunnerName = "auto"
+    """`torch`, or `ggml`: llama.cpp, which is faster on CPUs; `auto` is torch."""
+    ggml_type: GgmlType = "q4_0"
+    """What the ggml runner keeps a base's matrices as, in place of `quantize` and `dtype`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from starling_server.config import RULES
+from starling_server.config import GGML_TYPES, RULES, RUNNERS
 
 Command = Callable[..., Any]
 
@@ -24,6 +24,22 @@ MODEL_FLAGS = (
         default="auto",
         show_default=True,
         help="nf4: 4 bits with double quantisation. none: 16 bits. auto: nf4 where this machine runs it fast.",
+    ),
+)
+RUNNER_FLAGS = (
+    click.option(
+        "--runner",
+        type=click.Choice(RUNNERS),
+        default="auto",
+        show_default=True,
+        help="What computes: torch, or ggml (llama.cpp, faster on CPUs; pip install 'starling[ggml]'). auto: torch.",
+    ),
+    click.option(
+        "--ggml-type",
+        type=click.Choice(GGML_TYPES),
+        default="q4_0",
+        show_default=True,
+        help="How --runner ggml stores the base, in place of --quantize.",
     ),
 )
 SERVICE_FLAGS = (

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from typing import Any
 
 from starling_server.adapters import Adapter
 from starling_server.config import ModelConfig, ServiceConfig
@@ -16,30 +17,50 @@ log = logging.getLogger(__name__)
 def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] = ()) -> Service:
     """Load the base and the adapters in `served`, the first being the default; takes seconds to minutes.
 
-    Raises BaseModelError, AdapterError.
+    Raises BaseModelError, AdapterError; UsageError where the runner's packages are missing.
     """
-    from starling_server import loading
     from starling_server.engine import Engine
     from starling_server.runner import Feed
-    from starling_server.runner_torch import TorchRunner
-    from starling_server.sampling import sampler
     from starling_server.service import Model
     from starling_server.shelf import Shelf
 
     if model.base == "auto" and served:
         model = replace(model, base=served[0].manifest.base.id)
         log.info("base %s: the one that adapter %s was trained on", model.base, served[0].name)
-    loaded = loading.load(model)
-    runner = TorchRunner(loaded)
+    loaded, runner, cache_bytes, sampler = (_ggml if model.runner == "ggml" else _torch)(model, service)
     shelf = Shelf(runner, loaded.base.id, loaded.fingerprint, loaded.fim.family)
     for adapter in served:
         shelf.ready(shelf.add(adapter))
     shelf.default = served[0].name if served else None
-    runner.feed(
-        [Feed(runner.open(None), [loaded.fim.prefix])]
-    )  # the first forward prepares kernels; nobody should wait for it
-    engine = Engine(runner, service.engine.cache_mb << 20, service.engine.chunk_tokens)
+    first = runner.open(None)
+    runner.feed([Feed(first, [loaded.fim.prefix])])  # it prepares kernels; nobody should wait for that
+    runner.close(first)
+    engine = Engine(runner, cache_bytes, service.engine.chunk_tokens)
     return Service(Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler), service)
+
+
+def _torch(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:
+    """What is loaded, its runner, bytes of kept caches, its sampler."""
+    from starling_server import loading
+    from starling_server.runner_torch import TorchRunner
+    from starling_server.sampling import sampler
+
+    loaded = loading.load(model)
+    return loaded, TorchRunner(loaded), service.engine.cache_mb << 20, sampler
+
+
+def _ggml(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:
+    """The same without torch; of the caches' memory, which is all taken now, a context's worth is left to requests."""
+    from starling_server import llama
+
+    llama.api()  # before anything is exported for it
+    from starling_server import loading_ggml
+    from starling_server.runner_ggml import GgmlRunner
+    from starling_server.sampling_numpy import sampler
+
+    loaded = loading_ggml.load(model)
+    runner = GgmlRunner(loaded, service.engine.cache_mb << 20)
+    return loaded, runner, min(runner.spare_bytes, service.engine.cache_mb << 20), sampler
 
 
 def in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":

@@ -1,7 +1,6 @@
 """Bases and adapters as GGUF files, as llama.cpp reads them. No torch; the package gguf only where it is written."""
 
-from typing import Literal, get_args
+from starling_server.config import GGML_TYPES, GgmlType
 
-Kind = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
-"""What a base's matrices can be stored as; gguf writes no other quantised type that llama.cpp's users ask for."""
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Kind = GgmlType
+KINDS = GGML_TYPES

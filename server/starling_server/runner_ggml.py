@@ -1,0 +1,169 @@
+"""The optional runner for CPUs and Macs: llama.cpp's forwards over GGUF files that we export ourselves. No torch.
+
+A cache is a sequence of one llama.cpp context whose cells all sequences share, so forking copies nothing and rewinding
+gives cells back at once. Keys and values of all cells are 16-bit floats and taken when the runner starts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from starling_server.gguf_export import kept
+from starling_server.llama import BATCH, Context, Handle, KeyType, Rows, Token, Weights
+from starling_server.loading_ggml import Loaded
+from starling_server.runner import Feed
+
+SEQUENCES = 64
+"""Most caches at once, kept ones included; llama.cpp stops at 256."""
+ROWS = 8
+CHUNK = 64
+DRAFT = 0
+MOST_CELLS = 1 << 15
+
+
+@dataclass(slots=True, eq=False)
+class GgmlCache:
+    """One sequence of the context."""
+
+    adapter: str | None
+    sequence: int
+    """llama.cpp's number of it."""
+    length: int = 0
+    """Tokens in it."""
+
+
+class GgmlRunner:
+    """Implements `runner.Runner` and `shelf.TakesAdapters`. Not thread-safe: one thread owns it, `abort` excepted."""
+
+    def __init__(self, loaded: Loaded, cache_bytes: int, keys: KeyType = "f16", threads: int = 0) -> None:
+        """Load the weights and take the memory of `cache_bytes` of keys and values, or of two contexts if that is more.
+
+        Raises BaseModelError where llama.cpp refuses the file, UsageError where llama.cpp is not installed.
+        """
+        self.context, self.chunk, self.rows, self.draft = loaded.base.context, CHUNK, ROWS, DRAFT
+        self._loaded = loaded
+        self._weights = Weights(loaded.file, loaded.gpu)
+        self._token_bytes = self._weights.token_floats() * (2 if keys == "f16" else 4)
+        cells = max(min(cache_bytes // self._token_bytes, MOST_CELLS), 2 * self.context)
+        self._llama = Context(self._weights, cells, SEQUENCES, threads, keys)
+        self._share = cells // (SEQUENCES - ROWS)
+        self.spare_bytes = (cells - self.context) * self._token_bytes
+        """What kept caches may take in all for a request to find room beside them."""
+        self._free = list(range(SEQUENCES))[::-1]
+        self._adapters: dict[str, Handle] = {}
+        self._active: str | None = None
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters in memory."""
+        return tuple(self._adapters)
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        """Load the adapter in the folder `path` beside the base under `name`, exported where that was not done before.
+
+        Raises AdapterError where it does not fit or is more than a LoRA, OutputError where it cannot be exported.
+        """
+        assert name not in self._adapters
+        self._adapters[name] = self._weights.adapter(kept.adapter(path, self._loaded.base, self._loaded.fingerprint))
+
+    def remove_adapter(self, name: str) -> None:
+        """Let go of an adapter whose caches are all closed."""
+        if self._active == name:
+            self._activate(None)
+        self._weights.forget_adapter(self._adapters.pop(name))
+
+    def open(self, adapter: str | None) -> GgmlCache:
+        """An empty cache; raises MemoryError where SEQUENCES are open."""
+        if not self._free:
+            raise MemoryError(f"{SEQUENCES} caches are open")
+        return GgmlCache(adapter, self._free.pop())
+
+    def feed(self, feeds: Sequence[Feed]) -> list[Any]:
+        """One forward; for each feed `llama.Rows`: the logits after its last `keep` ids, shape (keep, vocab).
+
+        Raises MemoryError where the cells are used up, llama.Aborted after `abort`; no cache has changed then.
+        """
+        assert 0 < len(feeds) <= self.rows
+        self._activate(feeds[0].cache.adapter)
+        tokens = [token for feed in feeds for token in _tokens(feed)]
+        self._llama.resume()
+        try:
+            pieces = [self._llama.decode(tokens[at : at + BATCH]) for at in range(0, len(tokens), BATCH)]
+        except BaseException:
+            for feed in feeds:
+                self._llama.forget(feed.cache.sequence, feed.cache.length)
+            raise
+        for feed in feeds:
+            feed.cache.length += len(feed.ids)
+        return np.split(np.concatenate(pieces), np.cumsum([feed.keep for feed in feeds])[:-1])
+
+    def score(self, adapter: str | None, ids: Sequence[int], start: int) -> list[float]:
+        """Log-probability in nats of each of `ids[start:]` given all before it; 0 < start."""
+        cache, scores = self.open(adapter), list[float]()
+        try:
+            for at in range(0, len(ids) - 1, BATCH):
+                piece, targets = ids[at : min(at + BATCH, len(ids) - 1)], ids[max(at + 1, start) : at + BATCH + 1]
+                rows = self.feed([Feed(cache, piece, len(targets))])[0]
+                scores += _log_probabilities(rows, targets)
+        finally:
+            self.close(cache)
+        return scores
+
+    def rewind(self, cache: GgmlCache, length: int) -> None:
+        """Keep the first `length` tokens."""
+        assert length <= cache.length
+        if length < cache.length:
+            self._llama.forget(cache.sequence, length)
+            cache.length = length
+
+    def fork(self, cache: GgmlCache, length: int) -> GgmlCache:
+        """A cache of the same first `length` tokens, in the same cells; raises MemoryError as `open` does."""
+        assert length <= cache.length
+        copy = self.open(cache.adapter)
+        self._llama.share(cache.sequence, copy.sequence, length)
+        copy.length = length
+        return copy
+
+    def close(self, cache: GgmlCache) -> None:
+        """Give the cache's cells and number back; it must not be used again."""
+        assert cache.sequence not in self._free
+        self._llama.forget(cache.sequence)
+        self._free.append(cache.sequence)
+
+    def nbytes(self, cache: GgmlCache) -> int:
+        """Bytes of the cache's cells; those shared with a fork count in both.
+
+        Not less than its share of all, so that whoever keeps caches by their bytes never keeps all sequences.
+        """
+        return max(cache.length, self._share) * self._token_bytes
+
+    def abort(self) -> None:
+        """End the forward that is running, if one is: its `feed` raises `llama.Aborted`. From any thread.
+
+        Meant for a prefill that nobody waits for any more. One that comes between two forwards has no effect, since
+        the engine asks there by itself whether to go on.
+        """
+        self._llama.abort()
+
+    def _activate(self, adapter: str | None) -> None:
+        """Switch the adapter, only where it differs from the last forward's: llama.cpp plans its graph anew then."""
+        if adapter != self._active:
+            self._llama.use(None if adapter is None else self._adapters[adapter])
+            self._active = adapter
+
+
+def _tokens(feed: Feed) -> list[Token]:
+    cache, first = feed.cache, len(feed.ids) - feed.keep
+    assert 0 <= first <= len(feed.ids)
+    return [Token(cache.sequence, token, cache.length + at, at >= first) for at, token in enumerate(feed.ids)]
+
+
+def _log_probabilities(rows: Rows, targets: Sequence[int]) -> list[float]:
+    """Of `targets`, one a row, in float64."""
+    wide = rows.astype(np.float64)
+    wide -= wide.max(-1, keepdims=True)
+    picked = wide[np.arange(len(targets)), list(targets)] - np.log(np.exp(wide).sum(-1))
+    return picked.tolist()
