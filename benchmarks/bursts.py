@@ -96,9 +96,10 @@ async def waiting(side: Side, cursors: Sequence[tuple[str, str]], pause: float) 
     retry: asyncio.Task[asyncio.Task[Answer]] | None = None
 
     async def once_free(cursor: tuple[str, str]) -> asyncio.Task[Answer]:
-        while running is not None and not running.done():
+        while True:
+            if running is None or running.done():
+                return asyncio.create_task(side.ask(*cursor))
             await asyncio.sleep(LOOK_AGAIN)
-        return asyncio.create_task(side.ask(*cursor))
 
     async for cursor in paced(cursors, pause):
         if retry is not None:

@@ -43,10 +43,10 @@ async def ask(service: Service, prefix: str, suffix: str, tokens: int) -> tuple[
 async def together(service: Service, typed: Sequence[Passage], tokens: int) -> dict[str, Any]:
     """One session for each passage; documents are opened first, which is not timed."""
     cursors = [list(passage.cursors()) for passage in typed]
-    for opened, *_ in cursors:
-        await ask(service, *opened, tokens)
+    for opened in cursors:
+        await ask(service, *opened[0], tokens)
     answers, seconds = list[tuple[float, int]](), 0.0
-    for step in zip(*(keys for _, *keys in cursors), strict=True):
+    for step in zip(*(keys[1:] for keys in cursors), strict=True):
         started = perf_counter()
         answers += await asyncio.gather(*(ask(service, *cursor, tokens) for cursor in step))
         seconds += perf_counter() - started

@@ -112,11 +112,13 @@ def main() -> None:
     asked = parser.parse_args()
     where = machine()
     model = ours.model(shapes.named(asked.base), asked.runner, dtype=asked.dtype)
-    services = [ours.service(model, asked.adapter, max_tokens=asked.max_tokens, drafts=on) for on in (True, False)]
+    drafting, plain = (
+        ours.service(model, asked.adapter, max_tokens=asked.max_tokens, drafts=on) for on in (True, False)
+    )
     paths = asked.paths or [ROOT / "server", ROOT / "training"]
-    found = figures(asyncio.run(fill(*services, list(holes(paths, asked.holes)))))
-    for service in services:
-        service.close()
+    found = figures(asyncio.run(fill(drafting, plain, list(holes(paths, asked.holes)))))
+    drafting.close()
+    plain.close()
     show("decoding", found["sides"])
     print(f"speed-up {found['speedup']}, acceptance {found['acceptance']}, differing answers {found['differing']}")
     last_line({"benchmark": "decode", "base": asked.base, "runner": asked.runner, **found, "machine": where})

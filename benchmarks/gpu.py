@@ -5,8 +5,8 @@
 
 Weights are random, in NF4 with double quantisation, with a random LoRA adapter on all linear layers. First
 `transformers.generate` over peft's model answers, then our service (without drafts, and with them) in the same
-process. Ours decodes --tokens tokens behind a prompt of --prompt tokens; speed is that of decoding alone, for generate
-the difference between an answer of --tokens tokens and one of a single token.
+process, on the same prompt of --prompt tokens at most. Speed is that of decoding --tokens tokens, without the prompt:
+for generate the difference between an answer of --tokens tokens and one of a single token.
 
 `roofline` is the share of the memory's speed that decoding reaches: bytes of all weights, adapter and head that one
 token reads, times tokens a second, over the measured bandwidth of a copy on the device (bytes read and written).
@@ -30,8 +30,9 @@ import ours
 import shapes
 from passages import Passage, passages
 from report import last_line, machine, p50, ratio, show
+from sides import Prompts
 
-from starling_server import bases, fim, loading, manifest, start
+from starling_server import bases, fim, loading, manifest, start, window
 from starling_server.adapters import Adapter
 from starling_server.bases import TINY_DIR, Base
 from starling_server.config import ModelConfig, ServiceConfig
@@ -52,7 +53,7 @@ def load(name: str, device: torch.device) -> Loaded:
     """A random base of this shape as the loader would hand it over; the same one every time."""
     torch.manual_seed(0)
     of = shapes.config(name)
-    model = shapes.random_model(of, device, loading.compute_dtype(device), four_bits=True)
+    model: Any = shapes.random_model(of, device, loading.compute_dtype(device), four_bits=True)
     if hasattr(model.transformer, "bias"):
         del model.transformer.bias
     tokenizer = loading.load_tokenizer(bases.find("tiny"))
@@ -136,7 +137,13 @@ def served(loaded: Loaded, adapter: Path, drafts: bool) -> Service:
     loading.load = lambda _: loaded
     try:
         settings = ServiceConfig(prefetch=False, deadline_ms=ours.PATIENCE_MS)
-        return ours.endless(start.start(ModelConfig(), ours.configured(settings, drafts=drafts), [found]))
+        return ours.endless(
+            start.start(
+                ours.configured(ModelConfig(loaded.base.id), runner="torch"),
+                ours.configured(settings, drafts=drafts),
+                [found],
+            )
+        )
     finally:
         loading.load = reader
 
@@ -169,10 +176,10 @@ def measure(name: str, asked: argparse.Namespace, device: torch.device, speed: f
         loaded = load(name, device)
         model = adapted(loaded, asked.rank, folder, context, asked.tokens)
         size = weight_bytes(model)
-        random = torch.Generator().manual_seed(0)
-        prompt: list[int] = torch.randint(7, 8192, (asked.prompt,), generator=random).tolist()
+        prompts = Prompts(loaded.tokenizer, loaded.fim, window.budget(context, asked.tokens))
+        prompt = prompts.ids(*next(typed.cursors()))
         row: dict[str, Any] = {"generate": generated(model, prompt, asked.tokens, asked.repeats)}
-        del model, loaded
+        del model, loaded, prompts
         _free(device)
         for side, drafts in (("ours", False), ("ours with drafts", True)):
             service = served(load(name, device), folder, drafts)
@@ -202,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default="1b,3b,7b,15.5b")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--prompt", type=int, default=1024, help="tokens; ours has its window's, a little less")
+    parser.add_argument("--prompt", type=int, default=1024, help="at most; the window's edges are coarse")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--warm-tokens", type=int, default=20)
     parser.add_argument("--keys", type=int, default=24)

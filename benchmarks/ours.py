@@ -113,8 +113,10 @@ def main() -> None:
     from starling_server import cli
     from starling_server.entry import run
 
-    loaded = cli.start
-    cli.start = lambda *arguments: endless(loaded(*arguments))
+    def start_endless(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] = ()) -> Service:
+        return endless(start(model, service, served))
+
+    cli.start = start_endless
     run("serve-copilot", "starling_server.cli:serve_copilot", extra="server")
 
 

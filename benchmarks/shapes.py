@@ -97,7 +97,8 @@ def random_model(of: GPTBigCodeConfig, device: torch.device, dtype: torch.dtype,
                 drawn = torch.empty(weight.shape, device=device, dtype=dtype).normal_(std=0.02)
                 module.register_parameter(name, torch.nn.Parameter(drawn, requires_grad=False))
             for name, buffer in list(module.named_buffers(recurse=False)):
-                module.register_buffer(name, torch.zeros(buffer.shape, device=device, dtype=buffer.dtype))
+                zeros = torch.zeros(buffer.shape, device=device, dtype=buffer.dtype)
+                module.register_buffer(name, zeros, persistent=False)
     model.tie_weights()
     if four_bits:
         form = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
