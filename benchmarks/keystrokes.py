@@ -1,80 +1,145 @@
-"""Type into a file of 300 lines, one request per key: how long an answer takes, and what came from the cache.
+"""Typing in real files, one request per key: ours against llama.cpp's server and `transformers.generate`.
 
-    python benchmarks/keystrokes.py [--keys 40] [--adapter NAME_OR_DIR]
+    python benchmarks/keystrokes.py [--base tiny|1b|DIR] [--runners torch,ggml] [--peers infill,raw,generate]
+        [--adapter NAME_OR_DIR] [--passages 5] [--keys 24] [--tokens 16] [--context 800] [--burst]
 
-A table for people; the last line is JSON. Memory of earlier suggestions is off (no session), so every key asks the
-model. The bound is the same model's single forward of one token.
+Files of this repository are opened in their middle, a stretch there is taken out, and typed again a key at a time, new
+lines too. Sides take turns, a file each, and are asked for the same prompts:
+
+    torch, ggml   ours in this process, through the service, with either runner; no memory of answers, no drafts
+    infill        llama-server's /infill, with llama.vim's request and llama.vim's settings
+    raw           llama-server's /completion with our ids, suffix first, cached: the best that it can do
+    generate      transformers.generate over the same weights, the whole prompt each time
+
+Every answer has --tokens tokens on every side: stop ids and stop rules are off in ours, `ignore_eos` is on in
+llama-server, the end id is held back in generate. `tokens` in the table shows that this held, `key_p50_ms_per_16`
+is the median time of a request divided by its own tokens, times 16, and ratios are of these (below 1: ours is faster).
+HTTP is a part of llama-server's times and no part of ours in this process; --burst has HTTP on every side.
+
+The base in llama.cpp is our own export of it, --gguf-type. Peers need `python benchmarks/peers.py` once. With --adapter
+only ours is measured. `generate` types --generate-keys keys of each file: its keys are all alike.
+
+--burst types a key every --pause-ms without waiting. Ours runs as a real serve-copilot and newer requests supersede
+older ones of their session; llama-server's older requests end because the client closes their connections. `waiting`
+is llama.vim's own rule instead: while a request is under way nothing is sent, and 100 ms later it looks again. Measured
+are the time from the last key to its answer, and processor seconds of the serving process.
 """
 
 import asyncio
-import json
-from statistics import median, quantiles
-from time import perf_counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
 
+import bursts
 import click
-from rich.console import Console
-from rich.table import Table
+import ours
+import shapes
+from passages import Passage, passages
+from report import last_line, machine, p50, p90, ratio, show
+from sides import Answer, Setting, Side, opened, split
 
-from starling_server import adapters
-from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.schema import CompleteRequest, CompleteResponse
-from starling_server.service import Service
-from starling_server.start import start
+from starling_server.gguf_export import KINDS, Kind
 
-DOCUMENT = "".join(f"def function_{n}(a, b):\n    return a + {n} * b\n\n" for n in range(100))
-TYPED = "def function_new(alpha, beta):\n    return alpha + beta * function_1(alpha, beta)\n"
-MAX_TOKENS = 16
-
-
-async def type_into(service: Service, keys: int) -> list[CompleteResponse]:
-    """One answer per key, each asked when the one before has come."""
-    at = DOCUMENT.index("def function_50")
-    requests = [
-        CompleteRequest(prefix=DOCUMENT[:at] + TYPED[:size], suffix=DOCUMENT[at:], max_tokens=MAX_TOKENS)
-        for size in range(keys + 1)
-    ]
-    return [await service.complete(request) for request in requests]
+PEERS = ("infill", "raw", "generate")
+Played = list[list[Answer]]
+"""By passage: the first request's answer, then one per key."""
 
 
-def forward_ms(service: Service) -> float:
-    """Median of one-token forwards behind a short prompt."""
-    runner = service.model.engine.runner
-    cache = runner.open(None)
-    times = list[float]()
-    for token in range(100, 130):
-        started = perf_counter()
-        runner.feed(cache, [token])
-        times.append((perf_counter() - started) * 1e3)
-    return median(times)
+async def play(side: Side, passage: Passage, keys: int) -> list[Answer]:
+    """Each asked when the answer before has come."""
+    return [await side.ask(prefix, suffix) for prefix, suffix in list(passage.cursors())[: keys + 1]]
 
 
-@click.command()
-@click.option("--base", default="tiny", show_default=True)
-@click.option("--adapter", metavar="NAME_OR_DIR")
-@click.option("--keys", default=40, show_default=True)
-def main(base: str, adapter: str | None, keys: int) -> None:
-    """Measure answers per key."""
-    service = start(ModelConfig(base), ServiceConfig(prefetch=False), [adapters.find(adapter)] if adapter else [])
-    first, *answers = asyncio.run(type_into(service, keys))
-    times = [answer.timings.total_ms for answer in answers]
-    usages = [answer.usage for answer in answers]
-    figures = {
-        "base": base,
-        "keys": keys,
-        "prompt_tokens": usages[-1].prompt_tokens,
-        "first_ms": round(first.timings.total_ms, 1),
-        "key_p50_ms": round(median(times), 1),
-        "key_p90_ms": round(quantiles(times, n=10)[-1], 1),
-        "forward_ms": round(forward_ms(service), 2),
-        "cached_share": round(sum(u.cached_tokens for u in usages) / sum(u.prompt_tokens for u in usages), 4),
-        "tokens_per_answer": round(sum(u.completion_tokens for u in usages) / keys, 1),
+async def take_turns(sides: dict[str, Side], typed: Sequence[Passage], generate_keys: int) -> dict[str, Played]:
+    """Every side plays every passage; who begins changes."""
+    played: dict[str, Played] = {name: [] for name in sides}
+    names = list(sides)
+    for number, passage in enumerate(typed):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            keys = min(generate_keys, len(passage.keys)) if name == "generate" else len(passage.keys)
+            played[name].append(await play(sides[name], passage, keys))
+    return played
+
+
+def figures(played: Played, tokens: int) -> dict[str, Any]:
+    """One side's row."""
+    firsts = [answers[0].ms for answers in played]
+    keys = [answer for answers in played for answer in answers[1:]]
+    decoded = [answer.decode_ms / (answer.tokens - 1) for answer in keys if answer.decode_ms and answer.tokens > 1]
+    return {
+        "first_p50_ms": round(p50(firsts), 1),
+        "key_p50_ms": round(p50([answer.ms for answer in keys]), 1),
+        "key_p90_ms": round(p90([answer.ms for answer in keys]), 1),
+        f"key_p50_ms_per_{tokens}": round(p50([answer.ms_per_token for answer in keys]) * tokens, 1),
+        "decode_ms_per_token": round(p50(decoded), 2) if decoded else None,
+        "tokens_per_answer": round(sum(answer.tokens for answer in keys) / len(keys), 2),
+        "prompt_tokens": round(sum(answer.prompt for answer in keys) / len(keys)),
+        "computed_per_key": round(sum(answer.computed for answer in keys) / len(keys), 1),
+        "cached_share": round(1 - sum(a.computed for a in keys) / sum(a.prompt for a in keys), 4),
+        "keys": len(keys),
     }
-    service.close()
-    table = Table("figure", "value")
-    for name, value in figures.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    print(json.dumps(figures))
+
+
+def ratios(rows: dict[str, dict[str, Any]], fields: Sequence[str]) -> dict[str, float | None]:
+    """Ours over each peer, of the same run."""
+    return {
+        f"{mine}/{peer} {field}": ratio(rows[mine][field], rows[peer][field])
+        for mine in rows if mine in ours.RUNNERS
+        for peer in rows if peer not in ours.RUNNERS
+        for field in fields
+    }  # fmt: skip
+
+
+def one_by_one(names: Sequence[str], setting: Setting, typed: Sequence[Passage], generate_keys: int) -> dict[str, Any]:
+    """The figures of the sides that can be had here, and why others cannot."""
+    skipped, sides = dict[str, str](), dict[str, Side]()
+    with ExitStack() as stack:
+        for name in names:
+            try:
+                sides[name] = stack.enter_context(opened(name, setting))
+            except ours.Missing as missing:
+                skipped[name] = str(missing)
+        played = asyncio.run(take_turns(sides, typed, generate_keys)) if sides else {}
+    rows = {name: figures(answers, setting.tokens) for name, answers in played.items()}
+    normalised = f"key_p50_ms_per_{setting.tokens}"
+    return {"sides": rows, "ratios": ratios(rows, ("first_p50_ms", normalised)), "skipped": skipped}
+
+
+@click.command(help=__doc__, context_settings={"max_content_width": 120})
+@click.option("--base", default="tiny", show_default=True, help="tiny, a shape of shapes.py, or a directory.")
+@click.option("--adapter", metavar="NAME_OR_DIR")
+@click.option("--runners", default="torch,ggml", show_default=True)
+@click.option("--peers", default=",".join(PEERS), show_default=True, help="Or none.")
+@click.option("--passages", "count", default=5, show_default=True)
+@click.option("--keys", default=24, show_default=True)
+@click.option("--tokens", default=16, show_default=True)
+@click.option("--context", default=800, show_default=True, help="Window, in tokens; prompts have some 710 with 800.")
+@click.option("--generate-keys", default=2, show_default=True)
+@click.option("--gguf-type", type=click.Choice(KINDS), default="q4_0", show_default=True)
+@click.option("--burst", is_flag=True)
+@click.option("--pause-ms", default=60, show_default=True)
+def main(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    base: str, adapter: str | None, runners: str, peers: str, count: int, keys: int, tokens: int, context: int,
+    generate_keys: int, gguf_type: Kind, burst: bool, pause_ms: int,
+) -> None:  # fmt: skip
+    where = machine()
+    wanted = split(runners, ours.RUNNERS)
+    others = [] if adapter else split(peers, PEERS)
+    path = shapes.named(base)
+    gguf = shapes.exported(path, gguf_type) if {"infill", "raw"} & set(others) else None
+    setting = Setting(path, adapter, context, tokens, gguf)
+    typed = passages(count, keys)
+    if burst:
+        found = bursts.measure([*wanted, *others], setting, typed, pause_ms / 1e3)
+    else:
+        found = one_by_one([*wanted, *others], setting, typed, generate_keys)
+    show("keys in a burst" if burst else "a key at a time", found["sides"])
+    for name, value in found["ratios"].items():
+        click.echo(f"{name}: {value}")
+    for name, reason in found["skipped"].items():
+        click.echo(f"{name} skipped: {reason}")
+    name = "burst" if burst else "keystrokes"
+    last_line({"benchmark": name, "base": base, "gguf": gguf_type, **found, "machine": where})
 
 
 if __name__ == "__main__":

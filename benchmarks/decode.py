@@ -1,0 +1,128 @@
+"""Decoding with drafts against decoding without: tokens a second, how many drafts held, and whether answers differ.
+
+    python benchmarks/decode.py [PATH ...] [--base tiny|1b|DIR] [--adapter NAME_OR_DIR] [--runner torch|ggml]
+        [--holes 30] [--max-tokens 64] [--dtype auto|float32]
+
+PATH holds code that neither base nor adapter has learnt from (this repository where none is named). Lines are taken
+out of it at random, and two services in this process fill each hole in turns, one with drafts. Speed is that of
+decoding alone: tokens after an answer's first one, by the service's own clock. Drafts change no greedy answer:
+`differing` must be 0 in float32. In smaller types one forward over several tokens may round otherwise than several
+over one each, and a near tie may then fall the other way.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import ours
+import shapes
+from passages import ROOT, texts
+from report import last_line, machine, p50, ratio, show
+
+from starling_server.schema import CompleteRequest, CompleteResponse
+from starling_server.service import Service
+
+MOST_LINES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The two answers at one hole."""
+
+    drafted: CompleteResponse
+    plain: CompleteResponse
+
+    @property
+    def differs(self) -> bool:
+        return self.drafted.choices[0].text != self.plain.choices[0].text
+
+    @property
+    def timed(self) -> bool:
+        """Whether both decoded anything after a first token."""
+        return min(_speed(self.drafted), _speed(self.plain)) > 0
+
+
+def holes(paths: Sequence[Path], count: int) -> Iterator[CompleteRequest]:
+    """Cursors where up to `MOST_LINES` lines of a file were taken out, the same ones every time."""
+    random, found = Random(0), list(texts(paths))
+    for _ in range(count):
+        lines = random.choice(found).splitlines(keepends=True)
+        start = random.randrange(len(lines) // 4, len(lines) - MOST_LINES)
+        end = start + random.randint(1, MOST_LINES)
+        yield CompleteRequest(prefix="".join(lines[:start]), suffix="".join(lines[end:]), mode="block")
+
+
+async def fill(drafting: Service, plain: Service, asked: Sequence[CompleteRequest]) -> list[Pair]:
+    """Both services in turns; who begins changes."""
+    pairs = list[Pair]()
+    for number, request in enumerate(asked):
+        turns = [drafting, plain] if number % 2 else [plain, drafting]
+        answers = {service: await service.complete(request) for service in turns}
+        pairs.append(Pair(answers[drafting], answers[plain]))
+    return pairs
+
+
+def figures(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Both sides and what is between them."""
+    timed = [pair for pair in pairs if pair.timed]
+    drafting = _column([pair.drafted for pair in timed])
+    plain = _column([pair.plain for pair in timed])
+    drafted, accepted = drafting["drafted_tokens"], drafting["accepted_tokens"]
+    return {
+        "sides": {"drafts": drafting, "plain": plain},
+        "speedup": ratio(drafting["tokens_per_second"], plain["tokens_per_second"]),
+        "speedup_p50": round(p50([_speed(p.drafted) / _speed(p.plain) for p in timed]), 3) if timed else None,
+        "acceptance": ratio(accepted, drafted),
+        "differing": sum(pair.differs for pair in pairs),
+        "holes": len(pairs),
+        "timed": len(timed),
+    }
+
+
+def _column(answers: Sequence[CompleteResponse]) -> dict[str, Any]:
+    tokens = sum(answer.usage.completion_tokens - 1 for answer in answers)
+    seconds = sum(answer.timings.decode_ms for answer in answers) / 1e3
+    return {
+        "tokens_per_second": round(tokens / seconds, 2) if seconds else None,
+        "tokens": tokens,
+        "drafted_tokens": sum(getattr(answer.usage, "drafted_tokens", 0) for answer in answers),
+        "accepted_tokens": sum(getattr(answer.usage, "accepted_tokens", 0) for answer in answers),
+    }
+
+
+def _speed(answer: CompleteResponse) -> float:
+    """Tokens a second after the first."""
+    ms = answer.timings.decode_ms
+    return (answer.usage.completion_tokens - 1) / ms * 1e3 if ms else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="*", metavar="PATH")
+    parser.add_argument("--base", default="tiny")
+    parser.add_argument("--adapter")
+    parser.add_argument("--runner", choices=ours.RUNNERS, default="torch")
+    parser.add_argument("--holes", type=int, default=30)
+    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto")
+    asked = parser.parse_args()
+    where = machine()
+    model = ours.model(shapes.named(asked.base), asked.runner, dtype=asked.dtype)
+    drafting, plain = (
+        ours.service(model, asked.adapter, max_tokens=asked.max_tokens, drafts=on) for on in (True, False)
+    )
+    paths = asked.paths or [ROOT / "server", ROOT / "training"]
+    found = figures(asyncio.run(fill(drafting, plain, list(holes(paths, asked.holes)))))
+    drafting.close()
+    plain.close()
+    show("decoding", found["sides"])
+    print(f"speed-up {found['speedup']}, acceptance {found['acceptance']}, differing answers {found['differing']}")
+    last_line({"benchmark": "decode", "base": asked.base, "runner": asked.runner, **found, "machine": where})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""llama.cpp's server as a peer, asked as llama.vim asks it and as it answers fastest.
+
+Started with the batch, context and reuse settings that llama.vim's README recommends (its `--fim-...-default` presets),
+apart from the model, and with as many threads as there are cores: its own guess may be half of them.
+"""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from ours import Missing
+from peers import program
+
+RECOMMENDED = ("--ctx-size", "0", "--batch-size", "1024", "--ubatch-size", "1024", "--cache-reuse", "256", "-ngl", "99")
+READY_SECONDS = 300
+GREEDY: dict[str, Any] = {
+    "samplers": ["top_k"], "top_k": 1, "temperature": 0.0, "ignore_eos": True, "stream": False, "cache_prompt": True,
+}  # fmt: skip
+
+
+@contextmanager
+def serving(gguf: Path, *flags: str) -> Generator[tuple[str, int]]:
+    """Address and process id of a llama-server with this model; raises Missing where it was not built."""
+    binary = program("llama-server")
+    if binary is None:
+        raise Missing("llama-server is not built: run benchmarks/peers.py")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = ("--threads", str(os.cpu_count()))
+    command = [str(binary), "-m", str(gguf), "--port", str(port), *threads, *RECOMMENDED, *flags]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(url, process)
+            yield url, process.pid
+        finally:
+            process.terminate()
+
+
+def infill(prefix: str, suffix: str, tokens: int) -> dict[str, Any]:
+    """The body of `/infill` as llama.vim fills it: whole lines before, the line's start as the prompt, the rest after.
+
+    Left out of llama.vim's fields are those that would make answers differ in length: `n_indent`, and
+    `t_max_predict_ms`, which ends an answer after its first line; its samplers become greedy. No other files' chunks.
+    """
+    lines, newline, start = prefix.rpartition("\n")
+    return {
+        **GREEDY,
+        "input_prefix": lines + newline,
+        "input_suffix": suffix,
+        "input_extra": [],
+        "prompt": start if start.strip() else "",
+        "n_predict": tokens,
+        "stop": [],
+        "t_max_prompt_ms": 500,
+        "response_fields": ["content", "timings/prompt_n", "timings/predicted_n", "truncated", "tokens_cached"],
+    }
+
+
+def raw(prompt: Sequence[int], tokens: int) -> dict[str, Any]:
+    """The body of `/completion` for ids: the suffix first, so that a key adds tokens at the end."""
+    fields = ["content", "timings/prompt_n", "timings/predicted_n", "truncated", "tokens_cached"]
+    return {**GREEDY, "prompt": list(prompt), "n_predict": tokens, "n_cache_reuse": 0, "response_fields": fields}
+
+
+async def post(client: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The answer; cancelling closes the connection, which stops the server's work."""
+    response = await client.post(path, json=body)
+    response.raise_for_status()
+    return response.json()
+
+
+def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
+    end = time.monotonic() + READY_SECONDS
+    with httpx2.Client(base_url=url, trust_env=False) as client:
+        while time.monotonic() < end and process.poll() is None:
+            try:
+                if client.get("/health").status_code == 200:
+                    return
+            except httpx2.TransportError:
+                pass
+            time.sleep(0.1)
+    raise Missing("llama-server did not start with this model")

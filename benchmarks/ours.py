@@ -1,0 +1,124 @@
+"""Our side of every comparison: a service in this process, or `serve-copilot` as a process of its own.
+
+As a script this is `serve-copilot` with the same flags, whose answers end at --max-tokens and nowhere else.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from starling_server import adapters, stops
+from starling_server.adapters import Adapter
+from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.service import Service
+from starling_server.start import start
+
+C = TypeVar("C", ModelConfig, ServiceConfig)
+RUNNERS = ("torch", "ggml")
+PATIENCE_MS = 600_000
+"""No request of a benchmark is cut short by a clock."""
+
+
+class Missing(Exception):
+    """A side cannot be measured here; the sentence says why."""
+
+
+def configured(config: C, **values: Any) -> C:
+    """`config` with those of `values` that this version has fields for."""
+    known = {field.name for field in fields(config)}
+    return replace(config, **{name: value for name, value in values.items() if name in known})
+
+
+def model(base: str, runner: str, **values: Any) -> ModelConfig:
+    """How to load `base` for a runner; raises Missing."""
+    config = configured(ModelConfig(base), runner=runner, **values)
+    if runner != "torch" and getattr(config, "runner", "torch") != runner:
+        raise Missing(f"this version has no {runner} runner")
+    if runner == "ggml" and not find_spec("llama_cpp"):
+        raise Missing("the ggml runner needs the package llama-cpp-python: make ggml")
+    return config
+
+
+def served(named: str | None) -> list[Adapter]:
+    """The adapter of this name, or none."""
+    return [adapters.find(named)] if named else []
+
+
+def service(config: ModelConfig, adapter: str | None = None, **values: Any) -> Service:
+    """A service that looks ahead to nothing and hurries for nobody; `values` are fields of ServiceConfig."""
+    settings = ServiceConfig(prefetch=False, deadline_ms=PATIENCE_MS)
+    return start(config, configured(settings, **values), served(adapter))
+
+
+def endless(service: Service) -> Service:
+    """The same service, where nothing but --max-tokens ends an answer: all sides then give equally many tokens.
+
+    Stop ids become ordinary ids. Stop rules of the text are looked at no more, in the whole process.
+    """
+    service.model = replace(service.model, fim=replace(service.model.fim, stops=frozenset()))
+    for name, never in (("stop_for", _no_rule), ("first", _no_stop)):
+        if hasattr(stops, name):
+            setattr(stops, name, never)
+    return service
+
+
+class _NeverStop:
+    reason = "block"
+
+    def __call__(self, text: str) -> None:
+        """Go on."""
+
+
+def _no_rule(*_: object) -> _NeverStop:
+    return _NeverStop()
+
+
+def _no_stop(*_: object) -> None:
+    """No rule says stop."""
+
+
+@contextmanager
+def serving(*flags: str) -> Generator[tuple[str, int]]:
+    """Address and process id of a `serve-copilot` whose answers are endless."""
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    command = [sys.executable, __file__, "--port", "0", "--deadline-ms", str(PATIENCE_MS), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            if not said.startswith("Listening on "):
+                raise Missing(f"serve-copilot {' '.join(flags)} did not start")
+            yield said.removeprefix("Listening on ").strip(), process.pid
+        finally:
+            process.terminate()
+
+
+def flags(runner: str, **wanted: str) -> Sequence[str]:
+    """Command-line flags for a runner; a wanted flag that this version lacks is left out. Raises Missing."""
+    from starling_server.cli import serve_copilot
+
+    known = {spelling for option in serve_copilot.params for spelling in [*option.opts, *option.secondary_opts]}
+    if runner != "torch" and "--runner" not in known:
+        raise Missing(f"this version has no {runner} runner")
+    pairs = {"--runner": runner, **{f"--{name.replace('_', '-')}": value for name, value in wanted.items()}}
+    return [part for name, value in pairs.items() if name in known for part in ([name, value] if value else [name])]
+
+
+def main() -> None:
+    from starling_server import cli
+    from starling_server.entry import run
+
+    def start_endless(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] = ()) -> Service:
+        return endless(start(model, service, served))
+
+    cli.start = start_endless
+    run("serve-copilot", "starling_server.cli:serve_copilot", extra="server")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Who answers in a comparison: each is asked for the text at a cursor and gives equally many tokens.
+
+Every side gets the same prompt: our window's. Ours cuts it itself; the peers get its ids (`raw`, `generate`) or its
+text (`infill`, whose own layout of the prompt adds a few ids).
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import httpx2
+import llama_server
+import ours
+
+from starling_server import adapters, bases, fim, loading, window
+from starling_server.config import ModelConfig
+from starling_server.fim import Fim, Tokenizer
+from starling_server.schema import CompleteRequest
+from starling_server.service import Service
+
+SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one request took."""
+
+    ms: float
+    """Of the client's clock."""
+    tokens: int
+    prompt: int
+    """Tokens of the prompt."""
+    computed: int
+    """Those of them that were not in a cache."""
+    decode_ms: float = 0.0
+    """From the first token to the last one, where the side says so."""
+
+    @property
+    def ms_per_token(self) -> float:
+        """Of the whole request: sides that differ in tokens can still be compared."""
+        return self.ms / max(1, self.tokens)
+
+
+class Side(Protocol):
+    """One who answers."""
+
+    async def ask(self, prefix: str, suffix: str) -> Answer:
+        """The answer at the cursor between both."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Our window over a document, and our prompt."""
+
+    tokenizer: Tokenizer
+    fim: Fim
+    budget: int
+
+    def cut(self, prefix: str, suffix: str) -> window.Window:
+        """What of a document is sent."""
+        return window.fit(prefix, suffix, self.budget, self.tokenizer.encode)
+
+    def ids(self, prefix: str, suffix: str) -> list[int]:
+        """The prompt, suffix first."""
+        cut = self.cut(prefix, suffix)
+        return self.fim.prompt(cut.prefix, cut.suffix)
+
+    def text(self, prefix: str, suffix: str) -> tuple[str, str]:
+        """The same window as text before and after the cursor."""
+        cut = self.cut(prefix, suffix)
+        return self.tokenizer.decode(cut.prefix), self.tokenizer.decode(cut.suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all sides of a run have in common."""
+
+    base: str
+    """As `bases.find` takes it."""
+    adapter: str | None
+    context: int
+    tokens: int
+    gguf: Path | None
+    """The base for llama.cpp, where a peer needs it."""
+
+    def prompts(self) -> Prompts:
+        """As the service cuts them."""
+        base = bases.find(self.base)
+        tokenizer = loading.load_tokenizer(base)
+        size, most = min(self.context, base.context), self.tokens
+        if self.adapter:
+            trained = adapters.find(self.adapter).manifest.fim
+            size, most = trained.context_tokens, trained.max_tokens
+        return Prompts(tokenizer, fim.resolve(base.model_type, tokenizer), window.budget(size, most))
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """Our service, without a server."""
+
+    service: Service
+    tokens: int
+
+    async def ask(self, prefix: str, suffix: str) -> Answer:
+        """No session: nothing is answered from memory."""
+        request = CompleteRequest(prefix=prefix, suffix=suffix, max_tokens=self.tokens, mode="block")
+        started = perf_counter()
+        answer = await self.service.complete(request)
+        used = answer.usage
+        return Answer(
+            (perf_counter() - started) * 1e3, used.completion_tokens, used.prompt_tokens,
+            used.prompt_tokens - used.cached_tokens, answer.timings.decode_ms,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Llama:
+    """llama-server over HTTP."""
+
+    client: httpx2.AsyncClient
+    path: str
+    body: Callable[[str, str], dict[str, Any]]
+
+    async def ask(self, prefix: str, suffix: str) -> Answer:
+        """Laying out the prompt is not timed: an editor's plugin would do it otherwise."""
+        body = self.body(prefix, suffix)
+        started = perf_counter()
+        answer = await llama_server.post(self.client, self.path, body)
+        computed, predicted = answer["timings/prompt_n"], answer["timings/predicted_n"]
+        whole = answer["tokens_cached"] - predicted + 1 if "tokens_cached" in answer else computed
+        return Answer((perf_counter() - started) * 1e3, predicted, whole, computed)
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """`transformers.generate` on the whole prompt, as a script without a server would call it."""
+
+    model: Any
+    prompts: Prompts
+    tokens: int
+
+    async def ask(self, prefix: str, suffix: str) -> Answer:
+        """Greedy; the end token is held back so that no answer is shorter."""
+        import torch
+
+        ids = self.prompts.ids(prefix, suffix)
+        started = perf_counter()
+        tensor = torch.tensor([ids], device=self.model.device)
+        with torch.inference_mode():
+            made = self.model.generate(
+                tensor, attention_mask=torch.ones_like(tensor), do_sample=False, max_new_tokens=self.tokens,
+                min_new_tokens=self.tokens,
+            )  # fmt: skip
+        made.tolist()  # on a GPU: wait for it
+        return Answer((perf_counter() - started) * 1e3, made.shape[1] - len(ids), len(ids), len(ids))
+
+
+def opened(name: str, setting: Setting) -> AbstractContextManager[Side]:
+    """The side of this name, ready to be asked; entering raises ours.Missing where it cannot be had here."""
+    if name in ours.RUNNERS:
+        return _in_process(name, setting)
+    return _generate(setting) if name == "generate" else _llama(name, setting)
+
+
+@contextmanager
+def _in_process(runner: str, setting: Setting) -> Generator[Side]:
+    config = ours.model(setting.base, runner)
+    service = ours.service(
+        config, setting.adapter, context_tokens=setting.context, max_tokens=setting.tokens, drafts=False
+    )
+    try:
+        yield InProcess(ours.endless(service), setting.tokens)
+    finally:
+        service.close()
+
+
+@contextmanager
+def _generate(setting: Setting) -> Generator[Side]:
+    loaded = loading.load(ModelConfig(setting.base))
+    yield Generate(loaded.model, setting.prompts(), setting.tokens)
+
+
+@contextmanager
+def _llama(name: str, setting: Setting) -> Generator[Side]:
+    assert setting.gguf is not None
+    with llama_server.serving(setting.gguf) as (url, _):
+        yield llama(name, setting, httpx2.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False))
+
+
+def llama(name: str, setting: Setting, client: httpx2.AsyncClient) -> Llama:
+    """llama.vim's request (`infill`) or our ids (`raw`) to a server that runs."""
+    prompts, tokens = setting.prompts(), setting.tokens
+
+    def infill(prefix: str, suffix: str) -> dict[str, Any]:
+        return llama_server.infill(*prompts.text(prefix, suffix), tokens)
+
+    def raw(prefix: str, suffix: str) -> dict[str, Any]:
+        return llama_server.raw(prompts.ids(prefix, suffix), tokens)
+
+    return Llama(client, "/infill", infill) if name == "infill" else Llama(client, "/completion", raw)
+
+
+def split(names: str, known: Sequence[str]) -> list[str]:
+    """A comma-separated flag's values; `none` is nobody."""
+    found = [] if names == "none" else names.split(",")
+    wrong = [name for name in found if name not in known]
+    if wrong:
+        raise SystemExit(f"{wrong[0]!r} is not one of {', '.join(known)} or none")
+    return found

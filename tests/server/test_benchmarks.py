@@ -1,0 +1,86 @@
+"""The benchmarks of serving still run: each at its smallest size, without peers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ALONE = ("--runners", "torch", "--peers", "none")
+
+
+def last_line(script: str, *arguments: str, cache: Path | None = None) -> dict[str, Any]:
+    environment = {**os.environ, **({"STARLING_CACHE_DIR": str(cache)} if cache else {})}
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_every_key_gives_equally_many_tokens_on_equal_prompts() -> None:
+    few = ("--passages", "1", "--keys", "14", "--tokens", "4", "--generate-keys", "1")
+    figures = last_line("keystrokes.py", "--runners", "torch", "--peers", "generate", *few)
+    torch, generate = figures["sides"]["torch"], figures["sides"]["generate"]
+    assert (torch["keys"], generate["keys"]) == (14, 1)
+    assert torch["tokens_per_answer"] == generate["tokens_per_answer"] == 4
+    assert torch["prompt_tokens"] == pytest.approx(generate["prompt_tokens"], abs=20)  # it typed fewer keys
+    assert torch["cached_share"] > 0.9
+    assert figures["ratios"]["torch/generate key_p50_ms_per_4"] > 0
+    assert figures["machine"]["cores"] == os.cpu_count()
+
+
+@pytest.mark.slow
+def test_a_burst_has_one_answer_and_a_price() -> None:
+    figures = last_line("keystrokes.py", *ALONE, "--burst", "--passages", "1", "--keys", "4", "--tokens", "4")
+    burst = figures["sides"]["torch"]
+    assert burst["bursts"] == 1
+    assert burst["last_p50_ms"] > 0
+    assert burst["cpu_s_per_burst"] > 0
+
+
+@pytest.mark.slow
+def test_drafts_change_no_answer() -> None:
+    figures = last_line("decode.py", "--holes", "3", "--max-tokens", "12", "--dtype", "float32")
+    assert figures["differing"] == 0
+    assert figures["holes"] == 3
+    assert set(figures["sides"]) == {"drafts", "plain"}
+    assert figures["sides"]["plain"]["drafted_tokens"] == 0
+
+
+@pytest.mark.slow
+def test_prefill_by_length() -> None:
+    figures = last_line("prefill.py", *ALONE, "--lengths", "32,64,4096", "--repeats", "2")
+    assert list(figures["sides"]["torch"]) == ["32", "64"]  # what does not fit the base is left out
+    assert all(speed > 0 for speed in figures["sides"]["torch"].values())
+
+
+@pytest.mark.slow
+def test_several_sessions_and_their_memory() -> None:
+    figures = last_line("concurrency.py", "--sessions", "1,2", "--keys", "2", "--tokens", "2", "--requests", "20")
+    assert figures["sessions"]["2"]["requests"] == 4
+    assert figures["throughput 2/1"] > 0
+    assert figures["cursor"]["ratio"] == pytest.approx(1, abs=0.5)
+    assert figures["growth"]["requests"] == 20
+
+
+@pytest.mark.slow
+def test_the_gpu_script_at_a_toy_size() -> None:
+    few = ("--prompt", "64", "--tokens", "4", "--warm-tokens", "2", "--keys", "3", "--repeats", "1")
+    figures = last_line("gpu.py", "--device", "cpu", "--shapes", "toy", *few)
+    toy = figures["shapes"]["toy"]
+    assert set(toy["sides"]) == {"generate", "ours", "ours with drafts"}
+    assert toy["weight_gb"] > 0
+    assert toy["sides"]["ours"]["warm_p50_ms"] > 0
+
+
+@pytest.mark.slow
+def test_a_shape_is_a_base_and_a_gguf_file(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    figures = last_line("shapes.py", "toy", "--gguf", "q4_0", cache=tmp_path)
+    assert (Path(figures["base"]) / "config.json").is_file()
+    assert Path(figures["q4_0"]).read_bytes()[:4] == b"GGUF"
