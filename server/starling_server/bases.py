@@ -42,6 +42,11 @@ class Base:
         return (self.config.get("quantization_config") or {}).get("quant_method")
 
     @property
+    def width(self) -> int:
+        """Numbers in a token's vector."""
+        return self.config.get("n_embd") or self.config["hidden_size"]
+
+    @property
     def context(self) -> int:
         """Positions that may be used: what was learnt, or the attention window where it is smaller.
 
@@ -71,6 +76,12 @@ def find(name: str) -> Base:
     if not any(_weights(path)):
         raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
     return Base(name, path, _revision(name, path), _read_config(name, path))
+
+
+def weights(base: Base) -> int:
+    """Number of weights, by the size of their files."""
+    kind = str(base.config.get("dtype") or base.config.get("torch_dtype") or "bfloat16")
+    return sum(file.stat().st_size for file in _weights(base.path)) // (4 if kind == "float32" else 2)
 
 
 def fingerprint(base: Base) -> str:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from starling_server import bases, fim
+from starling_server import bases, fim, forms
 from starling_server.bases import Base
 from starling_server.config import DType, ModelConfig
 from starling_server.errors import BaseModelError
@@ -103,8 +103,7 @@ def load(config: ModelConfig) -> Loaded:
             "trained with FIM, or download it again."
         )
     device = find_device(config)
-    dtype = compute_dtype(device, config.dtype)
-    quantize = _quantize(config, device)
+    quantize, dtype = _form(config, base, device)
     with quiet():
         model = _from_pretrained(base, device, dtype, quantize)
     _free_unused(model)
@@ -240,14 +239,21 @@ def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
+def _form(config: ModelConfig, base: Base, device: torch.device) -> tuple[bool, torch.dtype]:
+    """Whether to load in 4 bits, and the compute type."""
+    asked = config.quantize != "auto" or config.dtype != "auto" or base.quantization is not None
+    if asked or device.type != "cpu" or has_avx512bf16():
+        return _quantize(config, device), compute_dtype(device, config.dtype)
+    form, reason = forms.fastest(bases.weights(base), base.width, free_bytes(device))
+    log.info("this CPU lacks AVX512-BF16, which 4-bit weights need to be fast: serving %s (%s)", form.name, reason)
+    return form.quantize, form.dtype
+
+
 def _quantize(config: ModelConfig, device: torch.device) -> bool:
-    """Whether to load in 4 bits. On CPUs without AVX512-BF16 every 4-bit call dequantises a whole matrix."""
+    """Whether 4 bits are asked for, or the usual form here."""
     if config.quantize != "auto":
         return config.quantize == "nf4"
-    if device.type == "cpu" and not has_avx512bf16():
-        log.warning("this CPU lacks AVX512-BF16, which 4-bit weights need to be fast: serving unquantised ones")
-        return False
-    return True
+    return device.type != "cpu" or has_avx512bf16()
 
 
 def _dequantised(layer: bnb.nn.Linear4bit) -> torch.Tensor:
