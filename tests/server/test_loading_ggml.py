@@ -19,10 +19,12 @@ from support import adapter
 
 from starling_server import bases, llama
 from starling_server.bases import Base
+from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.errors import AdapterError, OutputError, UsageError
 from starling_server.gguf_export import kept
 from starling_server.loading import Loaded
 from starling_server.loading_ggml import load_tokenizer
+from starling_server.start import start
 
 WITHOUT_TORCH = """
 import asyncio, sys
@@ -115,7 +117,7 @@ def test_what_a_killed_process_left_goes_later(base: Base) -> None:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (ModuleNotFoundError("no", name="llama_cpp"), r"the package llama_cpp: pip install 'starling\[ggml\]'"),
+        (ModuleNotFoundError("", name="llama_cpp"), r"needs the package llama_cpp: pip install 'starling\[ggml\]'"),
         (RuntimeError("libllama.so is for another machine"), r"another machine.*--force-reinstall"),
     ],
 )
@@ -128,7 +130,8 @@ def test_without_llama_cpp_the_command_that_installs_it(
     monkeypatch.setattr(llama, "import_module", fail)
     llama.api.cache_clear()
     with pytest.raises(UsageError, match=says):
-        llama.api()
+        start(ModelConfig(base="tiny", runner="ggml"), ServiceConfig())
+    assert not kept.home().exists(), "nothing was written for it"
     llama.api.cache_clear()
 
 
