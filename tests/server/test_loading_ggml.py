@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import adapter
+from support.editor import COMMAND, editor
 
 from starling_server import bases, llama
 from starling_server.bases import Base
@@ -141,6 +142,16 @@ def test_no_torch_from_start_to_answer(base: Base, tmp_path: Path) -> None:
     answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert (answer["base"], answer["adapter"]) == ("tiny", "mine")
     assert answer["usage"]["completion_tokens"] > 0
+
+
+@needs_llama
+async def test_the_language_server_takes_it() -> None:
+    text = "".join(f"item_{n} = make_item({n})\n" for n in range(12)) + "item_12 = make"
+    async with editor([*COMMAND, "--runner", "ggml"], {"ggmlType": "f32"}) as talking:
+        await talking.status("ready")
+        talking.open("file:///work/pattern.py", text)
+        [item] = await talking.ask("file:///work/pattern.py", (12, 14))
+        assert item.insert_text
 
 
 @needs_llama
