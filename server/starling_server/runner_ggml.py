@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from starling_server.errors import AdapterError, OutputError
 from starling_server.gguf_export import kept
 from starling_server.llama import BATCH, Context, Handle, KeyType, Rows, Token, Weights
 from starling_server.loading_ggml import Loaded
@@ -19,9 +20,15 @@ from starling_server.runner import Feed
 SEQUENCES = 64
 """Most caches at once, kept ones included; llama.cpp stops at 256."""
 ROWS = 8
+"""A row costs what it costs alone where `DRAFT` is 0: sharing a forward then only halves the waiting."""
 CHUNK = 64
+"""As many tokens a second as in chunks of 256: 34 and 33 a processor second for 1.1 billion weights in q4_0."""
 DRAFT = 0
+"""llama.cpp's products with few columns are bound by arithmetic on CPUs without AVX512: four tokens in one forward take
+2.5 times the processor time of one, two take 1.6 (1.1 billion and 150 million weights in q4_0, two cores of an AMD EPYC
+with AVX2, `benchmarks/ggml_forward.py`). A draft is seldom that good."""
 MOST_CELLS = 1 << 15
+"""Cells are taken at once, and rewinding looks through all of them: 0.05 ms for these."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,10 +71,14 @@ class GgmlRunner:
     def add_adapter(self, name: str, path: Path) -> None:
         """Load the adapter in the folder `path` beside the base under `name`, exported where that was not done before.
 
-        Raises AdapterError where it does not fit or is more than a LoRA, OutputError where it cannot be exported.
+        Raises AdapterError where it does not fit, is more than a LoRA or finds no room in the cache folder.
         """
         assert name not in self._adapters
-        self._adapters[name] = self._weights.adapter(kept.adapter(path, self._loaded.base, self._loaded.fingerprint))
+        try:
+            file = kept.adapter(path, self._loaded.base, self._loaded.fingerprint)
+        except OutputError as error:
+            raise AdapterError(str(error)) from error
+        self._adapters[name] = self._weights.adapter(file)
 
     def remove_adapter(self, name: str) -> None:
         """Let go of an adapter whose caches are all closed."""

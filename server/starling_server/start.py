@@ -9,6 +9,7 @@ from typing import Any
 
 from starling_server.adapters import Adapter
 from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.errors import UsageError
 from starling_server.service import Service
 
 log = logging.getLogger(__name__)
@@ -51,13 +52,14 @@ def _torch(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, A
 
 def _ggml(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:
     """The same without torch; of the caches' memory, which is all taken now, a context's worth is left to requests."""
-    from starling_server import llama
+    try:
+        from starling_server import llama, loading_ggml
+        from starling_server.runner_ggml import GgmlRunner
+        from starling_server.sampling_numpy import sampler
 
-    llama.api()  # before anything is exported for it
-    from starling_server import loading_ggml
-    from starling_server.runner_ggml import GgmlRunner
-    from starling_server.sampling_numpy import sampler
-
+        llama.api()  # before anything is exported for it
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--runner ggml needs the package {error.name}: pip install 'starling[ggml]'") from error
     loaded = loading_ggml.load(model)
     runner = GgmlRunner(loaded, service.engine.cache_mb << 20)
     return loaded, runner, min(runner.spare_bytes, service.engine.cache_mb << 20), sampler

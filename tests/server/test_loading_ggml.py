@@ -16,13 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import adapter
+from support.editor import COMMAND, editor
 
 from starling_server import bases, llama
 from starling_server.bases import Base
+from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.errors import AdapterError, OutputError, UsageError
 from starling_server.gguf_export import kept
 from starling_server.loading import Loaded
 from starling_server.loading_ggml import load_tokenizer
+from starling_server.start import start
 
 WITHOUT_TORCH = """
 import asyncio, sys
@@ -115,7 +118,7 @@ def test_what_a_killed_process_left_goes_later(base: Base) -> None:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (ModuleNotFoundError("no", name="llama_cpp"), r"the package llama_cpp: pip install 'starling\[ggml\]'"),
+        (ModuleNotFoundError("", name="llama_cpp"), r"needs the package llama_cpp: pip install 'starling\[ggml\]'"),
         (RuntimeError("libllama.so is for another machine"), r"another machine.*--force-reinstall"),
     ],
 )
@@ -128,7 +131,8 @@ def test_without_llama_cpp_the_command_that_installs_it(
     monkeypatch.setattr(llama, "import_module", fail)
     llama.api.cache_clear()
     with pytest.raises(UsageError, match=says):
-        llama.api()
+        start(ModelConfig(base="tiny", runner="ggml"), ServiceConfig())
+    assert not kept.home().exists(), "nothing was written for it"
     llama.api.cache_clear()
 
 
@@ -138,6 +142,16 @@ def test_no_torch_from_start_to_answer(base: Base, tmp_path: Path) -> None:
     answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert (answer["base"], answer["adapter"]) == ("tiny", "mine")
     assert answer["usage"]["completion_tokens"] > 0
+
+
+@needs_llama
+async def test_the_language_server_takes_it() -> None:
+    text = "".join(f"item_{n} = make_item({n})\n" for n in range(12)) + "item_12 = make"
+    async with editor([*COMMAND, "--runner", "ggml"], {"ggmlType": "f32"}) as talking:
+        await talking.status("ready")
+        talking.open("file:///work/pattern.py", text)
+        [item] = await talking.ask("file:///work/pattern.py", (12, 14))
+        assert item.insert_text
 
 
 @needs_llama

@@ -131,4 +131,6 @@ def _check(base: Base, holds: bool, what: str) -> None:
 
 
 def _unsupported(base: Base, what: str) -> BaseModelError:
-    return BaseModelError(f"Base {base.id!r} cannot be written as GGUF ({what}): use --merge without --gguf.")
+    return BaseModelError(
+        f"Base {base.id!r} cannot be written as GGUF ({what}): use --merge without --gguf, or --runner torch."
+    )

@@ -112,7 +112,7 @@ def _pre_tokenizer(base: Base, read: dict[str, Any]) -> str:
                 return name
     raise BaseModelError(
         f"Base {base.id!r} cuts text in a way that llama.cpp has no name for, so it cannot be written as GGUF: "
-        "use --merge without --gguf."
+        "use --merge without --gguf, or --runner torch."
     )
 
 

@@ -145,7 +145,7 @@ def _put(writer: GGUFWriter, data: NDArray[Any]) -> None:
 
 def _encoded(name: str, values: Floats, kind: GGMLQuantizationType) -> NDArray[Any]:
     if kind is GGMLQuantizationType.F16 and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
-        raise BaseModelError(f"{name} has values that float16 cannot hold: use --gguf-type bf16.")
+        raise BaseModelError(f"{name} has values that float16 cannot hold: use bf16 for --gguf-type or --ggml-type.")
     return quants.quantize(np.ascontiguousarray(values), kind)
 
 

@@ -1,0 +1,76 @@
+"""The two runners side by side: start, prefill, a token at a time, memory.
+
+    python benchmarks/runners.py [--base tiny|DIR] [--runners torch,ggml] [--prompt 512] [--tokens 24]
+
+Each runner starts in a process of its own and is fed directly: a prompt of random tokens in its own chunks, then single
+tokens. Processor time is that of all threads, and says more than the clock where others use the cores too.
+"""
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import time
+from statistics import median
+from typing import Any, get_args
+
+from starling_server.config import ModelConfig, RunnerName, ServiceConfig
+from starling_server.runner import Feed
+from starling_server.start import start
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds of clock and processor."""
+    return time.perf_counter(), time.process_time()
+
+
+def measured(base: str, runner: RunnerName, prompt: int, tokens: int) -> dict[str, float]:
+    """One runner, in this process."""
+    began = clocks()
+    service = start(ModelConfig(base=base, runner=runner), ServiceConfig())
+    loaded, feeds, rng = clocks(), service.model.engine.runner, random.Random(0)
+    ids, cache = [rng.randrange(8, 8000) for _ in range(prompt)], feeds.open(None)
+    for at in range(0, prompt, feeds.chunk):
+        feeds.feed([Feed(cache, ids[at : at + feeds.chunk])])
+    filled, steps = clocks(), list[tuple[float, float]]()
+    for token in ids[:tokens]:
+        before = clocks()
+        feeds.feed([Feed(cache, [token])])
+        after = clocks()
+        steps.append((after[0] - before[0], after[1] - before[1]))
+    service.close()
+    return {
+        "start s": loaded[0] - began[0],
+        "prefill tokens per s": prompt / (filled[0] - loaded[0]),
+        "prefill tokens per processor s": prompt / (filled[1] - loaded[1]),
+        "token ms": median(clock for clock, _ in steps) * 1e3,
+        "token processor ms": median(processor for _, processor in steps) * 1e3,
+        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="tiny")
+    parser.add_argument("--runners", default="torch,ggml")
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--tokens", type=int, default=24)
+    asked = parser.parse_args()
+    runners: list[Any] = [name for name in asked.runners.split(",") if name in get_args(RunnerName)]
+    if len(runners) == 1:
+        print(json.dumps(measured(asked.base, runners[0], asked.prompt, asked.tokens)))
+        return
+    found = dict[str, dict[str, float]]()
+    sizes = ["--base", asked.base, "--prompt", str(asked.prompt), "--tokens", str(asked.tokens)]
+    for runner in runners:
+        command = [sys.executable, __file__, "--runners", runner, *sizes]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found[runner] = json.loads(output.splitlines()[-1])
+        print(runner, ", ".join(f"{name} {value:,.1f}" for name, value in found[runner].items()), flush=True)
+    print(json.dumps({"benchmark": "runners", "base": asked.base, **found}))
+
+
+if __name__ == "__main__":
+    main()
