@@ -48,7 +48,7 @@ async def together(service: Service, typed: Sequence[Passage], tokens: int) -> d
     answers, seconds = list[tuple[float, int]](), 0.0
     for step in zip(*(keys[1:] for keys in cursors), strict=True):
         started = perf_counter()
-        answers += await asyncio.gather(*(ask(service, *cursor, tokens) for cursor in step))
+        answers += await asyncio.gather(*(ask(service, prefix, suffix, tokens) for prefix, suffix in step))
         seconds += perf_counter() - started
     times = [ms for ms, _ in answers]
     return {
