@@ -15,7 +15,7 @@ import httpx2
 import llama_server
 import ours
 
-from starling_server import adapters, bases, fim, loading, window
+from starling_server import adapters, bases, fim, window
 from starling_server.config import ModelConfig
 from starling_server.fim import Fim, Tokenizer
 from starling_server.gguf_export import Kind
@@ -92,6 +92,8 @@ class Setting:
 
     def prompts(self) -> Prompts:
         """As the service cuts them."""
+        from starling_server import loading
+
         base = bases.find(self.base)
         tokenizer = loading.load_tokenizer(base)
         size, most = min(self.context, base.context), self.tokens
@@ -183,6 +185,8 @@ def _in_process(runner: str, setting: Setting) -> Generator[Side]:
 
 @contextmanager
 def _generate(setting: Setting) -> Generator[Side]:
+    from starling_server import loading
+
     loaded = loading.load(ModelConfig(setting.base))
     yield Generate(loaded.model, setting.prompts(), setting.tokens)
 
