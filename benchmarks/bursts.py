@@ -189,7 +189,7 @@ def _process(name: str, setting: Setting) -> Generator[tuple[Connect, int]]:
     """How to connect to a serving process (inside a loop), and its id."""
     if name in ours.RUNNERS:
         more = {"base": setting.base, "context_tokens": str(setting.context), "max_tokens": str(setting.tokens)}
-        flags = ours.flags(name, **more, no_prefetch="", no_drafts="")
+        flags = ours.flags(name, **more, ggml_type=setting.gguf_type, no_prefetch="", no_drafts="")
         with ours.serving(*flags) as (url, pid):
             yield lambda: _served(url, setting), pid
         return

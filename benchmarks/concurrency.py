@@ -23,7 +23,7 @@ import shapes
 from passages import Passage, passages
 from report import last_line, machine, p50, p90, ratio, show
 
-from starling_server import bases, loading
+from starling_server import bases
 from starling_server.config import EngineConfig, ModelConfig
 from starling_server.schema import CompleteRequest
 from starling_server.service import Service
@@ -48,7 +48,7 @@ async def together(service: Service, typed: Sequence[Passage], tokens: int) -> d
     answers, seconds = list[tuple[float, int]](), 0.0
     for step in zip(*(keys[1:] for keys in cursors), strict=True):
         started = perf_counter()
-        answers += await asyncio.gather(*(ask(service, *cursor, tokens) for cursor in step))
+        answers += await asyncio.gather(*(ask(service, prefix, suffix, tokens) for prefix, suffix in step))
         seconds += perf_counter() - started
     times = [ms for ms, _ in answers]
     return {
@@ -59,7 +59,7 @@ async def together(service: Service, typed: Sequence[Passage], tokens: int) -> d
     }
 
 
-async def cursor(service: Service, passage: Passage, config: dict[str, Any], number_bytes: int) -> dict[str, Any]:
+async def cursor(service: Service, passage: Passage, config: dict[str, Any], size: int) -> dict[str, Any]:
     """Bytes that the first cursor of a new service keeps, and what they should be."""
     prefix, suffix = next(passage.cursors())
     answer = await service.complete(CompleteRequest(prefix=prefix, suffix=suffix, max_tokens=1, mode="block"))
@@ -68,9 +68,18 @@ async def cursor(service: Service, passage: Passage, config: dict[str, Any], num
     heads = config.get("n_head") or config["num_attention_heads"]
     width = config.get("n_embd") or config["hidden_size"]
     key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads", heads)
-    computed = 2 * layers * key_heads * (width // heads) * number_bytes * tokens
+    computed = 2 * layers * key_heads * (width // heads) * size * tokens
     kept = service.model.engine.pool.nbytes
     return {"tokens": tokens, "bytes": kept, "computed_bytes": computed, "ratio": ratio(kept, computed)}
+
+
+def number_bytes(model: ModelConfig, runner: str) -> int:
+    """Bytes of one number in a cache: the compute type's, and float16's in llama.cpp."""
+    if runner == "ggml":
+        return 2
+    from starling_server import loading
+
+    return loading.compute_dtype(loading.find_device(model)).itemsize
 
 
 async def growth(service: Service, requests: int) -> dict[str, Any]:
@@ -94,11 +103,10 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     """All figures; a service of its own for throughput and for memory."""
     base, levels = shapes.named(asked.base), list(map(int, asked.sessions.split(",")))
     model = ours.model(base, asked.runner)
-    number_bytes = 2 if asked.runner == "ggml" else loading.compute_dtype(loading.find_device(model)).itemsize
     typed = passages(max(levels), asked.keys)
     settings = {"max_tokens": asked.tokens, "context_tokens": asked.context}
     service = ours.endless(ours.service(model, **settings))
-    kept = asyncio.run(cursor(service, typed[0], bases.find(base).config, number_bytes))
+    kept = asyncio.run(cursor(service, typed[0], bases.find(base).config, number_bytes(model, asked.runner)))
     found = {str(level): asyncio.run(together(service, typed[:level], asked.tokens)) for level in levels}
     service.close()
     low, high = str(min(levels)), str(max(levels))

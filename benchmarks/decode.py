@@ -1,7 +1,7 @@
 """Decoding with drafts against decoding without: tokens a second, how many drafts held, and whether answers differ.
 
     python benchmarks/decode.py [PATH ...] [--base tiny|1b|DIR] [--adapter NAME_OR_DIR] [--runner torch|ggml]
-        [--holes 30] [--max-tokens 64] [--dtype auto|float32]
+        [--holes 40] [--max-tokens 64] [--dtype auto|float32]
 
 PATH holds code that neither base nor adapter has learnt from (this repository where none is named). Lines are taken
 out of it at random, and two services in this process fill each hole in turns, one with drafts. Speed is that of
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--base", default="tiny")
     parser.add_argument("--adapter")
     parser.add_argument("--runner", choices=ours.RUNNERS, default="torch")
-    parser.add_argument("--holes", type=int, default=30)
+    parser.add_argument("--holes", type=int, default=40)
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float16", "float32"], default="auto")
     asked = parser.parse_args()

@@ -27,7 +27,7 @@ from time import perf_counter
 from typing import Any
 
 import ours
-import shapes
+import random_weights
 from passages import Passage, passages
 from report import last_line, machine, p50, ratio, show
 from sides import Prompts
@@ -52,8 +52,8 @@ NAME = "random"
 def load(name: str, device: torch.device) -> Loaded:
     """A random base of this shape as the loader would hand it over; the same one every time."""
     torch.manual_seed(0)
-    of = shapes.config(name)
-    model: Any = shapes.random_model(of, device, loading.compute_dtype(device), four_bits=True)
+    of = random_weights.config(name)
+    model: Any = random_weights.random_model(of, device, loading.compute_dtype(device), four_bits=True)
     if hasattr(model.transformer, "bias"):
         del model.transformer.bias
     tokenizer = loading.load_tokenizer(bases.find("tiny"))

@@ -16,6 +16,8 @@ llama-server, the end id is held back in generate. `tokens` in the table shows t
 is the median time of a request divided by its own tokens, times 16, and ratios are of these (below 1: ours is faster).
 HTTP is a part of llama-server's times and no part of ours in this process; --burst has HTTP on every side.
 
+`prompt_tokens` shows that prompts are the same; with a larger --context llama-server cuts those of /infill to a batch.
+
 The base in llama.cpp is our own export of it, --gguf-type. Peers need `python benchmarks/peers.py` once. With --adapter
 only ours is measured. `generate` types --generate-keys keys of each file: its keys are all alike.
 
@@ -127,7 +129,7 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter per flag
     others = [] if adapter else split(peers, PEERS)
     path = shapes.named(base)
     gguf = shapes.exported(path, gguf_type) if {"infill", "raw"} & set(others) else None
-    setting = Setting(path, adapter, context, tokens, gguf)
+    setting = Setting(path, adapter, context, tokens, gguf_type, gguf)
     typed = passages(count, keys)
     if burst:
         found = bursts.measure([*wanted, *others], setting, typed, pause_ms / 1e3)

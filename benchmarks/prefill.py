@@ -25,6 +25,7 @@ from report import last_line, machine, p50, ratio, show
 from sides import split
 
 from starling_server import bases
+from starling_server.config import ModelConfig
 from starling_server.fim import SENTINELS, Tokenizer
 from starling_server.gguf_export import KINDS
 from starling_server.schema import CompleteRequest
@@ -54,9 +55,9 @@ async def read(service: Service, length: int, repeats: int) -> float:
     return round(p50(speeds), 1)
 
 
-def measured(base: str, runner: str, lengths: Sequence[int], repeats: int) -> Speeds:
+def measured(model: ModelConfig, lengths: Sequence[int], repeats: int) -> Speeds:
     """Ours with one runner."""
-    service = ours.endless(ours.service(ours.model(base, runner), max_tokens=1, context_tokens=max(lengths) + 8))
+    service = ours.endless(ours.service(model, max_tokens=1, context_tokens=max(lengths) + 8))
     try:
         return {str(length): asyncio.run(read(service, length, repeats)) for length in lengths}
     finally:
@@ -82,7 +83,7 @@ def compare(base: str, asked: argparse.Namespace, lengths: Sequence[int]) -> dic
             if name == PEER:
                 rows[name] = benched(shapes.exported(base, asked.gguf_type), lengths, asked.repeats)
             else:
-                rows[name] = measured(base, name, lengths, asked.repeats)
+                rows[name] = measured(ours.model(base, name, ggml_type=asked.gguf_type), lengths, asked.repeats)
         except ours.Missing as missing:
             skipped[name] = str(missing)
     ratios = {

@@ -15,9 +15,10 @@ import httpx2
 import llama_server
 import ours
 
-from starling_server import adapters, bases, fim, loading, window
+from starling_server import adapters, bases, fim, window
 from starling_server.config import ModelConfig
 from starling_server.fim import Fim, Tokenizer
+from starling_server.gguf_export import Kind
 from starling_server.schema import CompleteRequest
 from starling_server.service import Service
 
@@ -84,11 +85,15 @@ class Setting:
     adapter: str | None
     context: int
     tokens: int
+    gguf_type: Kind
+    """What llama.cpp holds the base's matrices as, in ours and in its server."""
     gguf: Path | None
     """The base for llama.cpp, where a peer needs it."""
 
     def prompts(self) -> Prompts:
         """As the service cuts them."""
+        from starling_server import loading
+
         base = bases.find(self.base)
         tokenizer = loading.load_tokenizer(base)
         size, most = min(self.context, base.context), self.tokens
@@ -168,7 +173,7 @@ def opened(name: str, setting: Setting) -> AbstractContextManager[Side]:
 
 @contextmanager
 def _in_process(runner: str, setting: Setting) -> Generator[Side]:
-    config = ours.model(setting.base, runner)
+    config = ours.model(setting.base, runner, ggml_type=setting.gguf_type)
     service = ours.service(
         config, setting.adapter, context_tokens=setting.context, max_tokens=setting.tokens, drafts=False
     )
@@ -180,6 +185,8 @@ def _in_process(runner: str, setting: Setting) -> Generator[Side]:
 
 @contextmanager
 def _generate(setting: Setting) -> Generator[Side]:
+    from starling_server import loading
+
     loaded = loading.load(ModelConfig(setting.base))
     yield Generate(loaded.model, setting.prompts(), setting.tokens)
 

@@ -21,7 +21,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from shapes import config, random_model
+from random_weights import config, random_model
 
 from starling_server import bases, loading
 from starling_server.bases import TINY_DIR, Base
