@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import torch
 
 from starling_server import adapters, bases, manifest
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.errors import UnknownAdapter
+from starling_server.errors import OutOfMemory, UnknownAdapter
 from starling_server.manifest import BaseRecord, FimRecord, Manifest
+from starling_server.runner import Sampler
 from starling_server.schema import CompleteRequest, CompleteResponse
 from starling_server.service import Service
 from starling_server.start import start
@@ -125,3 +127,33 @@ async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: 
     with pytest.raises(UnknownAdapter, match="cannot be loaded: train it again"):
         await ask(service, "a", adapter="damaged")
     assert (await ask(service, "import os\n", max_tokens=1)).adapter is None
+
+
+async def test_a_model_that_says_nothing_but_sentinels_suggests_nothing() -> None:
+    service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False))
+
+    def sampler(_temperature: float, _seed: int | None) -> Sampler:
+        return lambda _: service.model.fim.middle
+
+    object.__setattr__(service.model, "sampler", sampler)
+    answer = await ask(service, LINES)
+    service.close()
+    assert (answer.choices[0].text, answer.choices[0].finish_reason) == ("", "stop")
+    assert answer.usage.completion_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("planted", "expected"), [(RuntimeError("planted"), RuntimeError), (torch.OutOfMemoryError("x"), OutOfMemory)]
+)
+async def test_a_forward_that_fails_costs_its_request_only(
+    service: Service, planted: Exception, expected: type[Exception]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise planted
+
+    model: Any = service.model.engine.runner
+    hook = model._model.transformer.h[3].register_forward_pre_hook(fail)
+    with pytest.raises(expected):
+        await ask(service, "a = 1\n")
+    hook.remove()
+    assert (await ask(service, LINES + "item_12 = make", max_tokens=2)).usage.completion_tokens > 0
