@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 class FileTokenizer:
     """A `tokenizer.json` as `fim.Tokenizer`; the same ids as `loading.TextTokenizer`, without transformers.
 
-    transformers imports torch with its tokenizers where it finds it: 5 s, and 300 MB.
+    transformers imports torch with its tokenizers where it finds it: 5 s on busy cores.
     """
 
     def __init__(self, path: Path) -> None:

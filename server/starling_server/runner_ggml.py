@@ -20,13 +20,13 @@ from starling_server.runner import Feed
 SEQUENCES = 64
 """Most caches at once, kept ones included; llama.cpp stops at 256."""
 ROWS = 8
-"""A row costs what it costs alone where `DRAFT` is 0: sharing a forward then only halves the waiting."""
+"""Four caches in one forward took 2.4 to 2.8 times as long as one (1.1 billion weights in q4_0, AVX2, busy cores)."""
 CHUNK = 64
 """As many tokens a second as in chunks of 256: 34 and 33 a processor second for 1.1 billion weights in q4_0."""
 DRAFT = 0
-"""llama.cpp's products with few columns are bound by arithmetic on CPUs without AVX512: four tokens in one forward take
-2.5 times the processor time of one, two take 1.6 (1.1 billion and 150 million weights in q4_0, two cores of an AMD EPYC
-with AVX2, `benchmarks/ggml_forward.py`). A draft is seldom that good."""
+"""On a CPU without AVX512, llama.cpp does not compute a few tokens for the price of one: four in one forward take
+2.5 to 2.9 times the processor time of one, two 1.5 to 1.9 (150 million and 1.1 billion weights in q4_0, two cores of an
+AMD EPYC with AVX2, docs/experiments.md). What drafts save on this runner was not measured."""
 MOST_CELLS = 1 << 15
 """Cells are taken at once, and rewinding looks through all of them: 0.05 ms for these."""
 
