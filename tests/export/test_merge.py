@@ -23,6 +23,8 @@ from starling_training.export import merge
 
 ULP = 2.0**-8
 """Between two neighbouring bfloat16 numbers, as a share of the smaller's power of two."""
+CANCELLED = 1e-6
+"""Of weights of 0.1 to 1, float32 keeps no more."""
 
 
 @pytest.fixture
@@ -67,7 +69,10 @@ def furthest(one: Any, other: Any, asked: list[list[int]]) -> tuple[float, float
 def test_onto_the_original_weights_is_peft_s_merge_in_float32(
     name: str, tiny_base: Base, lora_over: Callable[[Base, str], Path], merged: Path
 ) -> None:
-    """Rounded once, so each weight is the nearest bfloat16 or, where both sums fall beside a tie, its neighbour."""
+    """Rounded once, so each weight is the nearest bfloat16 or, where both sums fall beside a tie, its neighbour.
+
+    Where base and adapter nearly cancel, what is left is float32's rounding of the two.
+    """
     adapter = lora_over(tiny_base, name)
     read = lora.read(adapter)
     merge.write(tiny_base, read, {}, merged)
@@ -77,7 +82,7 @@ def test_onto_the_original_weights_is_peft_s_merge_in_float32(
         wanted = expected[weight].to(torch.bfloat16)
         assert found.dtype is torch.bfloat16
         assert (found == wanted).float().mean() > 0.999, weight
-        assert bool(((found.float() - wanted.float()).abs() <= wanted.float().abs() * ULP * 1.01).all()), weight
+        assert bool(((found.float() - wanted.float()).abs() <= wanted.float().abs() * ULP * 1.01 + CANCELLED).all()), weight
         untouched = weight.removesuffix(".weight") not in read.pairs
         assert bool((found == bare[weight]).all()) == untouched, weight
 
