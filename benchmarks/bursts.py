@@ -18,6 +18,7 @@ from passages import Passage
 from report import p50, p90, ratio
 from sides import SECONDS, Answer, Setting, Side, llama
 
+from starling_server import bases
 from starling_server.client import Client
 from starling_server.schema import CompleteRequest
 
@@ -194,7 +195,7 @@ def _process(name: str, setting: Setting) -> Generator[tuple[Connect, int]]:
             yield lambda: _served(url, setting), pid
         return
     assert setting.gguf is not None
-    with llama_server.serving(setting.gguf) as (url, pid):
+    with llama_server.serving(setting.gguf, bases.find(setting.base).context) as (url, pid):
         yield lambda: _llama(name, url, setting), pid
 
 

@@ -19,22 +19,25 @@ from peers import program
 
 RECOMMENDED = ("--ctx-size", "0", "--batch-size", "1024", "--ubatch-size", "1024", "--cache-reuse", "256", "-ngl", "99")
 READY_SECONDS = 300
+ROOM = 8192
+"""Positions for all of the server's slots together where the model has fewer (a slot never gets more than those): a
+request that ends because its client left still holds its slot for a moment."""
 GREEDY: dict[str, Any] = {
     "samplers": ["top_k"], "top_k": 1, "temperature": 0.0, "ignore_eos": True, "stream": False, "cache_prompt": True,
 }  # fmt: skip
 
 
 @contextmanager
-def serving(gguf: Path, *flags: str) -> Generator[tuple[str, int]]:
-    """Address and process id of a llama-server with this model; raises Missing where it was not built."""
+def serving(gguf: Path, context: int) -> Generator[tuple[str, int]]:
+    """Address and process id of a llama-server with this model of `context` positions; raises Missing without one."""
     binary = program("llama-server")
     if binary is None:
         raise Missing("llama-server is not built: run benchmarks/peers.py")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    threads = ("--threads", str(os.cpu_count()))
-    command = [str(binary), "-m", str(gguf), "--port", str(port), *threads, *RECOMMENDED, *flags]
+    own = ("--threads", str(os.cpu_count()), *(("--ctx-size", str(ROOM)) if context < ROOM else ()))
+    command = [str(binary), "-m", str(gguf), "--port", str(port), *RECOMMENDED, *own]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             url = f"http://127.0.0.1:{port}"
@@ -65,9 +68,14 @@ def infill(prefix: str, suffix: str, tokens: int) -> dict[str, Any]:
 
 
 def raw(prompt: Sequence[int], tokens: int) -> dict[str, Any]:
-    """The body of `/completion` for ids: the suffix first, so that a key adds tokens at the end."""
+    """The body of `/completion` for ids: the suffix first, so that a key adds tokens at the end.
+
+    Always in the same slot: in a burst the server would else put a request beside the one that is ending, where
+    nothing is kept, and read the whole prompt again.
+    """
     fields = ["content", "timings/prompt_n", "timings/predicted_n", "truncated", "tokens_cached"]
-    return {**GREEDY, "prompt": list(prompt), "n_predict": tokens, "n_cache_reuse": 0, "response_fields": fields}
+    one_slot = {"id_slot": 0, "n_cache_reuse": 0}
+    return {**GREEDY, **one_slot, "prompt": list(prompt), "n_predict": tokens, "response_fields": fields}
 
 
 async def post(client: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:

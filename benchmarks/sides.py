@@ -194,7 +194,7 @@ def _generate(setting: Setting) -> Generator[Side]:
 @contextmanager
 def _llama(name: str, setting: Setting) -> Generator[Side]:
     assert setting.gguf is not None
-    with llama_server.serving(setting.gguf) as (url, _):
+    with llama_server.serving(setting.gguf, bases.find(setting.base).context) as (url, _):
         yield llama(name, setting, httpx2.AsyncClient(base_url=url, timeout=SECONDS, trust_env=False))
 
 
