@@ -89,8 +89,8 @@ def _column(answers: Sequence[CompleteResponse]) -> dict[str, Any]:
     return {
         "tokens_per_second": round(tokens / seconds, 2) if seconds else None,
         "tokens": tokens,
-        "drafted_tokens": sum(getattr(answer.usage, "drafted_tokens", 0) for answer in answers),
-        "accepted_tokens": sum(getattr(answer.usage, "accepted_tokens", 0) for answer in answers),
+        "drafted_tokens": sum(answer.usage.drafted_tokens for answer in answers),
+        "accepted_tokens": sum(answer.usage.accepted_tokens for answer in answers),
     }
 
 

@@ -20,6 +20,7 @@ import asyncio
 import gc
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -139,8 +140,8 @@ def served(loaded: Loaded, adapter: Path, drafts: bool) -> Service:
         settings = ServiceConfig(prefetch=False, deadline_ms=ours.PATIENCE_MS)
         return ours.endless(
             start.start(
-                ours.configured(ModelConfig(loaded.base.id), runner="torch"),
-                ours.configured(settings, drafts=drafts),
+                ModelConfig(loaded.base.id, runner="torch"),
+                replace(settings, drafts=drafts),
                 [found],
             )
         )
@@ -157,7 +158,7 @@ async def answered(service: Service, typed: Passage, tokens: int, warm: int, rep
     return {
         "tokens_per_second": round(p50(speeds), 2),
         "warm_p50_ms": round(p50([answer.timings.total_ms for answer in warmed]), 1),
-        "accepted_tokens": sum(getattr(answer.usage, "accepted_tokens", 0) for answer in answers),
+        "accepted_tokens": sum(answer.usage.accepted_tokens for answer in answers),
         "prompt_tokens": answers[0].usage.prompt_tokens,
     }
 

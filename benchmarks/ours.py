@@ -8,9 +8,9 @@ import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any
 
 from starling_server import adapters, stops
 from starling_server.adapters import Adapter
@@ -18,7 +18,6 @@ from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.service import Service
 from starling_server.start import start
 
-C = TypeVar("C", ModelConfig, ServiceConfig)
 RUNNERS = ("torch", "ggml")
 PATIENCE_MS = 600_000
 """No request of a benchmark is cut short by a clock."""
@@ -28,17 +27,9 @@ class Missing(Exception):
     """A side cannot be measured here; the sentence says why."""
 
 
-def configured(config: C, **values: Any) -> C:
-    """`config` with those of `values` that this version has fields for."""
-    known = {field.name for field in fields(config)}
-    return replace(config, **{name: value for name, value in values.items() if name in known})
-
-
 def model(base: str, runner: str, **values: Any) -> ModelConfig:
     """How to load `base` for a runner; raises Missing."""
-    config = configured(ModelConfig(base), runner=runner, **values)
-    if runner != "torch" and getattr(config, "runner", "torch") != runner:
-        raise Missing(f"this version has no {runner} runner")
+    config = replace(ModelConfig(base), runner=runner, **values)
     if runner == "ggml" and not find_spec("llama_cpp"):
         raise Missing("the ggml runner needs the package llama-cpp-python: make ggml")
     return config
@@ -52,7 +43,7 @@ def served(named: str | None) -> list[Adapter]:
 def service(config: ModelConfig, adapter: str | None = None, **values: Any) -> Service:
     """A service that looks ahead to nothing and hurries for nobody; `values` are fields of ServiceConfig."""
     settings = ServiceConfig(prefetch=False, deadline_ms=PATIENCE_MS)
-    return start(config, configured(settings, **values), served(adapter))
+    return start(config, replace(settings, **values), served(adapter))
 
 
 def endless(service: Service) -> Service:
@@ -61,21 +52,8 @@ def endless(service: Service) -> Service:
     Stop ids become ordinary ids. Stop rules of the text are looked at no more, in the whole process.
     """
     service.model = replace(service.model, fim=replace(service.model.fim, stops=frozenset()))
-    for name, never in (("stop_for", _no_rule), ("first", _no_stop)):
-        if hasattr(stops, name):
-            setattr(stops, name, never)
+    stops.first = _no_stop
     return service
-
-
-class _NeverStop:
-    reason = "block"
-
-    def __call__(self, text: str) -> None:
-        """Go on."""
-
-
-def _no_rule(*_: object) -> _NeverStop:
-    return _NeverStop()
 
 
 def _no_stop(*_: object) -> None:
@@ -99,14 +77,9 @@ def serving(*flags: str) -> Generator[tuple[str, int]]:
 
 
 def flags(runner: str, **wanted: str) -> Sequence[str]:
-    """Command-line flags for a runner; a wanted flag that this version lacks is left out. Raises Missing."""
-    from starling_server.cli import serve_copilot
-
-    known = {spelling for option in serve_copilot.params for spelling in [*option.opts, *option.secondary_opts]}
-    if runner != "torch" and "--runner" not in known:
-        raise Missing(f"this version has no {runner} runner")
+    """Command-line flags for a runner; one without a value is a switch."""
     pairs = {"--runner": runner, **{f"--{name.replace('_', '-')}": value for name, value in wanted.items()}}
-    return [part for name, value in pairs.items() if name in known for part in ([name, value] if value else [name])]
+    return [part for name, value in pairs.items() for part in ([name, value] if value else [name])]
 
 
 def main() -> None:

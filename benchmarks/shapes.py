@@ -57,14 +57,10 @@ def written(name: str) -> Path:
 
 def exported(base: str, kind: Kind) -> Path:
     """The base (a name that `bases.find` takes) as GGUF, by our own export."""
-    from starling_server.gguf_export.write import write_base
+    from starling_server.gguf_export import kept
 
     found = bases.find(base)
-    path = cache_folder("gguf") / f"{bases.fingerprint(found)[:16]}-{kind}.gguf"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_base(found, path, kind)
-    return path
+    return kept.base(found, bases.fingerprint(found), kind)
 
 
 def main() -> None:

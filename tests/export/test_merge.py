@@ -82,7 +82,9 @@ def test_onto_the_original_weights_is_peft_s_merge_in_float32(
         wanted = expected[weight].to(torch.bfloat16)
         assert found.dtype is torch.bfloat16
         assert (found == wanted).float().mean() > 0.999, weight
-        assert bool(((found.float() - wanted.float()).abs() <= wanted.float().abs() * ULP * 1.01 + CANCELLED).all()), weight
+        assert bool(((found.float() - wanted.float()).abs() <= wanted.float().abs() * ULP * 1.01 + CANCELLED).all()), (
+            weight
+        )
         untouched = weight.removesuffix(".weight") not in read.pairs
         assert bool((found == bare[weight]).all()) == untouched, weight
 

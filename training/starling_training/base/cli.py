@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starling_server import bases, fim, loading
 from starling_server.bases import TINY
+from starling_server.config import Quantize
 from starling_server.errors import UsageError
 from starling_training import staging
 from starling_training.base import card, collect, measure, pretrain, stream, vocabulary
@@ -100,12 +101,19 @@ def export_command(folder: Path) -> None:
 @click.option("--model", default="", help="The base to measure. Default: the exported one.")
 @click.option("--against", default=TINY, show_default=True, help="The base to compare it with.")
 @click.option("--holes", default=500, show_default=True, help="Ends of lines to ask for; a fifth of other holes.")
-def measure_command(folder: Path, model: str, against: str, holes: int) -> None:
+@click.option(
+    "--quantize",
+    type=click.Choice(["auto", "nf4", "none"]),
+    default="nf4",
+    show_default=True,
+    help="Both bases' form. auto is three times as fast on CPUs without AVX512-BF16.",
+)
+def measure_command(folder: Path, model: str, against: str, holes: int, quantize: Quantize) -> None:
     """Measure a base on packages that none has learnt from, against another; writes figures.json and the card."""
     console = Console()
     name = model or str(folder / MODEL)
     told = partial(console.print, soft_wrap=True)
-    figures = measure.measure(name, against, measure.packages(folder), holes, told)
+    figures = measure.measure(name, against, measure.packages(folder), holes, quantize, told)
     (folder / FIGURES).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if not model:
         card.write(folder / MODEL, folder / collect.RECORD, folder / RUN / pretrain.PROGRESS, folder / FIGURES)

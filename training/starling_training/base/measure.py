@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from starling_server.config import ModelConfig
+from starling_server.config import ModelConfig, Quantize
 from starling_server.loading import Loaded, load
 from starling_training import evaluate
 from starling_training.base import collect
@@ -67,27 +67,29 @@ def compare(asked: Sequence[Asked], first: Sequence[Answer], second: Sequence[An
     return evaluate.compare(trials)
 
 
-def measure(base: str, against: str, held_out: Packages, count: int, told: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    base: str, against: str, held_out: Packages, count: int, quantize: Quantize, told: Callable[[str], None]
+) -> dict[str, Any]:
     """All figures of `base` and of `against`, in JSON's types; `count` holes at the ends of lines."""
-    figures: dict[str, Any] = {"bits per byte": {}}
+    figures: dict[str, Any] = {"quantize": quantize, "bits per byte": {}}
     for name in (against, base):
-        loaded = load(ModelConfig(base=name, quantize="nf4"))
+        loaded = load(ModelConfig(base=name, quantize=quantize))
         figures["bits per byte"][name] = bits_per_byte(loaded, held_out)
         context = loaded.base.context
         del loaded
         told(f"{name}: {_mean(figures['bits per byte'][name]):.3f} bits per byte")
     for kind in LONGEST:
         asked = holes(held_out, kind, count if kind == "line" else max(1, count // OTHERS))
-        compared = compare(asked, *(_answers(name, asked, context) for name in (against, base)))
+        compared = compare(asked, *(_answers(name, asked, context, quantize) for name in (against, base)))
         figures[kind] = {"holes": len(asked), **{name: asdict(figure) for name, figure in compared.items()}}
         told(f"{kind}: " + ", ".join(f"{name} {f.base:.3f} to {f.adapter:.3f}" for name, f in compared.items()))
     return figures
 
 
-def _answers(base: str, asked: Sequence[Asked], context: int) -> list[Answer]:
-    """What the base answers at each hole, served in 4 bits."""
+def _answers(base: str, asked: Sequence[Asked], context: int, quantize: Quantize) -> list[Answer]:
+    """What the base answers at each hole through the service."""
     holes = [item.hole for item in asked]
-    return evaluate.ask(ModelConfig(base=base, quantize="nf4"), holes, context, MAX_TOKENS, lambda _: True)
+    return evaluate.ask(ModelConfig(base=base, quantize=quantize), holes, context, MAX_TOKENS, lambda _: True)
 
 
 def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
