@@ -28,6 +28,15 @@ INTRODUCTION = """\
 **A demonstration model.** It exists so that everything in Starling works offline within minutes, and so that its
 tests run on a model that has learnt something. It is far too small to be good at code: use a StarCoder base for work.
 """
+FORMS = {"nf4": "in 4 bits", "none": "in bfloat16", "auto": "in the form that its machine serves fastest"}
+GOES_ON = (
+    "It goes on from the base that was bundled before it, with that one's vocabulary. The first of them learnt from",
+    "8.0 million tokens of the CPython 3.11 standard library (PSF licence) and of transformers, torch, numpy, pandas,",
+    "sympy, networkx, peft, trl, datasets, accelerate, huggingface_hub, fastapi, starlette, pydantic, httpx, httpcore,",
+    "anyio, rich, typer, click, pygls, uvicorn, fsspec, jinja2, pygments, setuptools, safetensors and bitsandbytes",
+    "(all under permissive licences).",
+    "",
+)
 LIMITS = """\
 ## Limits
 
@@ -77,8 +86,8 @@ def _quality(figures: Mapping[str, Any]) -> str:
         (
             "## How good it is",
             "",
-            "On packages that it never saw, in 4 bits and through the engine that serves, beside the first bundled one",
-            "on the same text and holes. Intervals are 95 %, by paired bootstrap.",
+            f"On packages that it never saw, {FORMS[figures['quantize']]} and through the engine that serves, beside",
+            "the first bundled one on the same text and holes. Intervals are 95 %, by paired bootstrap.",
             "",
             _table(["holes", "", "first base", "this base", "difference"], rows),
             _table(["bits per byte", "first base", "this base"], [*bits, ["mean", *(f"{m:.3f}" for m in mean)]]),
@@ -123,12 +132,14 @@ def _training(run: Mapping[str, Any]) -> str:
     step = max(1, len(curve) // CURVE_POINTS)
     points = [*curve[step - 1 :: step]]
     rows = [[f"{p['tokens'] / 1e6:.1f} M", f"{p['loss']:.3f}"] for p in points]
+    lengths = [recipe["context"]] if recipe["start_from"] else [length for _, length in STAGES]
     return "\n".join(
         (
             "## Training",
             "",
+            *(GOES_ON if recipe["start_from"] else ()),
             f"{run['tokens']:,} tokens in {run['seconds'] / 3600:.1f} hours, {recipe['step_tokens']:,} a step, rows of "
-            f"{', then '.join(f'{length:,}' for _, length in STAGES)} tokens; nine",
+            f"{', then '.join(f'{length:,}' for length in lengths)} tokens; nine",
             "examples in ten with a hole, four fifths of them suffix first. Muon for the matrices "
             f"({recipe['muon_rate']:g}), AdamW for the rest",
             f"({recipe['adam_rate']:g}), linear fall over the last 30 %. Made by `make tiny-base`.",
