@@ -1,5 +1,6 @@
 """The loop: what it optimises with, that it learns, and that a stopped run goes on as if it had not been."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 from torch.nn import functional
 from transformers import GPTBigCodeForCausalLM
 
+from starling_server.errors import UsageError
 from starling_server.loading import Loaded
 from starling_training.base import optimise, pretrain
 from starling_training.base.attention import folded
+from starling_training.base.muon import Muon
 from starling_training.base.pretrain import Limits, Progress, Run
 from starling_training.base.recipe import Recipe
 from starling_training.base.stream import Stream
@@ -54,6 +57,36 @@ def test_it_learns_ends_by_itself_and_exports(tiny: Loaded, made: Stream, tmp_pa
     exported = GPTBigCodeForCausalLM.from_pretrained(tmp_path / "model")
     assert exported.dtype == torch.bfloat16
     assert [path.name for path in (tmp_path / "model").glob("*.safetensors")] == ["model.safetensors"]
+
+
+def test_it_goes_on_from_an_earlier_base(tiny: Loaded, made: Stream, tmp_path: Path) -> None:
+    first = run(tiny, made)
+    first.train(tmp_path / "run", after(2), ignore)
+    pretrain.export(tmp_path / "run", tmp_path / "model")
+    recipe = replace(SMALL, start_from=str(tmp_path / "model"))
+    second = Run(recipe, made, tiny.tokenizer, tiny.fim, torch.device("cpu"), tmp_path / "model")
+    pairs = zip(first.model.parameters(), second.model.parameters(), strict=True)
+    assert all(torch.equal(one.bfloat16(), other.bfloat16()) for one, other in pairs)
+    assert recipe.length(0) == recipe.context
+    with pytest.raises(UsageError, match="another shape than the run"):
+        Run(replace(recipe, width=128), made, tiny.tokenizer, tiny.fim, torch.device("cpu"), tmp_path / "model")
+
+
+@pytest.mark.parametrize("shape", [(64, 256), (256, 64), (48, 48)])
+def test_muon_is_torch_s_but_for_its_bfloat16(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+    pair = (
+        Muon([{"params": [ours]}], lr=0.01, weight_decay=0.1),
+        torch.optim.Muon([{"params": [theirs]}], lr=0.01, weight_decay=0.1),
+    )
+    for _ in range(3):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        for optimiser in pair:
+            optimiser.step()
+    moved = (theirs - 1).norm()
+    assert (ours - theirs).norm() < 0.02 * moved
 
 
 def test_short_rows_first(tiny: Loaded) -> None:
