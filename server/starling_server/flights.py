@@ -6,7 +6,7 @@ generation, which then leads to where the cursor is now. One that disagrees ends
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from starling_server.scheduler import Ticket
@@ -24,10 +24,11 @@ class Flight(Generic[T]):
     """Everything but the place that the answer depends on."""
     prefix: str
     suffix: str
-    ticket: Ticket
-    landed: "asyncio.Future[T]"
     wanted: str
     """The prefix of the newest request that waits for it; `prefix` and what was typed since."""
+    ticket: Ticket = field(init=False)
+    landed: "asyncio.Future[T]" = field(init=False)
+    """Both are set before anybody but the worker sees the flight."""
     text: str = ""
     """What may be inserted at `prefix` so far."""
     waiting: int = 0
@@ -36,11 +37,11 @@ class Flight(Generic[T]):
         """Whether its answer may go on at `prefix`."""
         return self.scope == scope and self.suffix == suffix and self._agrees(prefix)
 
-    def heard(self, text: str) -> None:
+    def heard(self, text: str, ticket: Ticket) -> None:
         """Take note of the text so far, on the worker's thread; end what no longer leads anywhere."""
         self.text = text
         if not self._agrees(self.wanted):
-            self.ticket.cancel("superseded")
+            ticket.cancel("superseded")
 
     def _agrees(self, prefix: str) -> bool:
         if not prefix.startswith(self.prefix):

@@ -101,7 +101,7 @@ class Service:
             outcome = _Outcome([_choice(remembered, "stop")], Usage(), 0.0)
         else:
             outcome = await self._ask_model(ask, on_text)
-        self._remember(ask, outcome.choices[0])
+        self._look_ahead(ask, outcome.choices[0])
         total_ms, used = (perf_counter() - started) * 1e3, outcome.usage
         log.debug(
             "%s (%s): %s in %.0f ms, prompt %d of which cached %d, generated %d",
@@ -165,43 +165,40 @@ class Service:
 
     def _start(self, ask: _Ask, on_text: OnText | None) -> Flight[_Outcome]:
         """A generation of its own for `ask`."""
-
-        def heard(text: str) -> None:
-            flight.heard(strip_indent(text, indent).replace("\n", newline))
-            if on_text is not None:
-                on_text(text)
-
+        flight = Flight[_Outcome](ask.scope, ask.prefix, ask.suffix, wanted=ask.prefix)
         newline = _newline(ask)
         indent = window.hold_indent(window.normalize(ask.prefix))[1]
-        ticket, future = self._scheduler.submit(
-            lambda ticket: self._generate(ask, ticket, heard), ask.session, ask.seconds, background=not ask.max_tokens
-        )
-        landed = landing(_land(ticket, future))
-        flight = Flight(ask.scope, ask.prefix, ask.suffix, ticket, landed, wanted=ask.prefix)
+
+        def work(ticket: Ticket) -> Steps[_Outcome]:
+            def heard(text: str) -> None:
+                flight.heard(strip_indent(text, indent).replace("\n", newline), ticket)
+                if on_text is not None:
+                    on_text(text)
+
+            return self._generate(ask, ticket, heard)
+
+        background = ask.max_tokens == 0
+        flight.ticket, future = self._scheduler.submit(work, ask.session, ask.seconds, background)
+        flight.landed = landing(_land(flight.ticket, future))
         self._flights.add(ask.session if ask.memorable else None, flight)
         return flight
 
     def _remember(self, ask: _Ask, choice: Choice) -> None:
-        """Keep a whole answer for the keystrokes that follow it, and look ahead to its acceptance."""
-        if not ask.memorable or choice.finish_reason in ENDED:
-            return
-        self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text))
-        if choice.text and self.config.prefetch:
-            self._look_ahead(replace(ask, prefix=ask.prefix + choice.text))
+        """Keep a whole answer for the keys that follow it, whoever still waits for it. On the worker's thread."""
+        if ask.memorable and choice.finish_reason not in ENDED:
+            self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text))
 
-    def _look_ahead(self, accepted: _Ask) -> None:
-        """Compute the answer at `accepted` in the background, once."""
+    def _look_ahead(self, ask: _Ask, choice: Choice) -> None:
+        """Compute in the background, once, what follows the acceptance of `choice`."""
+        if not (self.config.prefetch and ask.memorable and choice.text) or choice.finish_reason in ENDED:
+            return
+        accepted = replace(ask, prefix=ask.prefix + choice.text)
         known = self._recall.find(accepted.scope, accepted.prefix, accepted.suffix) is not None
         if accepted != self._ahead and not known:
             self._ahead = accepted
             self._scheduler.submit(
-                lambda ticket: self._prefetch(accepted, ticket), None, accepted.seconds, background=True
+                lambda ticket: self._generate(accepted, ticket, None), None, accepted.seconds, background=True
             )
-
-    def _prefetch(self, ask: _Ask, ticket: Ticket) -> Steps[None]:
-        choice = (yield from self._generate(ask, ticket, None)).choices[0]
-        if choice.finish_reason not in ENDED:
-            self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text))
 
     def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> Steps[_Outcome]:
         """On the worker's thread: all choices of one request; equal ones are given once."""
@@ -217,7 +214,9 @@ class Service:
             choice, used = yield from self._choose(ask, job, cut.indent, on_text)
             usage = used if number == 0 else _more(usage, used)
             choices.setdefault(choice.text, choice)
-        return _Outcome(list(choices.values()), usage, ticket.queue_ms)
+        outcome = _Outcome(list(choices.values()), usage, ticket.queue_ms)
+        self._remember(ask, outcome.choices[0])
+        return outcome
 
     def _choose(self, ask: _Ask, job: Job, indent: str, on_text: OnText | None) -> Steps[tuple[Choice, Usage]]:
         """One choice: decode until the model or a stop ends it, then trim."""

@@ -57,10 +57,11 @@ def watched() -> Generator[Watched]:
 
 @pytest.fixture(scope="module")
 def suggested() -> str:
+    """What is suggested at `PREFIX`: enough of it to type along."""
     service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False))
     answer = asyncio.run(service.complete(CompleteRequest(prefix=PREFIX)))
     service.close()
-    assert len(answer.choices[0].text) > 6
+    assert len(answer.choices[0].text) > 4
     return answer.choices[0].text
 
 
@@ -119,7 +120,7 @@ async def test_the_last_to_leave_ends_it(watched: Watched) -> None:
 
 
 async def test_twenty_keys_start_two_generations_at_most(watched: Watched, suggested: str) -> None:
-    """Twenty keys at 40 ms along a suggestion; each asks and cancels the one before, as editors do."""
+    """Twenty keys at 40 ms along a suggestion and back; each asks and cancels the one before, as editors do."""
     task = None
     for size in range(20):
         if task is not None:
