@@ -84,3 +84,10 @@ def test_a_shape_is_a_base_and_a_gguf_file(tmp_path: Path) -> None:
     figures = last_line("shapes.py", "toy", "--gguf", "q4_0", cache=tmp_path)
     assert (Path(figures["base"]) / "config.json").is_file()
     assert Path(figures["q4_0"]).read_bytes()[:4] == b"GGUF"
+
+
+@pytest.mark.slow
+def test_answers_from_memory() -> None:
+    figures = last_line("recall.py", "--passages", "2", "--rounds", "2")
+    assert figures["answers"] > 20
+    assert figures["p99_ms"] > figures["p50_ms"] > 0
