@@ -21,7 +21,7 @@ from starling_server.loading import Loaded
 from starling_server.lora import Lora, Pair
 from starling_training.export import merge
 
-ULP = 2.0**-8
+ULP = 2**-7
 """Between two neighbouring bfloat16 numbers, as a share of the smaller's power of two."""
 CANCELLED = 1e-6
 """Of weights of 0.1 to 1, float32 keeps no more."""
