@@ -39,15 +39,16 @@ class Recall:
                 self._answers.popleft()
 
     def find(self, scope: tuple[object, ...], prefix: str, suffix: str) -> str | None:
-        """What to suggest here as far as memory tells, None where it does not."""
+        """What to suggest here as far as memory tells, None where it does not.
+
+        An answer that was given here or before goes before one that was given further on and looked ahead to: what a
+        person reads while typing along must not grow under their hands.
+        """
         with self._lock:
-            newest_first = list(reversed(self._answers))
-        for answer in newest_first:
-            if answer.scope == scope and answer.suffix == suffix:
-                text = continuation(answer, prefix)
-                if text is not None:
-                    return text
-        return None
+            newest_first = [a for a in reversed(self._answers) if a.scope == scope and a.suffix == suffix]
+        found = ((answer, continuation(answer, prefix)) for answer in newest_first)
+        known = [(len(answer.prefix) > len(prefix), text) for answer, text in found if text is not None]
+        return min(known, key=lambda pair: pair[0])[1] if known else None
 
     def newest(self, scope: tuple[object, ...], most: int) -> list[str]:
         """The last answers given in `scope`, the newest last."""

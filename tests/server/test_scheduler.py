@@ -201,6 +201,14 @@ def test_what_is_remembered(prefix: str, suffix: str, expected: str | None) -> N
     assert recall.find(("other", None), prefix, suffix) is None
 
 
+def test_typing_along_shows_what_was_shown_not_what_was_looked_ahead_to() -> None:
+    recall = Recall()
+    recall.add(Remembered(SCOPE, "x = ", "\n", "foo(bar)"))
+    recall.add(Remembered(SCOPE, "x = foo(bar)", "\n", "\ny = 1"))
+    assert recall.find(SCOPE, "x = fo", "\n") == "o(bar)"
+    assert recall.find(SCOPE, "x = foo(bar)", "\n") == "\ny = 1"
+
+
 def test_backspace_does_not_cross_a_line() -> None:
     recall = Recall()
     recall.add(Remembered(SCOPE, "a\nb", "", "cd"))
