@@ -4,7 +4,7 @@ peft's unmerged forward casts, scales and drops out around the same two products
 12. Here `y = linear(x) + (x @ a.T) @ b.T` in the base's compute type, with `b` the adapter's B times its factor.
 
 All matrices of an adapter lie one behind the other in one tensor, padded with zeros to the largest rank that was seen.
-So whatever needs fixed addresses (a captured graph) switches adapters by one copy of `Folded.nbytes` bytes on the device.
+So what needs fixed addresses (a captured graph) switches adapters by one copy of `Folded.nbytes` bytes on the device.
 """
 
 from collections.abc import Iterator, Mapping

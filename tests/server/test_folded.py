@@ -47,7 +47,7 @@ def base(name: str | Path, quantize: Quantize = "none") -> Loaded:
 def trained(loaded: Loaded, folder: Path, shape: str) -> Path:
     """A random adapter that peft writes; the base has none afterwards."""
     torch.manual_seed(len(shape))
-    settings = {"target_modules": "all-linear", **SHAPES[shape]}
+    settings: dict[str, Any] = {"target_modules": "all-linear", **SHAPES[shape]}
     with loading.quiet():
         model: Any = peft.get_peft_model(
             loaded.model, peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
