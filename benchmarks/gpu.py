@@ -4,9 +4,9 @@
     python benchmarks/gpu.py --device cpu --shapes toy
 
 Weights are random, in NF4 with double quantisation, with a random LoRA adapter on all linear layers. First
-`transformers.generate` over peft's model answers, then our service in the same process (replaying CUDA graphs, then with
-drafts too, then without either), on the same prompt of --prompt tokens at most. Speed is that of decoding --tokens tokens, without the prompt:
-for generate the difference between an answer of --tokens tokens and one of a single token.
+`transformers.generate` over peft's model answers, then our service in the same process (replaying CUDA graphs, then
+with drafts too, then without either), on the same prompt of --prompt tokens at most. Speed is that of decoding --tokens
+tokens, without the prompt: for generate the difference between an answer of --tokens tokens and one of a single token.
 
 `roofline` is the share of the memory's speed that decoding reaches: bytes of all weights, adapter and head that one
 token reads, times tokens a second, over the measured bandwidth of a copy on the device (bytes read and written).

@@ -34,23 +34,19 @@ def uncaptured(work: Work) -> Work:
     return work
 
 
-def capturing() -> Capture:
-    """Makes CUDA graphs that share their memory, since each one's logits are copied before the next is replayed.
+def capturing(device: torch.device) -> Capture:
+    """Makes CUDA graphs on this GPU; whatever CUDA raises comes through.
 
-    Whatever CUDA raises comes through.
+    They share their memory, since each one's logits are copied before the next is replayed.
     """
     pool = torch.cuda.graph_pool_handle()
 
     def capture(work: Work) -> Work:
-        current, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(current)
-        with torch.cuda.stream(side):
-            for _ in range(WARMUPS):
-                work()
-        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            out = work()
+        with torch.cuda.device(device):  # the thread that captures may not be the one that has loaded
+            _warm_up(work)
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                out = work()
 
         def replay() -> Tensor:
             graph.replay()
@@ -135,6 +131,16 @@ class Bucket(Cache):
         keys.index_copy_(2, self._places, key_states)
         values.index_copy_(2, self._places, value_states)
         return keys, values
+
+
+def _warm_up(work: Work) -> None:
+    """On a stream of its own, as torch asks for before a capture."""
+    current, side = torch.cuda.current_stream(), torch.cuda.Stream()
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
+        for _ in range(WARMUPS):
+            work()
+    current.wait_stream(side)
 
 
 def _size(count: int) -> int:

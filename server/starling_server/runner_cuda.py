@@ -22,13 +22,14 @@ class CudaRunner:
     """Implements `runner.Runner`. Not thread-safe: one thread owns the model."""
 
     def __init__(self, loaded: Loaded, capture: Capture) -> None:
-        """`bench.capturing()`, or `bench.uncaptured` to do the same steps without graphs."""
+        """`bench.capturing(...)`, or `bench.uncaptured` to do the same steps without graphs."""
         self._torch = TorchRunner(loaded, fixed=True)
         self.context, self.chunk = self._torch.context, self._torch.chunk
         self.rows, self.draft = self._torch.rows, self._torch.draft
         self._bench: Bench | None = Bench(loaded.model, self.context, capture)
         """None where graphs were given up."""
         self._version = self._torch.folded.version
+        self._short_of_memory = False
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -81,14 +82,20 @@ class CudaRunner:
 
     @torch.inference_mode()
     def _step(self, bench: Bench, feed: Feed) -> Rows | None:
-        """Logits, shape (keep, vocab); None where a graph cannot be captured here, which is then never tried again."""
+        """Logits, shape (keep, vocab); None where a graph cannot be captured here, which is then never tried again.
+
+        Raises MemoryError once: where less kept memory did not help either, there are no graphs.
+        """
         self._torch.folded.use(feed.cache.adapter)
         try:
             with unchanged_on_failure([feed.cache]):
-                return bench.step(feed.cache.kv, feed.ids)[-feed.keep :]
-        except MemoryError:
-            raise
-        except RuntimeError as error:
+                rows = bench.step(feed.cache.kv, feed.ids)[-feed.keep :]
+            self._short_of_memory = False
+            return rows
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError) and not self._short_of_memory:
+                self._short_of_memory = True
+                raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             log.warning("no CUDA graphs here (%s): decoding goes on without, more slowly", reason)
             self._bench = None

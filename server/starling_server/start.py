@@ -50,7 +50,7 @@ def _torch(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, A
 
     loaded = loading.load(model)
     graphs = model.cuda_graphs and loaded.device.type == "cuda"
-    runner = CudaRunner(loaded, bench.capturing()) if graphs else TorchRunner(loaded)
+    runner = CudaRunner(loaded, bench.capturing(loaded.device)) if graphs else TorchRunner(loaded)
     return loaded, runner, service.engine.cache_mb << 20, sampler
 
 

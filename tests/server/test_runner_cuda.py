@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support import adapter, starcoder2
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from starling_server import bases, bench, loading
 from starling_server.bench import Work, uncaptured
@@ -186,6 +187,52 @@ def test_a_failed_step_leaves_the_sequence_as_it_was(exact: Loaded) -> None:
     torch.testing.assert_close(fed(runner, cache, [7]), expected)
 
 
+def test_memory_for_graphs_that_is_never_there_is_decoding_without(exact: Loaded) -> None:
+    def refuse(_: Work) -> Work:
+        raise torch.OutOfMemoryError("planted")
+
+    engine = Engine(CudaRunner(exact, refuse), CACHE)
+    answer = list(engine.generate(job(prompt(9, 3))))
+    assert answer == list(Engine(TorchRunner(exact), CACHE).generate(job(prompt(9, 3))))
+
+
+class Waiting(TorchDispatchMode):
+    """Notes operations that a captured stream cannot do: those that bring numbers to the host or from it."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "lift_fresh", "masked_select", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = list[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func).removeprefix("aten.").partition(".")[0]
+        if name in self.NAMES:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("model", ["exact", "grouped"])
+def test_a_step_neither_waits_for_numbers_nor_brings_any(model: str, request: pytest.FixtureRequest) -> None:
+    waiting = Waiting()
+
+    def watched(work: Work) -> Work:
+        def run() -> torch.Tensor:
+            with waiting:
+                return work()
+
+        return run
+
+    runner = CudaRunner(request.getfixturevalue(model), watched)
+    cache = runner.open(None)
+    for ids in (prompt(1, 3), [7], [8, 9, 10, 11]):
+        fed(runner, cache, ids)
+    assert waiting.seen == []
+    with waiting:
+        assert torch.ones(1).item() == 1
+    assert waiting.seen == ["_local_scalar_dense"], "it would be seen"
+
+
 def _out_of_memory(*_: Any) -> None:
     raise torch.OutOfMemoryError("planted")
 
@@ -202,7 +249,7 @@ def test_graphs_answer_as_their_steps_do(write: Callable[[Path], Path] | None, t
     if not write:
         adapter.write(tmp_path / "x", bases.find("tiny"), 0)
     answers = list[list[list[int]]]()
-    for capture in (uncaptured, bench.capturing()):
+    for capture in (uncaptured, bench.capturing(loaded.device)):
         runner = CudaRunner(loaded, capture)
         if not write:
             runner.add_adapter("x", tmp_path / "x")
