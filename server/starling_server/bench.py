@@ -10,6 +10,7 @@ each number of ids; a sequence that outgrows its bucket only takes the next work
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -39,14 +40,15 @@ def capturing(device: torch.device) -> Capture:
 
     They share their memory, since each one's logits are copied before the next is replayed.
     """
-    pool = torch.cuda.graph_pool_handle()
+    live = WeakSet[torch.cuda.CUDAGraph]()
 
     def capture(work: Work) -> Work:
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), next((other.pool() for other in live), None)
         with torch.cuda.device(device):  # the thread that captures may not be the one that has loaded
             _warm_up(work)
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 out = work()
+        live.add(graph)
 
         def replay() -> Tensor:
             graph.replay()
