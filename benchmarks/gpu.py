@@ -4,9 +4,9 @@
     python benchmarks/gpu.py --device cpu --shapes toy
 
 Weights are random, in NF4 with double quantisation, with a random LoRA adapter on all linear layers. First
-`transformers.generate` over peft's model answers, then our service (without drafts, and with them) in the same
-process, on the same prompt of --prompt tokens at most. Speed is that of decoding --tokens tokens, without the prompt:
-for generate the difference between an answer of --tokens tokens and one of a single token.
+`transformers.generate` over peft's model answers, then our service in the same process (replaying CUDA graphs, then
+with drafts too, then without either), on the same prompt of --prompt tokens at most. Speed is that of decoding --tokens
+tokens, without the prompt: for generate the difference between an answer of --tokens tokens and one of a single token.
 
 `roofline` is the share of the memory's speed that decoding reaches: bytes of all weights, adapter and head that one
 token reads, times tokens a second, over the measured bandwidth of a copy on the device (bytes read and written).
@@ -48,6 +48,8 @@ import torch  # isort: skip
 FINGERPRINT = "random weights"
 COPY_BYTES = 1 << 30
 NAME = "random"
+SIDES = (("ours", False, True), ("ours with drafts", True, True), ("ours without graphs", False, False))
+"""Name, drafts, graphs."""
 
 
 def load(name: str, device: torch.device) -> Loaded:
@@ -132,7 +134,7 @@ def _timed(model: Any, prompt: Sequence[int], tokens: int, repeats: int) -> floa
     return p50(times[1:])  # the first prepares kernels
 
 
-def served(loaded: Loaded, adapter: Path, drafts: bool) -> Service:
+def served(loaded: Loaded, adapter: Path, drafts: bool, graphs: bool) -> Service:
     """Our service over a base that is in memory already."""
     found, reader = Adapter(adapter, manifest.read(adapter)), loading.load
     loading.load = lambda _: loaded
@@ -140,7 +142,7 @@ def served(loaded: Loaded, adapter: Path, drafts: bool) -> Service:
         settings = ServiceConfig(prefetch=False, deadline_ms=ours.PATIENCE_MS)
         return ours.endless(
             start.start(
-                ModelConfig(loaded.base.id, runner="torch"),
+                ModelConfig(loaded.base.id, runner="torch", cuda_graphs=graphs),
                 replace(settings, drafts=drafts),
                 [found],
             )
@@ -182,8 +184,10 @@ def measure(name: str, asked: argparse.Namespace, device: torch.device, speed: f
         row: dict[str, Any] = {"generate": generated(model, prompt, asked.tokens, asked.repeats)}
         del model, loaded, prompts
         _free(device)
-        for side, drafts in (("ours", False), ("ours with drafts", True)):
-            service = served(load(name, device), folder, drafts)
+        for side, drafts, graphs in SIDES:
+            if device.type != "cuda" and not graphs:
+                continue  # there are none to leave out
+            service = served(load(name, device), folder, drafts, graphs)
             row[side] = asyncio.run(answered(service, typed, asked.tokens, asked.warm_tokens, asked.repeats))
             service.close()
             del service
@@ -191,8 +195,11 @@ def measure(name: str, asked: argparse.Namespace, device: torch.device, speed: f
     for figures in row.values():
         rate = figures["tokens_per_second"]
         figures["roofline"] = round(size * rate / speed, 3) if rate else None
-    speeds = (row["ours"]["tokens_per_second"], row["generate"]["tokens_per_second"])
-    return {"sides": row, "weight_gb": round(size / 1e9, 3), "ours/generate": ratio(*speeds)}
+    rates = {side: figures["tokens_per_second"] for side, figures in row.items()}
+    found = {"sides": row, "weight_gb": round(size / 1e9, 3), "ours/generate": ratio(rates["ours"], rates["generate"])}
+    if "ours without graphs" in rates:
+        found["graphs/eager"] = ratio(rates["ours"], rates["ours without graphs"])
+    return found
 
 
 def _settle(device: torch.device) -> None:

@@ -76,7 +76,12 @@ class Local:
 
         served = choose_adapter(options, workspace)
         model = ModelConfig(
-            options.base, options.quantize, options.device, runner=options.runner, ggml_type=options.ggml_type
+            options.base,
+            options.quantize,
+            options.device,
+            runner=options.runner,
+            ggml_type=options.ggml_type,
+            cuda_graphs=options.cuda_graphs,
         )
         service = ServiceConfig(
             max_tokens=options.max_tokens,

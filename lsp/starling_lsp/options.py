@@ -26,6 +26,7 @@ class Options:
     quantize: Quantize = "auto"
     runner: RunnerName = "auto"
     ggml_type: GgmlType = "q4_0"
+    cuda_graphs: bool = True
     cache_mb: int = 512
     prefetch: bool = True
     drafts: bool = True

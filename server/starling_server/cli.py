@@ -51,6 +51,7 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     quantize: Quantize,
     runner: RunnerName,
     ggml_type: GgmlType,
+    cuda_graphs: bool,
     max_tokens: int,
     mode: Mode,
     context_tokens: int,
@@ -82,7 +83,7 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     engine = EngineConfig(cache_mb=cache_mb)
     rules: tuple[Rule, ...] = tuple(rule for rule in RULES if rule not in without_stop)
     service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, drafts, rules, engine)
-    model = ModelConfig(base, quantize, device, runner=runner, ggml_type=ggml_type)
+    model = ModelConfig(base, quantize, device, runner=runner, ggml_type=ggml_type, cuda_graphs=cuda_graphs)
     served = [adapters.find(name) for name in named]
     with listen(host, port) as listener:
         asyncio.run(_serve(listener, lambda: start(model, service, served)))

@@ -36,6 +36,8 @@ class ModelConfig:
     """`torch`, or `ggml`: llama.cpp, which is faster on CPUs; `auto` is torch."""
     ggml_type: GgmlType = "q4_0"
     """What the ggml runner keeps a base's matrices as, in place of `quantize` and `dtype`."""
+    cuda_graphs: bool = True
+    """On a CUDA GPU, replay captured steps while one sequence decodes."""
 
 
 @dataclass(frozen=True, slots=True)

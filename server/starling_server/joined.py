@@ -9,19 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
+
+from starling_server.static import Static
 
 
 class Joined(Cache):
     """What a model takes for its cache; row i extends `caches[i]` by the first `counts[i]` of its padded ids."""
 
-    def __init__(self, caches: Sequence[DynamicCache], counts: Sequence[int]) -> None:
+    def __init__(self, caches: Sequence[Static], counts: Sequence[int]) -> None:
         super().__init__(layers=[DynamicLayer()])
         self.longest = max(counts)
         """Ids of a padded row."""
         self._caches, self._counts = caches, counts
-        self._before = [cache.get_seq_length() for cache in caches]
+        self._before = [cache.length for cache in caches]
         self._most = max(before + count for before, count in zip(self._before, counts, strict=True))
 
     def update(

@@ -1,4 +1,4 @@
-"""Base, tokenizer and adapters into memory: the one place that knows the quirks of bitsandbytes and peft."""
+"""Base, tokenizer and adapters into memory: the one place that knows the quirks of bitsandbytes."""
 
 import logging
 import warnings

@@ -34,7 +34,8 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
         shelf.ready(shelf.add(adapter))
     shelf.default = served[0].name if served else None
     first = runner.open(None)
-    runner.feed([Feed(first, [loaded.fim.prefix])])  # it prepares kernels; nobody should wait for that
+    for count in (1, 1, 1 + runner.draft):  # it prepares kernels and captures steps; nobody should wait for that
+        runner.feed([Feed(first, [loaded.fim.prefix] * count)])
     runner.close(first)
     engine = Engine(runner, cache_bytes, service.engine.chunk_tokens)
     return Service(Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler), service)
@@ -42,12 +43,15 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
 
 def _torch(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:
     """What is loaded, its runner, bytes of kept caches, its sampler."""
-    from starling_server import loading
+    from starling_server import bench, loading
+    from starling_server.runner_cuda import CudaRunner
     from starling_server.runner_torch import TorchRunner
     from starling_server.sampling import sampler
 
     loaded = loading.load(model)
-    return loaded, TorchRunner(loaded), service.engine.cache_mb << 20, sampler
+    graphs = model.cuda_graphs and loaded.device.type == "cuda"
+    runner = CudaRunner(loaded, bench.capturing(loaded.device)) if graphs else TorchRunner(loaded)
+    return loaded, runner, service.engine.cache_mb << 20, sampler
 
 
 def _ggml(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:

@@ -17,6 +17,7 @@ from rapidfuzz.distance import Levenshtein
 from starling_server import adapters, stops, window
 from starling_server.adapters import BARE, Adapter
 from starling_server.config import RULES, ModelConfig, ServiceConfig
+from starling_server.runner_cuda import CudaRunner
 from starling_server.runner_torch import TorchRunner
 from starling_server.schema import CompleteRequest
 from starling_server.service import Service
@@ -160,7 +161,7 @@ async def answer(service: Service, name: str, hole: Hole, writer: Writer) -> Ans
     request = CompleteRequest(prefix=hole.prefix, suffix=hole.suffix, adapter=name)
     choice = (await service.complete(request)).choices[0]
     runner = service.model.engine.runner
-    assert isinstance(runner, TorchRunner)
+    assert isinstance(runner, TorchRunner | CudaRunner)
     made = writer.hole(hole, "spm")
     scores = runner.score(None if name == BARE else name, made.ids, made.prompt_tokens)
     return Answer(choice.text, choice.finish_reason != "length", -sum(scores), len(scores))

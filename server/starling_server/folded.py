@@ -1,0 +1,184 @@
+"""LoRA adapters beside a base's linear layers: two more products a layer, the scale already in B.
+
+peft's unmerged forward casts, scales and drops out around the same two products, which makes 32-40 kernels of a layer's
+12. Here `y = linear(x) + (x @ a.T) @ b.T` in the base's compute type, with `b` the adapter's B times its factor.
+
+All matrices of an adapter lie one behind the other in one tensor, padded with zeros to the largest rank that was seen.
+So what needs fixed addresses (a captured graph) switches adapters by one copy of `Folded.nbytes` bytes on the device.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from starling_server import lora
+from starling_server.errors import AdapterError
+from starling_server.lora import Lora, Pair
+
+STEP = 8
+"""Ranks are rounded up to a multiple of this: 16 bytes in 16-bit types, what matrix kernels like rows to begin at."""
+
+
+class FoldedLinear(nn.Module):
+    """A linear layer of the base, with whatever pair is beside it now."""
+
+    def __init__(self, linear: nn.Module) -> None:
+        super().__init__()
+        self.linear = linear
+        self.pair: tuple[Tensor, Tensor] | None = None
+        """(rank, inputs) and (outputs, rank); None adds nothing and costs nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (..., inputs) to (..., outputs)."""
+        out: Tensor = self.linear(x)
+        if self.pair is not None:
+            a, b = self.pair
+            low = nn.functional.linear(x, a)
+            out.view(-1, b.shape[0]).addmm_(low.view(-1, b.shape[1]), b.t())  # the layer's own output, nobody else's
+        return out
+
+
+class Folded:
+    """The adapters of one model, of which at most one is in use. A newer `Folded` of the same model takes it over."""
+
+    def __init__(self, model: nn.Module, fixed: bool = False) -> None:
+        """With `fixed` the layers read the same addresses whatever is in use, and always compute both products.
+
+        Otherwise switching copies nothing, and the bare base computes nothing more.
+        """
+        self.version = 0
+        """Grows whenever layers were wrapped or addresses have changed."""
+        self._model, self._fixed = model, fixed
+        self._layers: dict[str, FoldedLinear] = {}
+        self._rank = 0
+        self._kept: dict[str, Tensor] = {}
+        self._slots: Tensor | None = None
+        self._active: str | None = None
+        _unwrap(model)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The adapters in memory."""
+        return tuple(self._kept)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one adapter, and of what a switch copies where addresses are fixed."""
+        flat = next(iter(self._kept.values()), None)
+        return flat.numel() * flat.element_size() if flat is not None else 0
+
+    def add(self, name: str, path: Path) -> None:
+        """Read the adapter in the folder `path`; raises AdapterError where it is damaged, no LoRA or does not fit."""
+        try:
+            read = lora.read(path)
+            found = {module: self._linear(module, pair, path) for module, pair in read.pairs.items()}
+            self._grow(max(pair.rank for pair in read.pairs.values()), found)
+            self._kept[name] = self._flat(read)
+        except AdapterError as error:
+            raise AdapterError(f"Adapter {name!r} cannot be loaded: {error}") from error
+        except torch.OutOfMemoryError as error:
+            raise AdapterError(f"Adapter {name!r} finds no room on the device: serve fewer adapters.") from error
+
+    @torch.inference_mode()
+    def use(self, name: str | None) -> None:
+        """Put this adapter, or with None the bare base, into effect; nothing where it is already."""
+        if name == self._active:
+            return
+        if self._slots is not None:
+            self._slots.copy_(self._kept[name]) if name else self._slots.zero_()
+        else:
+            self._point(self._kept[name] if name else None)
+        self._active = name
+
+    def _linear(self, module: str, pair: Pair, path: Path) -> nn.Module:
+        """The base's layer of this name."""
+        try:
+            layer: Any = self._model.get_submodule(module)
+        except AttributeError as error:
+            raise AdapterError(f"{path} changes {module}, which this base has not: train it again.") from error
+        layer = layer.linear if isinstance(layer, FoldedLinear) else layer
+        shape = (getattr(layer, "out_features", 0), getattr(layer, "in_features", 0))
+        if shape != (pair.b.shape[0], pair.a.shape[1]):
+            raise AdapterError(f"{path} does not fit this base's {module} of shape {shape}: train it again.")
+        return layer
+
+    def _grow(self, rank: int, found: Mapping[str, nn.Module]) -> None:
+        """Make room for pairs of this rank beside these layers; whatever was in use is not after it."""
+        rank = max(self._rank, -(-rank // STEP) * STEP)
+        if rank == self._rank and not found.keys() - self._layers.keys():
+            return
+        layers = self._layers | {
+            module: FoldedLinear(linear) for module, linear in found.items() if module not in self._layers
+        }
+        kept = {name: self._moved(flat, rank, layers) for name, flat in self._kept.items()}
+        slots = self._empty(rank, layers) if self._fixed else None
+        for module in layers.keys() - self._layers.keys():
+            self._model.set_submodule(module, layers[module])
+        self._rank, self._layers, self._kept, self._slots = rank, layers, kept, slots
+        self._point(slots)
+        self._active = None
+        self.version += 1
+
+    def _point(self, flat: Tensor | None) -> None:
+        """Let every layer read its pair from here."""
+        pairs = dict(_pairs(flat, self._rank, self._layers)) if flat is not None else {}
+        for module, layer in self._layers.items():
+            layer.pair = pairs.get(module)
+
+    def _flat(self, read: Lora) -> Tensor:
+        """An adapter's matrices as they are kept; filled on the CPU, so that the device gets them in one copy."""
+        flat = torch.zeros(_size(self._rank, self._layers), dtype=self._dtype)
+        for module, (a, b) in _pairs(flat, self._rank, self._layers):
+            if pair := read.pairs.get(module):
+                a[: pair.rank] = torch.from_numpy(pair.a)
+                b[:, : pair.rank] = torch.from_numpy(pair.factor * pair.b)
+        return flat.to(self._device)
+
+    def _moved(self, flat: Tensor, rank: int, layers: Mapping[str, FoldedLinear]) -> Tensor:
+        """The same matrices in a larger layout."""
+        moved = self._empty(rank, layers)
+        places = dict(_pairs(moved, rank, layers))
+        for module, (a, b) in _pairs(flat, self._rank, self._layers):
+            places[module][0][: self._rank] = a
+            places[module][1][:, : self._rank] = b
+        return moved
+
+    def _empty(self, rank: int, layers: Mapping[str, FoldedLinear]) -> Tensor:
+        return torch.zeros(_size(rank, layers), dtype=self._dtype, device=self._device)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        model: Any = self._model
+        return model.dtype
+
+    @property
+    def _device(self) -> torch.device:
+        model: Any = self._model
+        return model.device
+
+
+def _size(rank: int, layers: Mapping[str, FoldedLinear]) -> int:
+    """Numbers in one adapter."""
+    shapes: list[Any] = [layer.linear for layer in layers.values()]
+    return sum(rank * (linear.in_features + linear.out_features) for linear in shapes)
+
+
+def _pairs(flat: Tensor, rank: int, layers: Mapping[str, FoldedLinear]) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Each layer's name with its (rank, inputs) and (outputs, rank), views of `flat`."""
+    at = 0
+    for module, layer in layers.items():
+        linear: Any = layer.linear
+        middle = at + rank * linear.in_features
+        end = middle + rank * linear.out_features
+        yield module, (flat[at:middle].view(rank, -1), flat[middle:end].view(-1, rank))
+        at = end
+
+
+def _unwrap(model: nn.Module) -> None:
+    """Undo what an earlier `Folded` has done."""
+    wrapped = [(name, module) for name, module in model.named_modules() if isinstance(module, FoldedLinear)]
+    for name, module in wrapped:
+        model.set_submodule(name, module.linear)
