@@ -110,7 +110,7 @@ def test_the_engine_writes_what_llama_cpp_writes(
             same += sum(check_same(one, prompt, found[name, n], close) for n, prompt in enumerate(asked))
             written.add(tuple(found[name, 0]))
     assert len(written) == 3, "adapters change something"
-    assert same >= 0.8 * len(found)
+    assert same >= 0.7 * len(found)
 
 
 def test_random_edits_compute_as_if_from_the_start(runner: GgmlRunner, loaded: Loaded) -> None:
