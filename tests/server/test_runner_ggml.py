@@ -34,7 +34,7 @@ from starling_server.sampling_numpy import greedy
 
 CACHE = 1 << 26
 TOKENS = 12
-CLOSE = 0.02
+CLOSE = 0.03
 """Most that two ways of one sum may differ in a float32 logit. llama.cpp looks GELU up in a float16 table, which makes
 0.003 of a last bit."""
 
