@@ -241,7 +241,10 @@ def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
 
 def _form(config: ModelConfig, base: Base, device: torch.device) -> tuple[bool, torch.dtype]:
     """Whether to load in 4 bits, and the compute type."""
-    asked = config.quantize != "auto" or config.dtype != "auto" or base.quantization is not None
+    if base.quantization is not None and config.dtype == "auto":
+        stored = base.config["quantization_config"].get("bnb_4bit_compute_dtype", "bfloat16")
+        return _quantize(config, device), getattr(torch, stored)  # another one would reach some of its tensors only
+    asked = config.quantize != "auto" or config.dtype != "auto"
     if asked or device.type != "cpu" or has_avx512bf16():
         return _quantize(config, device), compute_dtype(device, config.dtype)
     form, reason = forms.fastest(bases.weights(base), base.width, free_bytes(device))
