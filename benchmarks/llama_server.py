@@ -38,7 +38,8 @@ def serving(gguf: Path, context: int) -> Generator[tuple[str, int]]:
         port = free.getsockname()[1]
     own = ("--threads", str(os.cpu_count()), *(("--ctx-size", str(ROOM)) if context < ROOM else ()))
     command = [str(binary), "-m", str(gguf), "--port", str(port), *RECOMMENDED, *own]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    as_it_comes = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}  # ours (report.py)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=as_it_comes) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url, process)

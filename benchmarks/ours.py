@@ -3,7 +3,6 @@
 As a script this is `serve-copilot` with the same flags, whose answers end at --max-tokens and nowhere else.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
@@ -63,9 +62,8 @@ def _no_stop(*_: object) -> None:
 @contextmanager
 def serving(*flags: str) -> Generator[tuple[str, int]]:
     """Address and process id of a `serve-copilot` whose answers are endless."""
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
     command = [sys.executable, __file__, "--port", "0", "--deadline-ms", str(PATIENCE_MS), *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             said = process.stdout.readline()

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-for name, value in (("TOKENIZERS_PARALLELISM", "false"), ("HF_HUB_OFFLINE", "1"), ("OMP_WAIT_POLICY", "passive")):
+for name, value in (("TOKENIZERS_PARALLELISM", "false"), ("HF_HUB_OFFLINE", "1"), ("GOMP_SPINCOUNT", "10000")):
     os.environ.setdefault(name, value)
 PACKAGES = ("starling", "torch", "transformers", "peft", "bitsandbytes", "llama-cpp-python")
 

@@ -10,7 +10,7 @@ import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the commands do
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the commands do
 
 from starling_server import loading
 from starling_server.config import ModelConfig

@@ -47,9 +47,7 @@ def run(name: str, target: str, extra: str, arguments: list[str] | None = None) 
     `arguments` are those after the name, the process's own where they are left out.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warns at every later fork
-    # OpenMP's idle threads spin; on cores that others use too they spin against the thread they wait for (measured:
-    # 330 to 390 training tokens a second, 940 to 1,110 with threads that sleep).
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _limit_spinning()
     module, attribute = target.split(":")
     try:
         command = getattr(import_module(module), attribute)
@@ -66,6 +64,16 @@ def run(name: str, target: str, extra: str, arguments: list[str] | None = None) 
         click.echo(f"{name}: interrupted.", err=True)
         status = 130
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _limit_spinning() -> None:
+    """Let OpenMP's idle threads spin for about a tenth of a millisecond, unless the environment says otherwise.
+
+    As it comes they spin for much longer, on shared cores against the thread that they wait for. Threads that sleep at
+    once take longer to wake than a small matrix product takes (`docs/experiments.md`, "Threads that wait").
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "10000"
 
 
 def _missing(error: ModuleNotFoundError, extra: str) -> int:
