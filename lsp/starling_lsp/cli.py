@@ -55,7 +55,7 @@ def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None,
     _log_to(log_file, verbose)
     address = _address(tcp) if tcp else None
     given = {name: flags[name] for name in flags if context.get_parameter_source(name) != ParameterSource.DEFAULT}
-    from starling_lsp.server import create_server
+    from starling_lsp.handlers import create_server
 
     server = create_server(given)
     if address is None:
