@@ -157,6 +157,7 @@ class StarlingServer(LanguageServer):
             adapter=self.link.completer.adapter_of(folder) if self.link.completer else None,
             max_tokens=max_tokens,
             mode=self.options.mode,
+            comments=self.options.comments,
         )
 
 
