@@ -2,9 +2,9 @@
 
     python benchmarks/filters.py PATH... [--base tiny] [--holes 600] [--seed 0]
 
-The model answers once per hole, with no rule or filter in its way, up to 64 tokens. Each answer is then replayed through
-everything that is on in serving, and once more with each stop rule and each filter left out. Compared are what would be
-inserted and the true middle. A filter *fired* where leaving it out changes what is inserted; it *won* where
+The model answers once per hole, with no rule or filter in its way, up to 64 tokens. Each answer is then replayed
+through everything that is on in serving, and once more with each stop rule and each filter left out. Compared are what
+would be inserted and the true middle. A filter *fired* where leaving it out changes what is inserted; it *won* where
 only with it the middle is met exactly, and *lost* where only without it. PATHs are folders or files of Python source
 that the base has not learnt from (training/starling_training/base/held_out.txt names packages).
 """
@@ -57,7 +57,8 @@ def holes(paths: Sequence[Path], count: int, seed: int) -> Iterator[Hole]:
 
 def ask(model: Model, hole: Hole) -> Answer:
     """The model's own answer, with nothing in its way."""
-    budget = window.budget(ServiceConfig().context_tokens, TOKENS)
+    context = min(ServiceConfig().context_tokens, model.engine.runner.context)
+    budget = window.budget(context, TOKENS)
     fitted = window.fit(hole.prefix, hole.suffix, budget, model.tokenizer.encode)
     prompt = model.fim.prompt(fitted.prefix, fitted.suffix)
     job = Job(prompt, TOKENS, model.fim.stops, model.sampler(0.0, None), None, never, None)

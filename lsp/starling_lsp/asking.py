@@ -28,6 +28,10 @@ class Asking:
     def __init__(self, link: Link, status: Status, debounce: Debounce) -> None:
         self._link, self._status = link, status
         self.debounce = debounce
+        self.answers = self.remembered = 0
+        """How many there were, and how many of them needed no model."""
+        self.last_ms: float | None = None
+        """How long the newest answer of the model took."""
 
     async def best(self, completer: Completer, request: CompleteRequest, typed: bool) -> CompleteResponse | None:
         """The answer to `request`, None where there is trouble; `typed` is a request that typing made.
@@ -41,9 +45,17 @@ class Asking:
         response = await self._ask(completer, request)
         if response is not None and response.choices[0].finish_reason in ("superseded", "cancelled"):
             raise asyncio.CancelledError
-        if response is not None and response.usage.prompt_tokens:
-            self.debounce.answered((perf_counter() - started) * 1e3)
+        if response is not None:
+            self._count(response, (perf_counter() - started) * 1e3)
         return response
+
+    def _count(self, response: CompleteResponse, milliseconds: float) -> None:
+        self.answers += 1
+        if response.usage.prompt_tokens:
+            self.last_ms = milliseconds
+            self.debounce.answered(milliseconds)
+        else:
+            self.remembered += 1
 
     async def several(self, completer: Completer, request: CompleteRequest) -> CompleteResponse | None:
         """The best answer and up to two others, sampled the same way each time."""

@@ -32,6 +32,11 @@ class Completer(Protocol):
         """The adapter of requests that name none."""
         ...
 
+    @property
+    def device(self) -> str:
+        """Where the model computes, for a person."""
+        ...
+
     def adapter_of(self, folder: Path | None) -> str | None:
         """What requests for documents of this folder should name as their adapter."""
         ...
@@ -57,6 +62,11 @@ class Remote:
         self._client = Client(options.server)
         self._choice, self._asked = Choice(), options.adapter
         self.base, self.adapter = "", options.adapter
+
+    @property
+    def device(self) -> str:
+        """The server's address."""
+        return self._client.url
 
     async def connect(self, roots: Sequence[Path]) -> None:
         """Learn what it serves; raises RequestError where it is not there or not ready."""
@@ -112,6 +122,11 @@ class Local:
         self._loading = in_daemon_thread(lambda: start(model, service, [served] if served else []))
         self._service = None
         self.base, self.adapter = options.base, served.name if served else None
+
+    @property
+    def device(self) -> str:
+        """As the runner names it."""
+        return self._service.model.device if self._service else "nothing yet"
 
     async def load(self) -> None:
         """Wait until the model is in memory; raises BaseModelError, AdapterError."""

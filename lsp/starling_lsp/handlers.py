@@ -8,9 +8,10 @@ from lsprotocol import types
 from starling_lsp import convert
 from starling_lsp.options import SECTION
 from starling_lsp.server import StarlingServer
+from starling_server import __version__
 
 log = logging.getLogger(__name__)
-MOVED = "starling/didMoveCursor"
+MOVED, HEALTH = "starling/didMoveCursor", "starling/health"
 SHOWN, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"
 """Notifications as GitHub's language server names them; clients written for it send them."""
 
@@ -28,6 +29,7 @@ def create_server(flags: dict[str, Any]) -> StarlingServer:
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(inline_completion)
     server.command(convert.ACCEPTED)(accepted)
     server.feature(MOVED)(moved)
+    server.feature(HEALTH)(health)
     server.feature(SHOWN)(shown)
     server.feature(PARTLY)(partly_accepted)
     return server
@@ -91,6 +93,20 @@ def shown(server: StarlingServer, params: Any) -> None:
 def partly_accepted(server: StarlingServer, params: Any) -> None:
     """The first `acceptedLength` UTF-16 units of a suggestion were accepted."""
     log.debug("partly accepted %s", _id(params))
+
+
+def health(server: StarlingServer, params: Any) -> dict[str, Any]:
+    """How the server is, for an editor's health check."""
+    completer, asking = server.link.completer, server.asking
+    return {
+        "version": __version__,
+        "device": completer.device if completer else "nothing yet",
+        "base": server.status.base,
+        "adapter": server.status.adapter,
+        "answers": asking.answers,
+        "remembered": asking.remembered,
+        "last_ms": asking.last_ms,
+    }
 
 
 async def moved(server: StarlingServer, params: Any) -> None:

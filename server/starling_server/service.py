@@ -43,6 +43,8 @@ class Model:
     fim: fim.Fim
     shelf: Shelf
     sampler: Callable[[float, int | None], Sampler]
+    device: str = "cpu"
+    """Where it computes, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
