@@ -21,7 +21,7 @@ from rapidfuzz.distance import Levenshtein
 from report import last_line, machine, show
 
 from starling_server import stops, window
-from starling_server.config import RULES, ServiceConfig
+from starling_server.config import RULES, Rule, ServiceConfig
 from starling_server.engine import Job, never
 from starling_server.extent import Extent, decide
 from starling_server.service import Model
@@ -78,7 +78,7 @@ def inserted(answer: Answer, without: str = "") -> str:
         if without != "inside-word":
             return ""
         extent = "line"
-    on = [rule for rule in RULES if without != f"stop {rule}"]
+    on: list[Rule] = [rule for rule in RULES if without != f"stop {rule}"]
     rules = stops.rules(extent, hole.prefix, hole.suffix, on)[1 if without == "extent" else 0 :]
     fired = next(
         (each for size in range(len(answer.text) + 1) if (each := stops.first(rules, answer.text[:size]))), None

@@ -50,7 +50,8 @@ def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None,
       starling-lsp --base tiny
       starling-lsp --server http://127.0.0.1:8077
 
-    Editors start it by themselves; see editor-configs/. Flags go before the editor's own options.
+    `starling-lsp stats` shows what became of suggestions. Editors start the server by themselves; see
+    editor-configs/. Flags go before the editor's own options.
     """
     _log_to(log_file, verbose)
     address = _address(tcp) if tcp else None

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 MAX_CHARS = 2_000_000
 """Larger documents are data, not code; nothing is suggested in them."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_FEED = re.compile(r"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,16 @@ class Cursor:
 class Document(TextDocument):
     """One open document, kept as its lines so that an edit costs what it touches."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, only_feeds: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.only_feeds = only_feeds
+        """Whether a CR is a character as any other, as Neovim has it in files that mix line ends."""
         self._load(self._source or "")
 
     def _load(self, text: str) -> None:
-        self._lines = split_lines(text)
+        only_feeds = self.only_feeds and ("\n" in text or "\r" not in text)
+        self._line_end = _FEED if only_feeds else _LINE_END
+        self._lines = split_lines(text, self._line_end)
         self._text: str | None = text
 
     @property
@@ -105,7 +110,7 @@ class Document(TextDocument):
         """Line number and characters into it; the document's end for any line past it."""
         if position.line >= len(self._lines):
             return len(self._lines) - 1, len(self._lines[-1])
-        line = self._lines[position.line].rstrip("\r\n")
+        line = self._line_end.sub("", self._lines[position.line])
         return position.line, column(self.position_codec, line, position.character)
 
     def _apply_full_change(self, change: types.TextDocumentContentChangeEvent) -> None:
@@ -119,19 +124,22 @@ class Document(TextDocument):
             first -= 1
             chunk = self._lines[first] + chunk
         is_last = last == len(self._lines) - 1
-        lines = split_lines(chunk)
+        lines = split_lines(chunk, self._line_end)
         self._lines[first : last + 1] = lines if is_last else lines[:-1]
         self._text = None
 
 
-def split_lines(text: str) -> list[str]:
-    """Lines with their ends, as editors count them; the last has none and may be empty."""
-    starts = [0, *(match.end() for match in _LINE_END.finditer(text)), len(text)]
+def split_lines(text: str, line_end: re.Pattern[str]) -> list[str]:
+    """Lines with their ends; the last has none and may be empty."""
+    starts = [0, *(match.end() for match in line_end.finditer(text)), len(text)]
     return [text[a:b] for a, b in pairwise(starts)]
 
 
 class Documents(Workspace):
     """pygls' workspace over our documents."""
+
+    only_feeds = False
+    """What new documents have; set it where the client is Neovim."""
 
     def _create_text_document(
         self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None
@@ -143,12 +151,18 @@ class Documents(Workspace):
             language_id=language_id,
             sync_kind=self._sync_kind,
             position_codec=self._position_codec,
+            only_feeds=self.only_feeds,
         )
 
     def find(self, uri: str) -> Document | None:
         """The open document at `uri`; None for one that is not open."""
         document = self.text_documents.get(unquote(uri))
         return document if isinstance(document, Document) else None
+
+    def text_of(self, uri: str) -> str | None:
+        """The text of the open document at `uri`."""
+        document = self.find(uri)
+        return document.text if document else None
 
     def update_text_document(
         self, text_doc: types.VersionedTextDocumentIdentifier, change: types.TextDocumentContentChangeEvent

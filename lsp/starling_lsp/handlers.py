@@ -1,6 +1,7 @@
 """What the server does with each message of the protocol: one function a message."""
 
 import logging
+from hashlib import sha256
 from typing import Any, cast
 
 from lsprotocol import types
@@ -11,7 +12,7 @@ from starling_lsp.server import StarlingServer
 from starling_server import __version__
 
 log = logging.getLogger(__name__)
-MOVED, HEALTH = "starling/didMoveCursor", "starling/health"
+MOVED, HEALTH, CHECKSUM = "starling/didMoveCursor", "starling/health", "starling/checksum"
 SHOWN, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"
 """Notifications as GitHub's language server names them; clients written for it send them."""
 
@@ -23,6 +24,8 @@ def create_server(flags: dict[str, Any]) -> StarlingServer:
     server.feature(types.INITIALIZED)(initialized)
     server.feature(types.SHUTDOWN)(shutdown)
     server.feature(types.TEXT_DOCUMENT_DID_OPEN)(did_open)
+    server.feature(types.TEXT_DOCUMENT_DID_CHANGE)(changed)
+    server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(changed)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(did_change_configuration)
     server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(did_change_workspace_folders)
     # Without the options object pygls does not advertise the capability.
@@ -30,6 +33,7 @@ def create_server(flags: dict[str, Any]) -> StarlingServer:
     server.command(convert.ACCEPTED)(accepted)
     server.feature(MOVED)(moved)
     server.feature(HEALTH)(health)
+    server.feature(CHECKSUM)(checksum)
     server.feature(SHOWN)(shown)
     server.feature(PARTLY)(partly_accepted)
     return server
@@ -82,17 +86,29 @@ async def completion(server: StarlingServer, params: types.CompletionParams) -> 
 
 def accepted(server: StarlingServer, argument: dict[str, Any]) -> None:
     """The command that editors run on acceptance."""
-    log.debug("accepted %s", argument.get("id"))
+    if server.statistics:
+        server.statistics.accepted(str(argument.get("id")))
 
 
 def shown(server: StarlingServer, params: Any) -> None:
     """A suggestion came into view."""
-    log.debug("shown %s", _id(params))
+    if server.statistics:
+        server.statistics.shown(_id(params))
 
 
 def partly_accepted(server: StarlingServer, params: Any) -> None:
     """The first `acceptedLength` UTF-16 units of a suggestion were accepted."""
-    log.debug("partly accepted %s", _id(params))
+    length = getattr(params, "acceptedLength", 0)
+    if server.statistics and isinstance(length, int):
+        server.statistics.partly(_id(params), length)
+
+
+def changed(
+    server: StarlingServer, params: types.DidChangeTextDocumentParams | types.DidCloseTextDocumentParams
+) -> None:
+    """A document was edited or closed; the workspace has it already."""
+    if server.statistics:
+        server.statistics.changed(params.text_document.uri)
 
 
 def health(server: StarlingServer, params: Any) -> dict[str, Any]:
@@ -107,6 +123,12 @@ def health(server: StarlingServer, params: Any) -> dict[str, Any]:
         "remembered": asking.remembered,
         "last_ms": asking.last_ms,
     }
+
+
+def checksum(server: StarlingServer, params: Any) -> str | None:
+    """SHA-256 of the server's copy of a document (`{uri}`) in hexadecimal, for whoever doubts it; None if not open."""
+    text = server.documents.text_of(str(getattr(params, "uri", "")))
+    return None if text is None else sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def moved(server: StarlingServer, params: Any) -> None:
@@ -125,7 +147,9 @@ def did_open(server: StarlingServer, params: types.DidOpenTextDocumentParams) ->
 
 
 async def shutdown(server: StarlingServer, params: None) -> None:
-    """Let go of the model."""
+    """Let go of the model, and write down what is left of the statistics."""
+    if server.statistics:
+        await server.statistics.close()
     await server.link.close()
 
 

@@ -17,8 +17,11 @@ from starling_lsp.asking import Asking
 from starling_lsp.debounce import Debounce
 from starling_lsp.documents import Cursor, Document, Documents
 from starling_lsp.eligible import why_not
+from starling_lsp.followed import follow
 from starling_lsp.inflight import Inflight
+from starling_lsp.journal import Journal
 from starling_lsp.link import Link
+from starling_lsp.statistics import Statistics
 from starling_lsp.status import Status
 from starling_server import __version__
 from starling_server.errors import StarlingError
@@ -40,6 +43,8 @@ class StarlingServer(LanguageServer):
         self.link = Link(self.status, self.loading_shown)
         self.asking = Asking(self.link, self.status, Debounce(""))
         self.inflight = Inflight()
+        self.statistics: Statistics | None = None
+        """None while none are wanted."""
         self._client = ""
         self._given: dict[str, Any] = {}
 
@@ -61,10 +66,13 @@ class StarlingServer(LanguageServer):
         given = params.initialization_options
         self._client = params.client_info.name if params.client_info else ""
         self._given = given if isinstance(given, dict) else {}
+        self.documents.only_feeds = self._client.lower() == "neovim"
         self._take(options.read(given, self.flags))
 
     def _take(self, chosen: options.Options) -> None:
         self.options = chosen
+        if chosen.statistics and self.statistics is None:
+            self.statistics = Statistics(self.documents.text_of, Journal(), self._client)
         self.asking.debounce = Debounce(self._client, chosen.debounce)
 
     async def connect(self) -> None:
@@ -99,12 +107,14 @@ class StarlingServer(LanguageServer):
         if document is None or (automatic and self.options.trigger_mode == "manual"):
             return []
         span, cursor, chosen = _place(document, params)
+        text, start = document.text, document.offset(span.start)
         answer = await self._answer(document, Cursor(cursor.prefix + chosen, cursor.suffix), automatic)
-        return [
-            convert.item(document, span, cursor, chosen + choice.text, id_of(answer, number))
-            for number, choice in enumerate(answer.choices if answer else ())
-            if answer and choice.text
-        ]
+        if answer is None:
+            return []
+        offered = {id_of(answer, number): chosen + choice.text for number, choice in enumerate(answer.choices)}
+        items = {id: text for id, text in offered.items() if text != chosen}
+        self._follow(document, answer, text, start, items)
+        return [convert.item(document, span, cursor, text, id) for id, text in items.items()]
 
     async def popup(self, params: types.CompletionParams) -> list[types.CompletionItem]:
         """The best suggestion as one entry of the completion popup."""
@@ -117,6 +127,16 @@ class StarlingServer(LanguageServer):
             return []
         at = document.position(document.offset(params.position))
         return [convert.popup_item(document, at, cursor, answer.choices[0].text, answer.id)]
+
+    def _follow(
+        self, document: Document, answer: CompleteResponse, text: str, start: int, items: dict[str, str]
+    ) -> None:
+        """Keep statistics of the first item, which is the one in view."""
+        if self.statistics and self.options.statistics and items:
+            id, suggested = next(iter(items.items()))
+            language = document.language_id or "unknown"
+            new = follow(language, answer.adapter, answer.base, text, start, suggested)
+            self.statistics.answered(document.uri, id, new)
 
     async def read_ahead(self, uri: str, position: types.Position) -> None:
         """Have the prompt of a place read at lowest priority, so that its first suggestion comes sooner."""
@@ -161,9 +181,8 @@ class StarlingServer(LanguageServer):
         )
 
 
-def id_of(answer: CompleteResponse | None, number: int) -> str:
+def id_of(answer: CompleteResponse, number: int) -> str:
     """What names an answer's choice in the events that follow."""
-    assert answer is not None
     return f"{answer.id}.{number}" if number else answer.id
 
 

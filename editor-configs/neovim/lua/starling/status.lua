@@ -15,9 +15,6 @@ local own
 
 ---@param status starling.Status
 local function announce(status)
-  if status.kind == 'error' then
-    vim.notify_once('Starling: ' .. (status.message or 'error'), vim.log.levels.ERROR)
-  end
   vim.api.nvim_exec_autocmds('User', { pattern = 'StarlingStatus', modeline = false, data = status })
   vim.cmd.redrawstatus()
 end
@@ -28,10 +25,14 @@ end
 ---@param ctx lsp.HandlerContext
 function M.on_notification(_, status, ctx)
   last[ctx.client_id], own = status, nil
+  if status.kind == 'error' then
+    vim.notify_once('Starling: ' .. (status.message or 'error'), vim.log.levels.ERROR)
+  end
   announce(status)
 end
 
----Notes what a language server that is gone can't say.
+---Notes what a language server that is gone can't say. Neovim itself reports the end; a second message would make it
+---wait for Enter.
 ---@param kind 'error'
 ---@param message string
 function M.note(kind, message)
