@@ -11,7 +11,7 @@ that the base has not learnt from (training/starling_training/base/held_out.txt 
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -31,8 +31,15 @@ from starling_training.spans import Hole, cut, draw
 
 TOKENS, LONGEST = 64, 200
 LANGUAGE = "python"
-EVERYTHING = [*(f"stop {rule}" for rule in RULES), *FILTERS, "inside-word", "extent"]
-"""`inside-word` is the rule that nothing is suggested inside a word; `extent` that of one line or a block."""
+LEFT_OUT: dict[str, frozenset[str]] = {
+    **{name: frozenset({name}) for name in (*(f"stop {rule}" for rule in RULES), *FILTERS, "inside-word", "extent")},
+    "stop suffix, following": frozenset({"stop suffix", "following"}),
+    "stop bracket, closers, overlap": frozenset({"stop bracket", "closers", "overlap"}),
+    "stop repeat, repetition, loop": frozenset({"stop repeat", "repetition", "loop"}),
+}
+"""What is left out, each by itself and those together that do the same, while text is written and afterwards.
+
+`inside-word` is the rule that nothing is suggested inside a word; `extent` that of one line or a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +77,21 @@ def ask(model: Model, hole: Hole) -> Answer:
     return Answer(hole, model.tokenizer.decode(ids), generation.finish == "stop")
 
 
-def inserted(answer: Answer, without: str = "") -> str:
-    """What would be inserted, with one rule or filter left out."""
+def inserted(answer: Answer, without: Collection[str] = ()) -> str:
+    """What would be inserted, with some rules and filters left out."""
     hole = answer.hole
     extent = decide(hole.prefix, hole.suffix, LANGUAGE)
     if extent == "nothing":
-        if without != "inside-word":
+        if "inside-word" not in without:
             return ""
         extent = "line"
-    on: list[Rule] = [rule for rule in RULES if without != f"stop {rule}"]
-    rules = stops.rules(extent, hole.prefix, hole.suffix, on)[1 if without == "extent" else 0 :]
+    on: list[Rule] = [rule for rule in RULES if f"stop {rule}" not in without]
+    rules = stops.rules(extent, hole.prefix, hole.suffix, on)["extent" in without :]
     fired = next(
         (each for size in range(len(answer.text) + 1) if (each := stops.first(rules, answer.text[:size]))), None
     )
     whole = answer.text[: fired[0]] if fired else complete(answer)
-    return trim(whole, Place(hole.prefix, hole.suffix), {without})
+    return trim(whole, Place(hole.prefix, hole.suffix), without)
 
 
 def complete(answer: Answer) -> str:
@@ -104,11 +111,11 @@ def expected(hole: Hole) -> str:
     return (text[: fired[0]] if fired else text)[len(text) - len(hole.middle) :].rstrip()
 
 
-def judge(answers: Sequence[Answer], name: str) -> dict[str, float]:
-    """One rule's or filter's worth."""
+def judge(answers: Sequence[Answer], without: Collection[str]) -> dict[str, int]:
+    """What it is worth that these are not left out."""
     fired = won = lost = nearer = farther = 0
     for answer in answers:
-        on, off, truth = inserted(answer), inserted(answer, name), expected(answer.hole)
+        on, off, truth = inserted(answer), inserted(answer, without), expected(answer.hole)
         gain = Levenshtein.normalized_similarity(on, truth) - Levenshtein.normalized_similarity(off, truth)
         fired += on != off
         won += on == truth != off
@@ -132,8 +139,10 @@ def main() -> None:
         print(f"\r{len(answers)} holes", end="", file=sys.stderr)
     service.close()
     exact = sum(inserted(answer) == expected(answer.hole) for answer in answers)
-    table = {name: judge(answers, name) for name in EVERYTHING}
-    show(f"{len(answers)} holes, {exact} met exactly", table)
+    table = {name: judge(answers, without) for name, without in LEFT_OUT.items()}
+    columns = {figure: {name: row[figure] for name, row in table.items()} for figure in table["extent"]}
+    print(file=sys.stderr)
+    show(f"{len(answers)} holes, {exact} met exactly", columns)
     last_line({"holes": len(answers), "exact": exact, "filters": table, "machine": machine()})
 
 

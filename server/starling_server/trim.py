@@ -1,7 +1,7 @@
 """Model text to insertable text: small pure functions, composed by `trim`.
 
 Each answers a complaint that people have about every completion tool: text that repeats what is already right of
-the cursor, closers typed twice, the same line over and over, a suggestion of nothing.
+the cursor, closers typed twice, the same line over and over.
 """
 
 import re
@@ -12,8 +12,6 @@ from starling_server.brackets import first_surplus_closer, open_brackets
 from starling_server.window import hold_indent
 
 QUOTES = ('"', "'", "`")
-MIN_VISIBLE = 2
-"""Fewer visible characters are not worth a person's glance."""
 MIN_OVERLAP = 3
 """Shorter agreements with the text right of the cursor happen by chance, unless they are its whole line."""
 MAX_REPEATS = 3
@@ -155,11 +153,6 @@ def drop_echo(text: str, place: Place) -> str:
     return "" if repeats else text
 
 
-def drop_too_little(text: str, place: Place) -> str:
-    """Nothing where hardly anything would be seen."""
-    return text if len("".join(text.split())) >= MIN_VISIBLE else ""
-
-
 FILTERS: dict[str, Filter] = {
     "sentinels": drop_sentinels,
     "stray": drop_stray,
@@ -171,7 +164,6 @@ FILTERS: dict[str, Filter] = {
     "overlap": drop_overlap,
     "following": drop_following_lines,
     "echo": drop_echo,
-    "too-little": drop_too_little,
 }
 """Every filter by its name, in the order in which they are applied."""
 
