@@ -42,12 +42,14 @@ test: setup ## run every test (editors too, where they can be installed)
 	tests/editors/install_neovim.sh || test -z "$$STARLING_REQUIRE_EDITORS"
 	$(BIN)/python -m pytest
 
-check: setup ## lint, format, types, import contracts, module sizes
+check: setup ## lint, format, types, import contracts, Lua
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	tests/editors/check_lua.sh
 
 fmt: setup ## format and fix what can be fixed by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	tests/editors/check_lua.sh --fix

@@ -26,6 +26,7 @@ def own_data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     own = tmp_path_factory.mktemp("own")
     monkeypatch.setenv("STARLING_DATA_DIR", str(own / "data"))
     monkeypatch.setenv("STARLING_CACHE_DIR", str(own / "cache"))
+    monkeypatch.setenv("STARLING_STATE_DIR", str(own / "state"))
 
 
 @pytest.fixture(scope="session")

@@ -50,12 +50,13 @@ def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None,
       starling-lsp --base tiny
       starling-lsp --server http://127.0.0.1:8077
 
-    Editors start it by themselves; see editor-configs/. Flags go before the editor's own options.
+    `starling-lsp stats` shows what became of suggestions. Editors start the server by themselves; see
+    editor-configs/. Flags go before the editor's own options.
     """
     _log_to(log_file, verbose)
     address = _address(tcp) if tcp else None
     given = {name: flags[name] for name in flags if context.get_parameter_source(name) != ParameterSource.DEFAULT}
-    from starling_lsp.server import create_server
+    from starling_lsp.handlers import create_server
 
     server = create_server(given)
     if address is None:

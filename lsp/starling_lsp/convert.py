@@ -7,6 +7,7 @@ from lsprotocol import types
 from starling_lsp.documents import Cursor, Document
 
 ACCEPTED = "starling.accepted"
+_WORD = re.compile(r"\w+\Z")
 _ONLY_CLOSERS = re.compile(r"\W*$")
 
 
@@ -22,6 +23,33 @@ def item(document: Document, span: types.Range, cursor: Cursor, text: str, id: s
     end = types.Position(span.end.line, span.end.character + units)
     accepted = types.Command("Accepted", ACCEPTED, arguments=[{"id": id, "suffix": units}])
     return types.InlineCompletionItem(text + replaced, range=types.Range(span.start, end), command=accepted)
+
+
+def popup_item(
+    document: Document, position: types.Position, cursor: Cursor, text: str, id: str
+) -> types.CompletionItem:
+    """The same as an entry of the completion popup, all its lines in one item.
+
+    It begins at the start of the word before the cursor, since some editors filter by that word and others by what the
+    edit replaces; inserted as it is, since its indentation is right already.
+    """
+    whole = item(document, types.Range(position, position), cursor, text, id)
+    assert whole.range is not None
+    word = _WORD.search(cursor.line)
+    typed = word[0] if word else ""
+    start = types.Position(position.line, position.character - document.position_codec.client_num_units(typed))
+    new = typed + str(whole.insert_text)
+    return types.CompletionItem(
+        label=new.strip().split("\n", 1)[0],
+        kind=types.CompletionItemKind.Text,
+        detail="Starling",
+        documentation=types.MarkupContent(types.MarkupKind.Markdown, f"```{document.language_id or ''}\n{new}\n```"),
+        filter_text=new.split("\n", 1)[0],
+        insert_text_format=types.InsertTextFormat.PlainText,
+        insert_text_mode=types.InsertTextMode.AsIs,
+        text_edit=types.TextEdit(types.Range(start, whole.range.end), new),
+        command=whole.command,
+    )
 
 
 def replaces(text: str, rest: str) -> str:

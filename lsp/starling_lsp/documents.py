@@ -5,20 +5,27 @@ would drift and incremental edits would land in the wrong place. Positions past 
 as that end, as the protocol says.
 """
 
+import logging
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from lsprotocol import types
+from pygls.uris import to_fs_path, uri_scheme
 from pygls.workspace import PositionCodec, TextDocument, Workspace
 
 from starling_server.window import clip
 
+log = logging.getLogger(__name__)
 MAX_CHARS = 2_000_000
 """Larger documents are data, not code; nothing is suggested in them."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_FEED = re.compile(r"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,8 @@ class Cursor:
     @property
     def line(self) -> str:
         """The cursor's line left of it."""
-        return _LINE_END.split(self.prefix)[-1] if self.prefix else ""
+        start = max(self.prefix.rfind("\n"), self.prefix.rfind("\r")) + 1
+        return self.prefix[start:]
 
     @property
     def rest(self) -> str:
@@ -40,64 +48,98 @@ class Cursor:
 
 
 class Document(TextDocument):
-    """One open document."""
+    """One open document, kept as its lines so that an edit costs what it touches."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, only_feeds: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._starts: tuple[str, list[int]] = ("", [0])
+        self.only_feeds = only_feeds
+        """Whether a CR is a character as any other, as Neovim has it in files that mix line ends."""
+        self._load(self._source or "")
+
+    def _load(self, text: str) -> None:
+        only_feeds = self.only_feeds and ("\n" in text or "\r" not in text)
+        self._line_end = _FEED if only_feeds else _LINE_END
+        self._lines = split_lines(text, self._line_end)
+        self._text: str | None = text
 
     @property
     def text(self) -> str:
         """The whole text."""
-        return self._source or ""
+        if self._text is None:
+            self._text = "".join(self._lines)
+        return self._text
+
+    @property
+    def source(self) -> str:
+        """The same under pygls' name."""
+        return self.text
 
     @property
     def lines(self) -> Sequence[str]:
         """Lines with their ends; the last one is what follows the last end, maybe nothing."""
-        starts = self._line_starts()
-        return tuple(self.text[a:b] for a, b in zip(starts, [*starts[1:], len(self.text)], strict=True))
+        return tuple(self._lines)
 
     def offset(self, position: types.Position) -> int:
         """Index into `text` of a position in client units."""
-        starts = self._line_starts()
-        if position.line >= len(starts):
-            return len(self.text)
-        start = starts[position.line]
-        end = starts[position.line + 1] if position.line + 1 < len(starts) else len(self.text)
-        line = self.text[start:end].rstrip("\r\n")
-        return start + column(self.position_codec, line, position.character)
+        line, at = self._at(position)
+        return sum(map(len, self._lines[:line])) + at
 
     def position(self, offset: int) -> types.Position:
         """The position in client units of an index into `text`."""
-        starts = self._line_starts()
+        starts = list(accumulate(map(len, self._lines), initial=0))[:-1]
         line = bisect_right(starts, offset) - 1
-        units = self.position_codec.client_num_units(self.text[starts[line] : offset])
-        return types.Position(line, units)
+        return types.Position(line, self.position_codec.client_num_units(self._lines[line][: offset - starts[line]]))
 
     def cursor(self, position: types.Position) -> Cursor:
         """Text before and after a position, of a large document the part that matters."""
-        at = self.offset(position)
-        return Cursor(*clip(self.text[:at], self.text[at:]))
+        line, at = self._at(position)
+        here = self._lines[line]
+        prefix = "".join(self._lines[:line]) + here[:at]
+        return Cursor(*clip(prefix, here[at:] + "".join(self._lines[line + 1 :])))
+
+    def line_at(self, position: types.Position) -> str:
+        """The line of a position, with its end."""
+        return self._lines[self._at(position)[0]]
 
     @property
     def is_code(self) -> bool:
         """Whether it is text of a size that code has."""
-        return len(self.text) <= MAX_CHARS and "\0" not in self.text
+        return sum(map(len, self._lines)) <= MAX_CHARS and "\0" not in self.text
+
+    def _at(self, position: types.Position) -> tuple[int, int]:
+        """Line number and characters into it; the document's end for any line past it."""
+        if position.line >= len(self._lines):
+            return len(self._lines) - 1, len(self._lines[-1])
+        line = self._line_end.sub("", self._lines[position.line])
+        return position.line, column(self.position_codec, line, position.character)
+
+    def _apply_full_change(self, change: types.TextDocumentContentChangeEvent) -> None:
+        self._load(change.text)
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
-        start, end = self.offset(change.range.start), self.offset(change.range.end)
-        self._source = self.text[:start] + change.text + self.text[end:]
+        """Split what the edit touches anew, with a CR before it, which a line feed may now complete."""
+        (first, start), (last, end) = self._at(change.range.start), self._at(change.range.end)
+        chunk = self._lines[first][:start] + change.text + self._lines[last][end:]
+        if first and self._lines[first - 1].endswith("\r"):
+            first -= 1
+            chunk = self._lines[first] + chunk
+        is_last = last == len(self._lines) - 1
+        lines = split_lines(chunk, self._line_end)
+        self._lines[first : last + 1] = lines if is_last else lines[:-1]
+        self._text = None
 
-    def _line_starts(self) -> list[int]:
-        """Index of every line's first character; computed once per version of the text."""
-        text = self.text
-        if self._starts[0] is not text:
-            self._starts = (text, [0, *(match.end() for match in _LINE_END.finditer(text))])
-        return self._starts[1]
+
+def split_lines(text: str, line_end: re.Pattern[str]) -> list[str]:
+    """Lines with their ends; the last has none and may be empty."""
+    starts = [0, *(match.end() for match in line_end.finditer(text)), len(text)]
+    return [text[a:b] for a, b in pairwise(starts)]
 
 
 class Documents(Workspace):
     """pygls' workspace over our documents."""
+
+    only_feeds = False
+    """What new documents have; set it where the client is Neovim."""
 
     def _create_text_document(
         self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None
@@ -109,12 +151,60 @@ class Documents(Workspace):
             language_id=language_id,
             sync_kind=self._sync_kind,
             position_codec=self._position_codec,
+            only_feeds=self.only_feeds,
         )
 
     def find(self, uri: str) -> Document | None:
         """The open document at `uri`; None for one that is not open."""
-        document = self.text_documents.get(uri)
+        document = self.text_documents.get(unquote(uri))
         return document if isinstance(document, Document) else None
+
+    def text_of(self, uri: str) -> str | None:
+        """The text of the open document at `uri`."""
+        document = self.find(uri)
+        return document.text if document else None
+
+    def update_text_document(
+        self, text_doc: types.VersionedTextDocumentIdentifier, change: types.TextDocumentContentChangeEvent
+    ) -> None:
+        """Take an edit; one of a document that is not open (any more) changes nothing."""
+        if self.find(text_doc.uri) is None:
+            log.warning("an edit came for a document that is not open")
+            return
+        super().update_text_document(text_doc, change)
+
+    def surroundings(self, uri: str) -> tuple[str, str]:
+        """Text of a notebook's code cells before and after the cell at `uri`; nothing for other documents."""
+        notebook = self.get_notebook_document(cell_uri=uri)
+        if notebook is None:
+            return "", ""
+        cells = [cell.document for cell in notebook.cells if cell.kind == types.NotebookCellKind.Code]
+        here = cells.index(uri) if uri in cells else len(cells)
+        texts = [document.text if (document := self.find(cell)) else "" for cell in cells]
+        return "".join(text + "\n\n" for text in texts[:here]), "".join("\n\n" + text for text in texts[here + 1 :])
+
+    def folder(self, uri: str) -> Path | None:
+        """Where a document belongs: its innermost workspace folder, else its own folder, None for one without a path.
+
+        A document without a path belongs to the first workspace folder.
+        """
+        path = _path(uri)
+        folders = self.roots()
+        if path is None:
+            return folders[0] if folders else None
+        around = [folder for folder in folders if path.is_relative_to(folder)]
+        return max(around, key=lambda folder: len(folder.parts), default=path.parent)
+
+    def roots(self) -> list[Path]:
+        """The workspace folders on this disk, in the editor's order."""
+        uris = [folder.uri for folder in self.folders.values()] or ([self.root_uri] if self.root_uri else [])
+        return [path for uri in uris if (path := _path(uri)) is not None]
+
+
+def _path(uri: str) -> Path | None:
+    """The file that `uri` names; None where it is no file."""
+    path = to_fs_path(uri) if uri_scheme(uri) == "file" else None
+    return Path(path) if path else None
 
 
 def column(codec: PositionCodec, line: str, units: int) -> int:

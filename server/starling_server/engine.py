@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Steps = Generator[Feed, Rows | None, T]
 """Work that yields feeds and returns a result; None instead of logits means that it was ended while it waited."""
-Finish = Reason | Literal["stop", "length", "deadline", "superseded", "cancelled"]
+Finish = Reason | Literal["nothing", "stop", "length", "deadline", "superseded", "cancelled"]
 Interrupt = Callable[[], Finish | None]
 """Asked before every forward; anything but None ends the generation with that reason."""
 

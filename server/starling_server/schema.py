@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from starling_server.config import Mode, Reason
 
-Finish = Reason | Literal["stop", "length", "deadline", "superseded", "cancelled"]
+Finish = Reason | Literal["nothing", "stop", "length", "deadline", "superseded", "cancelled"]
 
 
 class CompleteRequest(BaseModel):
@@ -18,7 +18,9 @@ class CompleteRequest(BaseModel):
     suffix: str = Field(default="", description="The document's text after the cursor.")
     path: str | None = Field(default=None, description="The document's path, for the log; the prompt does not hold it.")
     language: str | None = Field(
-        default=None, description="The document's language, for the log; the prompt does not hold it."
+        default=None,
+        description="The document's language by its id in LSP, such as python or typescriptreact: its syntax says what "
+        "the place calls for. The prompt does not hold it.",
     )
     adapter: str | None = Field(
         default=None, description="An adapter's name, `base` for the bare base; without it the server's default."
@@ -41,6 +43,7 @@ class CompleteRequest(BaseModel):
         default=1, ge=1, le=8, description="Choices; equal ones come once. More than one needs a temperature."
     )
     mode: Mode | None = Field(default=None, description="One line, a block, or by where the cursor is.")
+    comments: bool = Field(default=True, description="Whether the inside of comments gets suggestions.")
     deadline_ms: int | None = Field(
         default=None, ge=1, le=600_000, description="Answer with what is there after this time."
     )

@@ -13,6 +13,7 @@ from starling_server.config import Mode, ServiceConfig
 from starling_server.drafts import Drafter
 from starling_server.engine import Engine, Finish, Job, Steps, Usage
 from starling_server.errors import OutOfMemory
+from starling_server.extent import Extent, decide
 from starling_server.flights import GRACE_SECONDS, Flight, Flights, landing
 from starling_server.recall import Recall, Remembered, continuation
 from starling_server.runner import Sampler
@@ -20,7 +21,7 @@ from starling_server.scheduler import Interrupted, Scheduler, Ticket
 from starling_server.schema import Choice, CompleteRequest, CompleteResponse, Timings
 from starling_server.schema import Usage as WireUsage
 from starling_server.shelf import Shelf
-from starling_server.trim import strip_indent, trim
+from starling_server.trim import Place, strip_indent, trim
 
 log = logging.getLogger(__name__)
 OnText = Callable[[str], None]
@@ -42,6 +43,8 @@ class Model:
     fim: fim.Fim
     shelf: Shelf
     sampler: Callable[[float, int | None], Sampler]
+    device: str = "cpu"
+    """Where it computes, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,14 @@ class _Ask:
     seed: int | None
     n: int
     mode: Mode
+    language: str | None
+    comments: bool
     seconds: float
 
     @property
     def scope(self) -> tuple[object, ...]:
         """What the remembered answers of this request have in common."""
-        return (self.session, self.adapter, self.max_tokens, self.mode)
+        return (self.session, self.adapter, self.max_tokens, self.mode, self.language, self.comments)
 
     @property
     def memorable(self) -> bool:
@@ -134,6 +139,8 @@ class Service:
             seed=request.seed,
             n=request.n,
             mode=request.mode or self.config.mode,
+            language=request.language,
+            comments=request.comments,
             seconds=(request.deadline_ms or self.config.deadline_ms) / 1e3,
         )
 
@@ -202,6 +209,10 @@ class Service:
 
     def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> Steps[_Outcome]:
         """On the worker's thread: all choices of one request; equal ones are given once."""
+        place = Place(window.normalize(ask.prefix), window.normalize(ask.suffix))
+        extent = decide(place.prefix, place.suffix, ask.language, ask.mode, ask.comments)
+        if extent == "nothing":
+            return _nothing("nothing", ticket.queue_ms)
         adapter = self.model.shelf.ready(ask.adapter)
         cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self.model.tokenizer.encode)
         prompt = self.model.fim.prompt(cut.prefix, cut.suffix)
@@ -211,17 +222,19 @@ class Service:
             sample = self.model.sampler(ask.temperature, seed)
             drafter = self._drafter(ask, prompt) if self.config.drafts else None
             job = Job(prompt, ask.max_tokens, self.model.fim.stops, sample, adapter, ticket.interrupted, drafter)
-            choice, used = yield from self._choose(ask, job, cut.indent, on_text)
+            text, finish, used = yield from self._choose(extent, place, job, on_text)
+            choice = _choice(text.replace("\n", _newline(ask)), finish)
             usage = used if number == 0 else _more(usage, used)
             choices.setdefault(choice.text, choice)
         outcome = _Outcome(list(choices.values()), usage, ticket.queue_ms)
         self._remember(ask, outcome.choices[0])
         return outcome
 
-    def _choose(self, ask: _Ask, job: Job, indent: str, on_text: OnText | None) -> Steps[tuple[Choice, Usage]]:
+    def _choose(
+        self, extent: Extent, place: Place, job: Job, on_text: OnText | None
+    ) -> Steps[tuple[str, Finish, Usage]]:
         """One choice: decode until the model or a stop ends it, then trim."""
-        suffix = window.normalize(ask.suffix)
-        rules = stops.rules(ask.mode, window.normalize(ask.prefix), suffix, self.config.rules)
+        rules = stops.rules(extent, place.prefix, place.suffix, self.config.rules)
         generation = self.model.engine.generate(job)
         text, ids, fired = "", list[int](), None
         try:
@@ -235,8 +248,7 @@ class Service:
             generation.close()
         at, finish = fired or (None, generation.finish)
         whole = text[:at] if fired else _whole_lines(text, generation.finish)
-        answer = trim(whole, indent, suffix)
-        return _choice(answer.replace("\n", _newline(ask)), finish), generation.usage
+        return trim(whole, place), finish, generation.usage
 
     def _drafter(self, ask: _Ask, prompt: list[int]) -> Callable[[], Drafter]:
         """What drafts are looked for in: this session's newest answers, then the prompt."""

@@ -38,7 +38,14 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
         runner.feed([Feed(first, [loaded.fim.prefix] * count)])
     runner.close(first)
     engine = Engine(runner, cache_bytes, service.engine.chunk_tokens)
-    return Service(Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler), service)
+    return Service(
+        Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler, _device(loaded)), service
+    )
+
+
+def _device(loaded: Any) -> str:
+    """Torch's device, or what llama.cpp computes on."""
+    return str(getattr(loaded, "device", "cpu (llama.cpp)"))
 
 
 def _torch(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from starling_server.brackets import first_surplus_closer
-from starling_server.config import Mode, Reason, Rule
+from starling_server.config import Reason, Rule
+from starling_server.extent import Extent, indentation
 
 LONG_LINE = 20
 """Visible characters of a line that does not come again by chance."""
 SAME_LINES = 3
 """A line this many times in a row is a loop."""
-_OPENS_BLOCK = re.compile(r"([:{(\[]|=>|\b(?:then|do|begin|else))\s*$")
 _CLOSER = re.compile(r"\s*([)\]}]|end\b)")
 
 
@@ -67,7 +67,8 @@ class BlockStop:
             if blank == 2:
                 return at - 2
             if visible and inner is not None and number > 0 and (width := indentation(line)) < inner:
-                closes = width == self.opener_indent and _CLOSER.match(line)
+                may_close = _CLOSER.match(line) or (not complete and "end".startswith(visible))
+                closes = width == self.opener_indent and may_close
                 return _line_end(text, at) if closes else at - 1
             if visible and inner is None:
                 inner = indentation(line)
@@ -121,15 +122,10 @@ class RepeatStop:
         return len("\n".join(lines)) if looped else None
 
 
-def indentation(line: str) -> int:
-    """Characters of leading blanks."""
-    return len(line) - len(line.lstrip(" \t"))
-
-
-def rules(mode: Mode, prefix: str, suffix: str, on: Collection[Rule]) -> list[Stop]:
-    """All stops for a cursor between `prefix` and `suffix`: the mode's own and those of `on` that apply there."""
+def rules(extent: Extent, prefix: str, suffix: str, on: Collection[Rule]) -> list[Stop]:
+    """All stops for a cursor between `prefix` and `suffix`: the extent's own and those of `on` that apply there."""
     rest, _, below = suffix.partition("\n")
-    found: list[Stop] = [_extent(mode, prefix, rest.strip())]
+    found: list[Stop] = [_end(extent, prefix, rest.strip())]
     first = next((line.strip() for line in below.split("\n") if line.strip()), "")
     if "suffix" in on and len(first) >= LONG_LINE:
         found.append(SuffixStop(first))
@@ -146,16 +142,10 @@ def first(stops: Iterable[Stop], text: str) -> tuple[int, Reason] | None:
     return min(fired, default=None)
 
 
-def _extent(mode: Mode, prefix: str, rest: str) -> Stop:
-    """How far a suggestion may go, where `rest` is what stands on the cursor's line.
-
-    `auto` is one line where text follows on the cursor's line or the line is under way, and a block on an empty
-    line or after one that opens a block.
-    """
+def _end(extent: Extent, prefix: str, rest: str) -> Stop:
+    """How far a suggestion may go, where `rest` is what stands on the cursor's line."""
     line = prefix[prefix.rfind("\n") + 1 :]
-    opens = bool(_OPENS_BLOCK.search(line))
-    wanted = mode if mode != "auto" else "line" if rest or (line.strip() and not opens) else "block"
-    if wanted == "line":
+    if extent == "line":
         return LineStop(rest_blank=not rest)
     return BlockStop(indentation(line) if line.strip() else None)
 

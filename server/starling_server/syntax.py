@@ -36,13 +36,17 @@ class Syntax:
 
     def around(self, at: int) -> list[tuple[int, int]]:
         """Begin and end of the named nodes that hold the character at index `at`, innermost first, without the root."""
+        return [(begin, end) for _, begin, end in self.kinds(at)]
+
+    def kinds(self, at: int) -> list[tuple[str, int, int]]:
+        """Type, begin and end of the named nodes that hold the character at index `at`, innermost first."""
         byte = at if self._is_ascii else len(self._text[:at].encode("utf-8", "replace"))
         node: Node | None = self._tree.root_node.named_descendant_for_byte_range(byte, byte + 1)
-        spans = list[tuple[int, int]]()
+        found = list[tuple[str, int, int]]()
         while node is not None and node.parent is not None:
-            spans.append((self._index(node.start_byte), self._index(node.end_byte)))
+            found.append((node.type, self._index(node.start_byte), self._index(node.end_byte)))
             node = node.parent
-        return spans
+        return found
 
     def _index(self, byte: int) -> int:
         return byte if self._is_ascii else len(self._bytes[:byte].decode("utf-8", "replace"))

@@ -1,38 +1,59 @@
 """Model text to insertable text: small pure functions, composed by `trim`.
 
 Each answers a complaint that people have about every completion tool: text that repeats what is already right of
-the cursor, closers typed twice, the same line over and over, a suggestion of nothing.
+the cursor, closers typed twice, the same line over and over.
 """
 
 import re
-from itertools import groupby
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from starling_server.brackets import first_surplus_closer, open_brackets
+from starling_server.window import hold_indent
 
 QUOTES = ('"', "'", "`")
-MIN_VISIBLE = 2
-"""Fewer visible characters are not worth a person's glance."""
 MIN_OVERLAP = 3
 """Shorter agreements with the text right of the cursor happen by chance, unless they are its whole line."""
 MAX_REPEATS = 3
-"""A line this many times in a row is a loop."""
+"""A line or block this many times in a row is a loop."""
+LONGEST_BLOCK = 8
+"""Lines of a block that is looked for in repetitions."""
+ECHO = 8
+"""Visible characters of lines that a suggestion does not repeat from above by chance."""
 _LOOP = re.compile(r"((?=.{0,39}[^\W\d_]).{2,40}?)\1{3,}(.*)$", re.DOTALL)
 """Four times the same 2 to 40 characters up to the end, a letter among them: rulers and rows of zeros are no loops."""
+_SENTINEL = re.compile(r"<\|endoftext\|>|<(?:fim_\w+|file_sep|repo_name|filename|gh_stars|issue_\w+|jupyter_\w+)>")
+"""StarCoder's special tokens, where a model writes them out in pieces."""
+_STRAY = re.compile(r"\n+t\Z")
+"""What StarCoder2 likes to put behind a newline."""
+_LEAD = re.compile(r"^[ \t]+", re.MULTILINE)
 
 
-def trim(text: str, indent: str, suffix: str) -> str:
-    """What may be inserted at the cursor, `""` for nothing.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where text goes: what is left and right of the cursor, with plain newlines."""
 
-    `indent` is what the cursor's line already holds and the text begins with (see `window.hold_indent`);
-    `suffix` is the text right of the cursor.
+    prefix: str
+    suffix: str
+
+    @property
+    def rest(self) -> str:
+        """What stands right of the cursor on its line, without the blanks around it."""
+        return self.suffix.partition("\n")[0].strip()
+
+
+Filter = Callable[[str, Place], str]
+
+
+def trim(text: str, place: Place, off: Collection[str] = ()) -> str:
+    """What may be inserted at the cursor, `""` for nothing; `off` names filters that are left out.
+
+    On a line of blanks `text` begins with those blanks (see `window.hold_indent`), and they are taken off.
     """
-    text = strip_indent(text, indent)
-    text = drop_loop(drop_repetition(text))
-    text = drop_surplus_closers(text, suffix)
-    text = drop_overlap(text, suffix)
-    text = drop_following_lines(text, suffix)
-    text = text.rstrip()
-    return text if len("".join(text.split())) >= MIN_VISIBLE else ""
+    text = strip_indent(text, hold_indent(place.prefix)[1])
+    for name, apply in FILTERS.items():
+        text = text if name in off else apply(text, place)
+    return text.rstrip()
 
 
 def strip_indent(text: str, indent: str) -> str:
@@ -43,18 +64,51 @@ def strip_indent(text: str, indent: str) -> str:
     return body[len(indent) :] if body.startswith(indent) else ""
 
 
-def drop_repetition(text: str) -> str:
-    """Keep one of a line that comes three times or more in a row, and nothing after it."""
-    kept: list[str] = []
-    for line, run in groupby(text.split("\n")):
-        repeats = len(list(run))
-        if line.strip() and repeats >= MAX_REPEATS:
-            return "\n".join([*kept, line])
-        kept.extend([line] * repeats)
-    return "\n".join(kept)
+def drop_sentinels(text: str, place: Place) -> str:
+    """Cut at a special token that was written out."""
+    found = _SENTINEL.search(text)
+    return text[: found.start()] if found else text
 
 
-def drop_loop(text: str) -> str:
+def drop_stray(text: str, place: Place) -> str:
+    """Take off a lone `t` on the last line."""
+    return _STRAY.sub("", text)
+
+
+def fit_blanks(text: str, place: Place) -> str:
+    """Indent as the document does: tabs where its lines begin with tabs, else spaces."""
+    lines = _LEAD.findall(place.prefix + place.suffix)
+    tabs = sum(lead.startswith("\t") for lead in lines)
+    if not lines or "\n" not in text:
+        return text
+    head, newline, body = text.partition("\n")
+    if tabs * 2 > len(lines):
+        unit = min((len(lead) for lead in _LEAD.findall(body) if "\t" not in lead), default=4)
+        return head + newline + _LEAD.sub(lambda lead: lead[0].replace(" " * max(unit, 2), "\t"), body)
+    unit = min((len(lead) for lead in lines if len(lead) > 1 and "\t" not in lead), default=4)
+    return head + newline + _LEAD.sub(lambda lead: lead[0].replace("\t", " " * unit), body)
+
+
+def drop_double_blank(text: str, place: Place) -> str:
+    """Do not begin with blanks right after one on the same line."""
+    line = place.prefix[place.prefix.rfind("\n") + 1 :]
+    return text.lstrip(" ") if line.strip() and line[-1] in " \t" else text
+
+
+def drop_repetition(text: str, place: Place) -> str:
+    """Keep one of a line or block that comes three times or more in a row, and nothing after it."""
+    indent = hold_indent(place.prefix)[1]
+    lines = (indent + text).split("\n")
+    for size in range(1, min(LONGEST_BLOCK, len(lines) // MAX_REPEATS) + 1):
+        for first in range(len(lines) - MAX_REPEATS * size + 1):
+            block = lines[first : first + size]
+            again = lines[first : first + MAX_REPEATS * size]
+            if any(line.strip() for line in block) and again == block * MAX_REPEATS:
+                return "\n".join(lines[: first + size])[len(indent) :]
+    return text
+
+
+def drop_loop(text: str, place: Place) -> str:
     """Keep one round of what the text ends in saying over and over: `a.b.b.b.b.b` -> `a.b`."""
     loop = _LOOP.search(text)
     if loop is None or not loop[1].startswith(loop[2]):
@@ -62,17 +116,15 @@ def drop_loop(text: str) -> str:
     return text[: loop.end(1)]
 
 
-def drop_surplus_closers(text: str, suffix: str) -> str:
+def drop_surplus_closers(text: str, place: Place) -> str:
     """Cut at a closing bracket that nothing in `text` opened, where the same one stands right of the cursor."""
-    following = suffix.partition("\n")[0].lstrip()[:1]
     at = first_surplus_closer(text)
-    return text[:at] if at is not None and text[at] == following else text
+    return text[:at] if at is not None and text[at] == place.rest[:1] else text
 
 
-def drop_overlap(text: str, suffix: str) -> str:
+def drop_overlap(text: str, place: Place) -> str:
     """Cut the end of `text` that repeats the rest of the cursor's line."""
-    rest = suffix.partition("\n")[0].strip()
-    body = text.rstrip()
+    rest, body = place.rest, text.rstrip()
     for size in range(min(len(rest), len(body)), 0, -1):
         enough = size == len(rest) or size >= MIN_OVERLAP or closes_quote(body[-size:], body)
         if enough and body.endswith(rest[:size]) and not _unbalances(body, len(body) - size):
@@ -80,9 +132,9 @@ def drop_overlap(text: str, suffix: str) -> str:
     return text
 
 
-def drop_following_lines(text: str, suffix: str) -> str:
+def drop_following_lines(text: str, place: Place) -> str:
     """Cut lines at the end of `text` that are the lines below the cursor's."""
-    below = [line.strip() for line in suffix.partition("\n")[2].split("\n") if line.strip()]
+    below = [line.strip() for line in place.suffix.partition("\n")[2].split("\n") if line.strip()]
     lines = text.split("\n")
     for first in range(len(lines)):
         tail = [line.strip() for line in lines[first:] if line.strip()]
@@ -90,6 +142,30 @@ def drop_following_lines(text: str, suffix: str) -> str:
         if tail and tail == below[: len(tail)] and not _unbalances(text, len(kept)):
             return kept
     return text
+
+
+def drop_echo(text: str, place: Place) -> str:
+    """Nothing where all that is suggested is the lines just above once more."""
+    above = [line.strip() for line in place.prefix.split("\n")[:-1] if line.strip()]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    on_new_line = not place.prefix[place.prefix.rfind("\n") + 1 :].strip()
+    repeats = on_new_line and lines and above[-len(lines) :] == lines and sum(map(len, lines)) >= ECHO
+    return "" if repeats else text
+
+
+FILTERS: dict[str, Filter] = {
+    "sentinels": drop_sentinels,
+    "stray": drop_stray,
+    "blanks": fit_blanks,
+    "double-blank": drop_double_blank,
+    "repetition": drop_repetition,
+    "loop": drop_loop,
+    "closers": drop_surplus_closers,
+    "overlap": drop_overlap,
+    "following": drop_following_lines,
+    "echo": drop_echo,
+}
+"""Every filter by its name, in the order in which they are applied."""
 
 
 def closes_quote(end: str, text: str) -> bool:

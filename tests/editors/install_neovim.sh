@@ -8,13 +8,14 @@
 set -eu
 
 minor=12
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 home=${STARLING_TEST_HOSTS:-${XDG_CACHE_HOME:-$HOME/.cache}/starling-test-hosts}/neovim
 
 fail() {
     echo "install_neovim: $1" >&2
     exit 2
 }
+
+. "$(dirname "$0")/private_apt.sh"
 
 # Whether the Neovim at $1 runs and is 0.$minor or later.
 recent() {
@@ -23,28 +24,11 @@ recent() {
     [ $# -eq 2 ] && { [ "$1" -gt 0 ] || [ "$2" -ge "$minor" ]; }
 }
 
-# Address of the Debian archive that the host's apt uses for its own release.
-host_archive() {
-    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    apt-get indextargets --format '$(CREATED_BY) $(RELEASE) $(COMPONENT) $(REPO_URI)' |
-        awk -v release="$codename" '$1 == "Packages" && $2 == release && $3 == "main" { print $4; exit }'
-}
-
-# apt with every folder it writes under $work, blind to what the host has installed.
-private_apt() {
-    apt-get -qq -o Dir::State="$work/state" -o Dir::State::Lists="$work/lists" -o Dir::State::status=/dev/null \
-        -o Dir::Cache="$work/cache" -o Dir::Etc::SourceList="$work/sources.list" \
-        -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
-        -o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o Acquire::Retries=3 \
-        -o Debug::NoLocking=true "$@"
-}
-
 # Neovim and all it depends on, by apt's own resolution: package names that carry versions are written nowhere.
 download() {
     archive=$(host_archive)
     [ -n "$archive" ] || fail "apt names no Debian archive for this release; install Neovim >= 0.$minor yourself."
-    mkdir -p "$work/state" "$work/lists/partial" "$work/cache/archives/partial"
-    echo "deb [signed-by=$keyring] $archive sid main" >"$work/sources.list"
+    private_folders "$archive" sid
     private_apt -o APT::Update::Error-Mode=any update >&2 ||
         fail "apt could not read the package list of Debian sid; check the network."
     private_apt --no-install-recommends -y -d install neovim patchelf >&2 ||

@@ -1,10 +1,12 @@
 """A language server that suggests from a script, by the reply contract of starling-lsp: `scripted_lsp.py SCRIPT LOG`.
 
 SCRIPT is a JSON object that maps the text before the cursor's end to what follows it: with `{"fo": "o_bar"}` it answers
-`o_bar` after `fo` and `_bar` after `foo`. LOG gets one JSON line for each request or notification worth a look.
+`o_bar` after `fo` and `_bar` after `foo`. A person who asks gets two more, with `2` and `3` behind. LOG gets one JSON
+line for each request or notification worth a look.
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -45,11 +47,20 @@ def build(script: Mapping[str, str], log: Path) -> LanguageServer:
 
     @server.feature(types.INITIALIZED)
     async def initialized(params: types.InitializedParams) -> None:
+        record("started", os.getpid())
         server.protocol.notify("starling/status", {"kind": "ready", "base": "scripted", "message": "at your service"})
 
     @server.command("starling.accepted")
     async def accepted(meta: Any) -> None:
         record("accepted", {"id": meta["id"], "suffix": meta["suffix"]})
+
+    @server.feature("textDocument/didShowCompletion")
+    async def shown(params: Any) -> None:
+        record("shown", params.item.command.arguments[0].id)
+
+    @server.feature("starling/health")
+    async def health(params: Any) -> dict[str, Any]:
+        return {"version": "1", "device": "paper", "base": "scripted", "adapter": None, "answers": 2, "remembered": 1}
 
     @server.feature("textDocument/didPartiallyAcceptCompletion")
     async def partially_accepted(params: Any) -> None:
@@ -72,9 +83,14 @@ def answer(
         return []
     suffix = codec.client_num_units(replaced(text, after))
     start = params.position
-    end = types.Position(start.line, start.character + suffix)
-    command = types.Command("", "starling.accepted", arguments=[{"id": "1", "suffix": suffix}])
-    return [types.InlineCompletionItem(text, range=types.Range(start, end), command=command)]
+    span = types.Range(start, types.Position(start.line, start.character + suffix))
+    invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+
+    def item(number: int) -> types.InlineCompletionItem:
+        command = types.Command("", "starling.accepted", arguments=[{"id": str(number), "suffix": suffix}])
+        return types.InlineCompletionItem(text + (str(number) if number > 1 else ""), range=span, command=command)
+
+    return [item(number) for number in range(1, 4 if invoked else 2)]
 
 
 if __name__ == "__main__":

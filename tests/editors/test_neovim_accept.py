@@ -1,57 +1,8 @@
 """What the plugin does with suggestions, against a scripted language server: no model, the same each time."""
 
-import json
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
 import pytest
-from editors.neovim import Editor, Start, wait_until
-
-SCRIPT = {
-    "fo": "o_bar",
-    "call(": "alpha, beta)",
-    "日本 = '😀' + ": "'語' * 2",
-    "def area(w, h):": "\n    size = w * h\n    return size",
-    "pair = (": "'一', '😀')",
-}
-
-
-class Session:
-    """An editor on one file, and the server's log."""
-
-    def __init__(self, editor: Editor, file: Path, log: Path) -> None:
-        self.editor, self.file, self._log = editor, file, log
-
-    def logged(self, kind: str) -> list[Any]:
-        """What the server got of this kind."""
-        entries = [json.loads(line) for line in self._log.read_text(encoding="utf-8").splitlines()]
-        return [entry["content"] for entry in entries if entry["kind"] == kind]
-
-    def wait_for(self, kind: str) -> list[Any]:
-        """The same, once there is any."""
-        return wait_until(lambda: self.logged(kind), f"the server to get {kind!r}")
-
-
-Begin = Callable[..., Session]
-
-
-@pytest.fixture
-def begin(start: Start, tmp_path: Path) -> Begin:
-    """Opens a file with `text` in Neovim on the scripted server."""
-
-    def begin(text: str = "", script: Mapping[str, str] = SCRIPT, lua: str = "", **options: Any) -> Session:
-        plan, log, file = tmp_path / "script.json", tmp_path / "server.jsonl", tmp_path / "work.py"
-        plan.write_text(json.dumps(script), encoding="utf-8")
-        log.touch()
-        file.write_bytes(text.encode())
-        command = [sys.executable, str(Path(__file__).with_name("scripted_lsp.py")), str(plan), str(log)]
-        editor = start(command, lua, **options)
-        editor.open(file)
-        return Session(editor, file, log)
-
-    return begin
+from editors.neovim import wait_until
+from editors.scripted import SCRIPT, Begin
 
 
 def test_ghost_text_is_drawn_and_tab_inserts_it(begin: Begin) -> None:

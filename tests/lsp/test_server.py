@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import pytest_asyncio
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
@@ -21,8 +22,12 @@ AT = (12, 14)
 OPENED = LINES + "item_12 = make"
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def ready() -> AsyncGenerator[Editor]:
+    """One server for all, since each loads a model for seconds."""
     async with editor(COMMAND) as talking:
         await talking.status("ready")
         yield talking

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ class Editor:
         item = types.TextDocumentItem(uri, types.LanguageKind(language), self.version, text)
         self.client.text_document_did_open(types.DidOpenTextDocumentParams(item))
 
+    def configure(self, settings: object) -> None:
+        """Send settings as editors do that are not asked for them."""
+        self.client.workspace_did_change_configuration(types.DidChangeConfigurationParams(settings))  # pyright: ignore[reportArgumentType] - any JSON
+
     def close(self, uri: str) -> None:
         self.client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(uri)))
 
@@ -51,10 +55,13 @@ class Editor:
         self.client.text_document_did_change(types.DidChangeTextDocumentParams(document, [change]))
 
     async def ask(
-        self, uri: str, at: tuple[int, int], popup: types.SelectedCompletionInfo | None = None
+        self,
+        uri: str,
+        at: tuple[int, int],
+        popup: types.SelectedCompletionInfo | None = None,
+        kind: types.InlineCompletionTriggerKind = types.InlineCompletionTriggerKind.Automatic,
     ) -> list[types.InlineCompletionItem]:
         """The items that the server gives at a position in client units."""
-        kind = types.InlineCompletionTriggerKind.Automatic
         answer = await self.client.text_document_inline_completion_async(
             types.InlineCompletionParams(
                 types.InlineCompletionContext(kind, popup), types.TextDocumentIdentifier(uri), types.Position(*at)
@@ -66,19 +73,33 @@ class Editor:
 
 @asynccontextmanager
 async def editor(
-    command: list[str], options: object = None, encoding: str = "utf-16", name: str = "Neovim", root: Path | None = None
+    command: list[str],
+    options: object = None,
+    encoding: str = "utf-16",
+    name: str = "Neovim",
+    root: Path | None = None,
+    folders: Sequence[Path] = (),
+    settings: Callable[[], object] | None = None,
 ) -> AsyncGenerator[Editor]:
-    """An initialised editor over stdio."""
+    """An initialised editor over stdio; with `settings` it is one that servers ask for their section."""
     client = LanguageClient("tests", "1")
     talking = Editor(client)
+    if settings is not None:
+        client.feature(types.WORKSPACE_CONFIGURATION)(lambda params: [settings()])
+        client.feature(types.CLIENT_REGISTER_CAPABILITY)(lambda params: None)
     await client.start_io(*command)
+    asked = types.WorkspaceClientCapabilities(
+        configuration=settings is not None,
+        did_change_configuration=types.DidChangeConfigurationClientCapabilities(settings is not None),
+    )
     general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
     answer = await client.initialize_async(
         types.InitializeParams(
-            types.ClientCapabilities(general=general),
+            types.ClientCapabilities(workspace=asked, general=general),
             initialization_options=options,
             client_info=types.ClientInfo(name),
             root_uri=root.as_uri() if root else None,
+            workspace_folders=[types.WorkspaceFolder(folder.as_uri(), folder.name) for folder in folders] or None,
         )
     )
     assert answer.capabilities.inline_completion_provider is not None

@@ -17,12 +17,13 @@ from rapidfuzz.distance import Levenshtein
 from starling_server import adapters, stops, window
 from starling_server.adapters import BARE, Adapter
 from starling_server.config import RULES, ModelConfig, ServiceConfig
+from starling_server.extent import decide
 from starling_server.runner_cuda import CudaRunner
 from starling_server.runner_torch import TorchRunner
 from starling_server.schema import CompleteRequest
 from starling_server.service import Service
 from starling_server.start import start
-from starling_server.trim import trim
+from starling_server.trim import Place, trim
 from starling_training.dataset import Writer
 from starling_training.languages import language
 from starling_training.spans import Hole
@@ -169,10 +170,12 @@ async def answer(service: Service, name: str, hole: Hole, writer: Writer) -> Ans
 
 def truth(hole: Hole) -> str:
     """What the service would insert at `hole` if the model wrote exactly its middle."""
-    _, indent = window.hold_indent(hole.prefix)
-    text = indent + hole.middle
-    fired = stops.first(stops.rules("auto", hole.prefix, hole.suffix, RULES), text)
-    return trim(text[: fired[0]] if fired else text, indent, hole.suffix)
+    extent = decide(hole.prefix, hole.suffix, None)
+    if extent == "nothing":
+        return ""
+    text = window.hold_indent(hole.prefix)[1] + hole.middle
+    fired = stops.first(stops.rules(extent, hole.prefix, hole.suffix, RULES), text)
+    return trim(text[: fired[0]] if fired else text, Place(hole.prefix, hole.suffix))
 
 
 def compare(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:

@@ -11,6 +11,8 @@ return {
       on_dir() -- which leaves the search to root_markers
     end
   end,
-  init_options = require('starling.options').get().init_options,
+  init_options = require('starling.options').init_options(),
+  on_init = require('starling.restart').on_init,
+  on_exit = require('starling.restart').on_exit,
   handlers = { ['starling/status'] = require('starling.status').on_notification },
 }

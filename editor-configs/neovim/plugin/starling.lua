@@ -34,28 +34,62 @@ vim.api.nvim_create_autocmd({ 'BufEnter', 'CursorHold' }, {
   end,
 })
 
-vim.keymap.set('i', '<Plug>(starling-accept)', function()
+vim.api.nvim_create_autocmd('LspRequest', {
+  group = group,
+  desc = 'Tell Starling what is in view',
+  callback = function(event)
+    require('starling').on_request(event)
+  end,
+})
+
+---@param name string
+---@param desc string
+---@param act fun()
+local function map(name, desc, act)
+  vim.keymap.set('i', ('<Plug>(starling-%s)'):format(name), act, { desc = desc })
+end
+
+map('accept', 'Accept the suggestion', function()
   require('starling').accept()
-end, { desc = 'Accept the suggestion' })
-
-vim.keymap.set('i', '<Plug>(starling-accept-word)', function()
+end)
+map('accept-word', 'Accept a word of the suggestion', function()
   require('starling').accept({ part = 'word' })
-end, { desc = 'Accept a word of the suggestion' })
-
-vim.keymap.set('i', '<Plug>(starling-accept-line)', function()
+end)
+map('accept-line', 'Accept a line of the suggestion', function()
   require('starling').accept({ part = 'line' })
-end, { desc = 'Accept a line of the suggestion' })
+end)
+map('next', 'Show the next suggestion', function()
+  require('starling').next()
+end)
+map('prev', 'Show the suggestion before', function()
+  require('starling').prev()
+end)
+map('trigger', 'Ask for suggestions', function()
+  require('starling').trigger()
+end)
+map('dismiss', 'Hide the suggestion', function()
+  require('starling').dismiss()
+end)
 
 vim.api.nvim_create_user_command('StarlingStatus', function()
   vim.notify(require('starling.status').report())
 end, { desc = 'Show what Starling is doing' })
 
+vim.api.nvim_create_user_command('StarlingToggle', function(command)
+  local on = require('starling').toggle(command.bang and vim.api.nvim_get_current_buf() or nil)
+  vim.notify('Starling: ' .. (on and 'on' or 'off'))
+end, { bang = true, desc = 'Turn suggestions off or on again, with ! in this buffer only' })
+
+vim.api.nvim_create_user_command('StarlingLog', function()
+  vim.cmd.tabedit(vim.fn.fnameescape(vim.lsp.log.get_filename()))
+end, { desc = 'Open the log of the language server' })
+
 if vim.g.starling_auto_enable == false then
   return
 end
 
--- Not before a setup() that a plugin manager calls right after loading this file; and not while Neovim starts, where the
--- first file would be missed if it is open already.
+-- Not before a setup() that a plugin manager calls right after loading this file; and not while Neovim starts, where
+-- the first file would be missed if it is open already.
 local enable = vim.schedule_wrap(function()
   vim.lsp.enable('starling')
 end)

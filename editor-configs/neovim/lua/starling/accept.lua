@@ -42,7 +42,9 @@ local function place(item)
   end
   local line = vim.api.nvim_get_current_line()
   local typed = line:sub(start + 1, cursor)
-  if not vim.startswith(item.insert_text --[[@as string]], typed) then
+  if
+    not vim.startswith(item.insert_text --[[@as string]], typed)
+  then
     return nil
   end
   return { row = row, start = start, cursor = cursor, typed = typed, after = line:sub(cursor + 1) }

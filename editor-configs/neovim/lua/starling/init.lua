@@ -7,18 +7,17 @@ local M = {}
 function M.setup(options)
   local chosen = require('starling.options')
   chosen.set(options)
-  vim.lsp.config('starling', { cmd = chosen.command(), init_options = chosen.get().init_options })
+  vim.lsp.config('starling', { cmd = chosen.command(), init_options = chosen.init_options() })
   vim.lsp.enable('starling')
 end
 
----Turns inline completion on for our client in one buffer. With a client but no buffer, Neovim 0.12 would start afresh
----in all buffers of that client and drop what other clients show there.
+---Shows our client's suggestions in one buffer, unless they are switched off.
 ---@param client_id integer
 ---@param buf integer
 function M.on_attach(client_id, buf)
   local client = vim.lsp.get_client_by_id(client_id)
   if client and client.name == 'starling' then
-    vim.lsp.inline_completion.enable(true, { client_id = client_id, bufnr = buf })
+    require('starling.switch').apply(client, buf)
   end
 end
 
@@ -27,13 +26,24 @@ end
 ---@param client_id integer
 ---@param buf integer
 function M.on_detach(client_id, buf)
-  local shown = vim.tbl_get(vim.lsp._capability.all, 'inline_completion', 'active', buf)
+  local shown = require('starling.view').completor(buf)
   if not shown then
     return
   end
   shown:on_detach(client_id)
   if not next(shown.client_state) then
     shown:destroy()
+  end
+end
+
+---Once an answer is in view, tells the server so.
+---@param event vim.api.keyset.create_autocmd.callback_args
+function M.on_request(event)
+  local request = event.data.request
+  if request.type == 'complete' and request.method == 'textDocument/inlineCompletion' then
+    vim.schedule(function()
+      require('starling.view').tell_shown(event.buf)
+    end)
   end
 end
 
@@ -52,6 +62,33 @@ end
 ---@param opts? starling.accept.Opts
 function M.accept(opts)
   require('starling.accept').accept(opts)
+end
+
+---For mappings in insert mode: shows the next suggestion, asking for others where there is only one.
+function M.next()
+  require('starling.view').cycle(1)
+end
+
+---Shows the suggestion before.
+function M.prev()
+  require('starling.view').cycle(-1)
+end
+
+---Asks for suggestions here, also with `trigger_mode = 'manual'`.
+function M.trigger()
+  require('starling.view').trigger()
+end
+
+---Hides the suggestion until something else is typed.
+function M.dismiss()
+  require('starling.view').dismiss()
+end
+
+---Turns suggestions off or on again, everywhere.
+---@param buf? integer only there
+---@return boolean on
+function M.toggle(buf)
+  return require('starling.switch').toggle(buf)
 end
 
 ---@return string line for 'statusline', such as "starling: ready"; empty where Starling is not at work

@@ -6,16 +6,22 @@ local M = {}
 ---@field adapter? string name or directory of the adapter; the workspace's own otherwise
 ---@field server? string address of a running serve-copilot; the model is loaded in the language server otherwise
 ---@field cmd? string[] program and first arguments, in place of { "starling-lsp" }
----@field init_options? table<string, string|number|boolean> further options of the language server, by their own names
+---@field enable? table<string, boolean> filetypes with suggestions, such as { ['*'] = true, markdown = false }
+---@field trigger_mode? 'auto'|'manual' manual: only where <Plug>(starling-trigger) asks
+---@field init_options? table<string, any> further options of the language server, by their own names
 
 ---Options that become command-line flags, in this order.
 local FLAGS = { 'base', 'adapter', 'server' }
-local KNOWN = { 'cmd', 'init_options', unpack(FLAGS) }
+local KNOWN = { 'cmd', 'enable', 'trigger_mode', 'init_options', unpack(FLAGS) }
 
 ---@param options starling.Options
 local function validate(options)
   vim.validate('starling', options, 'table')
   vim.validate('starling.cmd', options.cmd, vim.islist, true, 'a list of strings')
+  vim.validate('starling.enable', options.enable, 'table', true)
+  vim.validate('starling.trigger_mode', options.trigger_mode, function(mode)
+    return mode == nil or mode == 'auto' or mode == 'manual'
+  end, "'auto' or 'manual'")
   vim.validate('starling.init_options', options.init_options, 'table', true)
   for _, name in ipairs(FLAGS) do
     vim.validate('starling.' .. name, options[name], 'string', true)
@@ -52,6 +58,14 @@ function M.command()
     end
   end
   return command
+end
+
+---@return table<string, any>? options of the language server
+function M.init_options()
+  local options = M.get()
+  local own = { enable = options.enable, triggerMode = options.trigger_mode }
+  local all = vim.tbl_extend('force', own, options.init_options or {})
+  return next(all) and all or nil
 end
 
 return M

@@ -1,0 +1,150 @@
+"""What each filter of suggestions is worth: how often it fires, and whether answers get better or worse by it.
+
+    python benchmarks/filters.py PATH... [--base tiny] [--holes 600] [--seed 0]
+
+The model answers once per hole, with no rule or filter in its way, up to 64 tokens. Each answer is then replayed
+through everything that is on in serving, and once more with each stop rule and each filter left out. Compared are what
+would be inserted and the true middle. A filter *fired* where leaving it out changes what is inserted; it *won* where
+only with it the middle is met exactly, and *lost* where only without it. PATHs are folders or files of Python source
+that the base has not learnt from (training/starling_training/base/held_out.txt names packages).
+"""
+
+import argparse
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import ours
+from rapidfuzz.distance import Levenshtein
+from report import last_line, machine, show
+
+from starling_server import stops, window
+from starling_server.config import RULES, Rule, ServiceConfig
+from starling_server.engine import Job, never
+from starling_server.extent import Extent, decide
+from starling_server.service import Model
+from starling_server.trim import FILTERS, Place, trim
+from starling_training import corpus
+from starling_training.spans import Hole, cut, draw
+
+TOKENS, LONGEST = 64, 200
+LANGUAGE = "python"
+LEFT_OUT: dict[str, frozenset[str]] = {
+    **{name: frozenset({name}) for name in (*(f"stop {rule}" for rule in RULES), *FILTERS, "inside-word", "extent")},
+    "stop suffix, following": frozenset({"stop suffix", "following"}),
+    "stop bracket, closers, overlap": frozenset({"stop bracket", "closers", "overlap"}),
+    "stop repeat, repetition, loop": frozenset({"stop repeat", "repetition", "loop"}),
+}
+"""What is left out, each by itself and those together that do the same, while text is written and afterwards.
+
+`inside-word` is the rule that nothing is suggested inside a word; `extent` that of one line or a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model wrote at a hole."""
+
+    hole: Hole
+    text: str
+    ended: bool
+    """By itself, not by running out of tokens."""
+
+
+def holes(paths: Sequence[Path], count: int, seed: int) -> Iterator[Hole]:
+    """Places in the files, drawn as for training; longer files have more."""
+    documents = corpus.read(paths).documents
+    random = Random(seed)
+    weights = [len(document.text) for document in documents]
+    for document in random.choices(documents, weights, k=count):
+        for span in draw(document.text, 1, random, lambda span: span.length <= LONGEST, "Python"):
+            yield cut(document.text, span)
+
+
+def ask(model: Model, hole: Hole) -> Answer:
+    """The model's own answer, with nothing in its way."""
+    context = min(ServiceConfig().context_tokens, model.engine.runner.context)
+    budget = window.budget(context, TOKENS)
+    fitted = window.fit(hole.prefix, hole.suffix, budget, model.tokenizer.encode)
+    prompt = model.fim.prompt(fitted.prefix, fitted.suffix)
+    job = Job(prompt, TOKENS, model.fim.stops, model.sampler(0.0, None), None, never, None)
+    generation = model.engine.generate(job)
+    ids = list[int]()
+    while (token := model.engine.run(generation.next())) is not None:
+        ids.append(token)
+    generation.close()
+    return Answer(hole, model.tokenizer.decode(ids), generation.finish == "stop")
+
+
+def inserted(answer: Answer, without: Collection[str] = ()) -> str:
+    """What would be inserted, with some rules and filters left out."""
+    hole = answer.hole
+    extent = decide(hole.prefix, hole.suffix, LANGUAGE)
+    if extent == "nothing":
+        if "inside-word" not in without:
+            return ""
+        extent = "line"
+    on: list[Rule] = [rule for rule in RULES if f"stop {rule}" not in without]
+    rules = stops.rules(extent, hole.prefix, hole.suffix, on)["extent" in without :]
+    fired = next(
+        (each for size in range(len(answer.text) + 1) if (each := stops.first(rules, answer.text[:size]))), None
+    )
+    whole = answer.text[: fired[0]] if fired else complete(answer)
+    return trim(whole, Place(hole.prefix, hole.suffix), without)
+
+
+def complete(answer: Answer) -> str:
+    """The lines that are complete of an answer that ran out of tokens, as the service keeps them."""
+    if answer.ended or "\n" not in answer.text.strip():
+        return answer.text
+    return answer.text[: answer.text.rindex("\n")]
+
+
+def expected(hole: Hole) -> str:
+    """What belongs there: the middle up to where the place's extent ends, unfiltered."""
+    extent: Extent = decide(hole.prefix, hole.suffix, LANGUAGE)
+    if extent == "nothing":
+        return hole.middle.rstrip()
+    text = window.hold_indent(hole.prefix)[1] + hole.middle
+    fired = stops.first(stops.rules(extent, hole.prefix, hole.suffix, ()), text)
+    return (text[: fired[0]] if fired else text)[len(text) - len(hole.middle) :].rstrip()
+
+
+def judge(answers: Sequence[Answer], without: Collection[str]) -> dict[str, int]:
+    """What it is worth that these are not left out."""
+    fired = won = lost = nearer = farther = 0
+    for answer in answers:
+        on, off, truth = inserted(answer), inserted(answer, without), expected(answer.hole)
+        gain = Levenshtein.normalized_similarity(on, truth) - Levenshtein.normalized_similarity(off, truth)
+        fired += on != off
+        won += on == truth != off
+        lost += off == truth != on
+        nearer += gain > 0
+        farther += gain < 0
+    return {"fired": fired, "won": won, "lost": lost, "nearer": nearer, "farther": farther}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="+", type=Path)
+    parser.add_argument("--base", default="tiny")
+    parser.add_argument("--holes", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    service = ours.service(ours.model(asked.base, "torch"))
+    answers = list[Answer]()
+    for hole in holes(asked.paths, asked.holes, asked.seed):
+        answers.append(ask(service.model, hole))
+        print(f"\r{len(answers)} holes", end="", file=sys.stderr)
+    service.close()
+    exact = sum(inserted(answer) == expected(answer.hole) for answer in answers)
+    table = {name: judge(answers, without) for name, without in LEFT_OUT.items()}
+    columns = {figure: {name: row[figure] for name, row in table.items()} for figure in table["extent"]}
+    print(file=sys.stderr)
+    show(f"{len(answers)} holes, {exact} met exactly", columns)
+    last_line({"holes": len(answers), "exact": exact, "filters": table, "machine": machine()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""What the server does with each message of the protocol: one function a message."""
+
+import logging
+from hashlib import sha256
+from typing import Any, cast
+
+from lsprotocol import types
+
+from starling_lsp import convert
+from starling_lsp.options import SECTION
+from starling_lsp.server import StarlingServer
+from starling_server import __version__
+
+log = logging.getLogger(__name__)
+MOVED, HEALTH, CHECKSUM = "starling/didMoveCursor", "starling/health", "starling/checksum"
+SHOWN, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"
+"""Notifications as GitHub's language server names them; clients written for it send them."""
+
+
+def create_server(flags: dict[str, Any]) -> StarlingServer:
+    """A server with all its handlers; `flags` are the command line's options by name."""
+    server = StarlingServer(flags)
+    server.feature(types.INITIALIZE)(initialize)
+    server.feature(types.INITIALIZED)(initialized)
+    server.feature(types.SHUTDOWN)(shutdown)
+    server.feature(types.TEXT_DOCUMENT_DID_OPEN)(did_open)
+    server.feature(types.TEXT_DOCUMENT_DID_CHANGE)(changed)
+    server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(changed)
+    server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(did_change_configuration)
+    server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(did_change_workspace_folders)
+    # Without the options object pygls does not advertise the capability.
+    server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(inline_completion)
+    server.command(convert.ACCEPTED)(accepted)
+    server.feature(MOVED)(moved)
+    server.feature(HEALTH)(health)
+    server.feature(CHECKSUM)(checksum)
+    server.feature(SHOWN)(shown)
+    server.feature(PARTLY)(partly_accepted)
+    return server
+
+
+def initialize(server: StarlingServer, params: types.InitializeParams) -> None:
+    """Read the client's options; the model is not touched before `initialized`."""
+    server.open_workspace(params)
+    if server.options.completion_items:  # before the capabilities are made of what is registered
+        server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
+
+
+async def initialized(server: StarlingServer, params: types.InitializedParams) -> None:
+    """Start loading; requests are answered with nothing until it is done."""
+    await server.connect()
+    workspace = server.client_capabilities.workspace
+    changes = workspace.did_change_configuration if workspace else None
+    if changes and changes.dynamic_registration:
+        method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
+        registration = types.Registration("starling-configuration", method, {"section": SECTION})
+        await server.client_register_capability_async(types.RegistrationParams([registration]))
+
+
+async def did_change_configuration(server: StarlingServer, params: types.DidChangeConfigurationParams) -> None:
+    """Take the section `starling` of the settings, asking for it where the editor wants to be asked."""
+    settings: Any = params.settings
+    section = cast("dict[str, Any]", settings).get(SECTION) if isinstance(settings, dict) else None
+    workspace = server.client_capabilities.workspace
+    if section is None and workspace and workspace.configuration:
+        asked = types.ConfigurationParams([types.ConfigurationItem(section=SECTION)])
+        section = next(iter(await server.workspace_configuration_async(asked)), None)
+    await server.configure(section)
+
+
+def did_change_workspace_folders(server: StarlingServer, params: types.DidChangeWorkspaceFoldersParams) -> None:
+    """Registered so that it is advertised; the workspace keeps the folders, and each has its adapter looked up."""
+
+
+async def inline_completion(server: StarlingServer, params: types.InlineCompletionParams) -> types.InlineCompletionList:
+    """Answer one request, the newest of its document."""
+    with server.inflight.latest(params.text_document.uri):
+        return types.InlineCompletionList(await server.suggest(params))
+
+
+async def completion(server: StarlingServer, params: types.CompletionParams) -> types.CompletionList:
+    """Answer the popup's request; incomplete, since what is typed next may call for another suggestion."""
+    with server.inflight.latest("popup of " + params.text_document.uri):
+        return types.CompletionList(is_incomplete=True, items=await server.popup(params))
+
+
+def accepted(server: StarlingServer, argument: dict[str, Any]) -> None:
+    """The command that editors run on acceptance."""
+    if server.statistics:
+        server.statistics.accepted(str(argument.get("id")))
+
+
+def shown(server: StarlingServer, params: Any) -> None:
+    """A suggestion came into view."""
+    if server.statistics:
+        server.statistics.shown(_id(params))
+
+
+def partly_accepted(server: StarlingServer, params: Any) -> None:
+    """The first `acceptedLength` UTF-16 units of a suggestion were accepted."""
+    length = getattr(params, "acceptedLength", 0)
+    if server.statistics and isinstance(length, int):
+        server.statistics.partly(_id(params), length)
+
+
+def changed(
+    server: StarlingServer, params: types.DidChangeTextDocumentParams | types.DidCloseTextDocumentParams
+) -> None:
+    """A document was edited or closed; the workspace has it already."""
+    if server.statistics:
+        server.statistics.changed(params.text_document.uri)
+
+
+def health(server: StarlingServer, params: Any) -> dict[str, Any]:
+    """How the server is, for an editor's health check."""
+    completer, asking = server.link.completer, server.asking
+    return {
+        "version": __version__,
+        "device": completer.device if completer else "nothing yet",
+        "base": server.status.base,
+        "adapter": server.status.adapter,
+        "answers": asking.answers,
+        "remembered": asking.remembered,
+        "last_ms": asking.last_ms,
+    }
+
+
+def checksum(server: StarlingServer, params: Any) -> str | None:
+    """SHA-256 of the server's copy of a document (`{uri}`) in hexadecimal, for whoever doubts it; None if not open."""
+    text = server.documents.text_of(str(getattr(params, "uri", "")))
+    return None if text is None else sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def moved(server: StarlingServer, params: Any) -> None:
+    """The cursor rests somewhere, outside insert mode; editors may tell, as LSP has no word for it."""
+    try:
+        uri, at = str(params.textDocument.uri), params.position
+        position = types.Position(int(at.line), int(at.character))
+    except (AttributeError, TypeError, ValueError):
+        log.warning("%s came without a document or a position", MOVED)
+        return
+    await server.read_ahead(uri, position)
+
+
+def did_open(server: StarlingServer, params: types.DidOpenTextDocumentParams) -> None:
+    """Registered so that open and close are advertised; the workspace keeps the text."""
+
+
+async def shutdown(server: StarlingServer, params: None) -> None:
+    """Let go of the model, and write down what is left of the statistics."""
+    if server.statistics:
+        await server.statistics.close()
+    await server.link.close()
+
+
+def _id(params: Any) -> str | None:
+    """The id in the command of the notification's item; its other fields hold code and are not looked at."""
+    try:
+        return str(params.item.command.arguments[0].id)
+    except (AttributeError, IndexError, TypeError):
+        return None
