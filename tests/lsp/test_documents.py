@@ -90,14 +90,14 @@ def test_debounce_adapts() -> None:
     adapting = Debounce("Visual Studio Code", clock=lambda: now[0])
     for _ in range(30):
         adapting.key()
-        now[0] += 0.09
-    assert 0.085 < adapting.seconds < 0.095
+        now[0] += 0.13
+    assert 0.125 < adapting.seconds < 0.135
     for _ in range(30):
-        adapting.answered(50)
-    assert 0.035 < adapting.seconds < 0.045
+        adapting.answered(30)
+    assert 0.095 < adapting.seconds < 0.105
     for _ in range(30):
         adapting.answered(500)
-    assert adapting.seconds == 0
+    assert adapting.seconds == 0.075
 
 
 def test_importing_the_language_server_leaves_torch_out() -> None:
