@@ -61,6 +61,7 @@ class Document(TextDocument):
         self._line_end = _FEED if only_feeds else _LINE_END
         self._lines = split_lines(text, self._line_end)
         self._text: str | None = text
+        self._size, self._has_nul = len(text), "\0" in text
 
     @property
     def text(self) -> str:
@@ -106,8 +107,8 @@ class Document(TextDocument):
 
     @property
     def is_code(self) -> bool:
-        """Whether it is text of a size that code has."""
-        return len(self.text) <= MAX_CHARS and "\0" not in self.text
+        """Whether it is text of a size that code has; a NUL counts until the whole text is sent anew."""
+        return self._size <= MAX_CHARS and not self._has_nul
 
     def _at(self, position: types.Position) -> tuple[int, int]:
         """Line number and characters into it; the document's end for any line past it."""
@@ -128,8 +129,11 @@ class Document(TextDocument):
             chunk = self._lines[first] + chunk
         is_last = last == len(self._lines) - 1
         lines = split_lines(chunk, self._line_end)
+        old = self._lines[first : last + 1]
         self._lines[first : last + 1] = lines if is_last else lines[:-1]
         self._text = None
+        self._size += len(chunk) - sum(map(len, old))
+        self._has_nul |= "\0" in change.text
 
 
 def split_lines(text: str, line_end: re.Pattern[str]) -> list[str]:
