@@ -1,6 +1,6 @@
 """What each filter of suggestions is worth: how often it fires, and whether answers get better or worse by it.
 
-    python benchmarks/filters.py PATH... [--base tiny] [--holes 600] [--seed 0]
+    python benchmarks/filters.py PATH... [--base tiny] [--holes 600] [--seed 0] [--answers FILE]
 
 The model answers once per hole, with no rule or filter in its way, up to 64 tokens. Each answer is then replayed
 through everything that is on in serving, and once more with each stop rule and each filter left out. Compared are what
@@ -10,6 +10,7 @@ that the base has not learnt from (training/starling_training/base/held_out.txt 
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,19 @@ def ask(model: Model, hole: Hole) -> Answer:
     return Answer(hole, model.tokenizer.decode(ids), generation.finish == "stop")
 
 
+def known(kept: Path | None, drawn: Sequence[Hole]) -> list[Answer]:
+    """Answers of an earlier run with the same holes, as far as it came."""
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept and kept.is_file() else []
+    return [Answer(hole, *json.loads(line)) for hole, line in zip(drawn, lines, strict=False)]
+
+
+def keep(kept: Path | None, answer: Answer) -> None:
+    """Write one down; only its text, since the same PATHs and seed draw the same hole."""
+    if kept is not None:
+        with kept.open("a", encoding="utf-8") as file:
+            print(json.dumps([answer.text, answer.ended]), file=file)
+
+
 def inserted(answer: Answer, without: Collection[str] = ()) -> str:
     """What would be inserted, with some rules and filters left out."""
     hole = answer.hole
@@ -131,13 +145,17 @@ def main() -> None:
     parser.add_argument("--base", default="tiny")
     parser.add_argument("--holes", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--answers", type=Path, help="keep the model's answers here, and go on from those that are")
     asked = parser.parse_args()
-    service = ours.service(ours.model(asked.base, "torch"))
-    answers = list[Answer]()
-    for hole in holes(asked.paths, asked.holes, asked.seed):
-        answers.append(ask(service.model, hole))
-        print(f"\r{len(answers)} holes", end="", file=sys.stderr)
-    service.close()
+    drawn = list(holes(asked.paths, asked.holes, asked.seed))
+    answers = known(asked.answers, drawn)
+    if len(answers) < len(drawn):
+        service = ours.service(ours.model(asked.base, "torch"))
+        for hole in drawn[len(answers) :]:
+            answers.append(ask(service.model, hole))
+            keep(asked.answers, answers[-1])
+            print(f"\r{len(answers)} holes", end="", file=sys.stderr)
+        service.close()
     exact = sum(inserted(answer) == expected(answer.hole) for answer in answers)
     table = {name: judge(answers, without) for name, without in LEFT_OUT.items()}
     columns = {figure: {name: row[figure] for name, row in table.items()} for figure in table["extent"]}

@@ -3,7 +3,8 @@
     python docs/capture_neovim.py FILE KEYS PICTURE [-- LANGUAGE SERVER]
 
 opens a copy of FILE in a tmux of its own, types KEYS as a person would, waits until ghost text shows and writes what
-the terminal shows. KEYS may hold `<Escape>`, `<Enter>` and other names that tmux knows.
+the terminal shows. KEYS may hold `<Escape>`, `<Enter>` and other names that tmux knows. With `--cycle` it goes on to
+the next suggestion, and the picture shows which of how many it is.
 """
 
 import argparse
@@ -116,17 +117,21 @@ def editor(terminal: Terminal, file: Path, server: list[str]) -> list[str]:
         *(terminal.nvim, "--clean", "--listen", str(terminal.folder / "nvim")),
         *("--cmd", f"set runtimepath^={PLUGIN} {SETTINGS}"),
         *("--cmd", f"lua vim.g.starling = vim.json.decode([==[{options}]==])"),
+        *("--cmd", "lua vim.keymap.set('i', '<C-j>', '<Plug>(starling-next)')"),
         str(file),
     ]
 
 
-def capture(terminal: Terminal, file: Path, keys: str, server: list[str]) -> str:
+def capture(terminal: Terminal, file: Path, keys: str, server: list[str], cycle: bool) -> str:
     """What the terminal shows, with its escape sequences, once ghost text is there."""
     terminal.start(editor(terminal, file, server))
     try:
         wait_until(lambda: terminal.holds(READY), "the language server")
         terminal.type(keys)
         wait_until(lambda: terminal.holds(GHOST), "ghost text")
+        if cycle:
+            terminal.tmux("send-keys", "C-j")
+            wait_until(lambda: "(2/" in terminal.tmux("capture-pane", "-p"), "another suggestion")
         return terminal.tmux("capture-pane", "-e", "-p", "-N")
     finally:
         terminal.stop()
@@ -154,6 +159,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("file", type=Path)
     parser.add_argument("keys")
     parser.add_argument("picture", type=Path)
+    parser.add_argument("--cycle", action="store_true", help="show the next suggestion")
     parser.add_argument("server", nargs="*", help="program and arguments; starling-lsp by default")
     return parser.parse_args()
 
@@ -163,7 +169,7 @@ def main() -> None:
     chosen = arguments()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(shutil.copy(chosen.file, folder))
-        screen = capture(Terminal(Path(folder), find_nvim()), file, chosen.keys, chosen.server)
+        screen = capture(Terminal(Path(folder), find_nvim()), file, chosen.keys, chosen.server, chosen.cycle)
     chosen.picture.write_text(svg(screen, f"{chosen.file.name} - Neovim"), encoding="utf-8")
 
 

@@ -69,8 +69,8 @@ class Asking:
 
     async def _ask(self, completer: Completer, request: CompleteRequest) -> CompleteResponse | None:
         try:
-            async with asyncio.timeout(LONGEST_SECONDS):
-                with self._busy():
+            with self._busy():
+                async with asyncio.timeout(LONGEST_SECONDS):
                     response = await completer.complete(request)
         except TimeoutError:
             self._link.lost(f"No answer within {LONGEST_SECONDS:g} seconds: looking whether the model is still there.")

@@ -37,6 +37,11 @@ class Completer(Protocol):
         """Where the model computes, for a person."""
         ...
 
+    @property
+    def generations(self) -> tuple[int, int] | None:
+        """How many the model has begun so far and how many run now; None where it is not here."""
+        ...
+
     def adapter_of(self, folder: Path | None) -> str | None:
         """What requests for documents of this folder should name as their adapter."""
         ...
@@ -67,6 +72,10 @@ class Remote:
     def device(self) -> str:
         """The server's address."""
         return self._client.url
+
+    @property
+    def generations(self) -> None:
+        """Only the server knows."""
 
     async def connect(self, roots: Sequence[Path]) -> None:
         """Learn what it serves; raises RequestError where it is not there or not ready."""
@@ -127,6 +136,11 @@ class Local:
     def device(self) -> str:
         """As the runner names it."""
         return self._service.model.device if self._service else "nothing yet"
+
+    @property
+    def generations(self) -> tuple[int, int] | None:
+        """As the service counts them."""
+        return self._service.generations if self._service else None
 
     async def load(self) -> None:
         """Wait until the model is in memory; raises BaseModelError, AdapterError."""

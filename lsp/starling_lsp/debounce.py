@@ -10,7 +10,10 @@ SMOOTHING = 0.3
 
 
 class Debounce:
-    """Adapts to the typist and to the model: about one key's interval, less the time that answers take anyway."""
+    """Adapts to the typist and to the model: about one key's interval, less the time that answers take anyway.
+
+    Never less than `LEAST_MS`: without a wait a slow model would be set to work by every key of a burst.
+    """
 
     def __init__(self, client: str, fixed_ms: int = -1, clock: Callable[[], float] = monotonic) -> None:
         self._fixed = 0 if fixed_ms < 0 and client.lower() in WAITS_ITSELF else fixed_ms
@@ -35,4 +38,4 @@ class Debounce:
         """How long to wait now."""
         if self._fixed >= 0:
             return self._fixed / 1e3
-        return max(0.0, min(max(self._interval_ms, LEAST_MS), MOST_MS) - self._answer_ms) / 1e3
+        return max(LEAST_MS, min(self._interval_ms, MOST_MS) - self._answer_ms) / 1e3

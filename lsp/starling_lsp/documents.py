@@ -61,6 +61,7 @@ class Document(TextDocument):
         self._line_end = _FEED if only_feeds else _LINE_END
         self._lines = split_lines(text, self._line_end)
         self._text: str | None = text
+        self._size, self._has_nul = len(text), "\0" in text
 
     @property
     def text(self) -> str:
@@ -92,10 +93,13 @@ class Document(TextDocument):
 
     def cursor(self, position: types.Position) -> Cursor:
         """Text before and after a position, of a large document the part that matters."""
+        at, text = self.offset(position), self.text
+        return Cursor(*clip(text[:at], text[at:]))
+
+    def clamp(self, position: types.Position) -> types.Position:
+        """The place that a position stands for: itself, or the end of its line or of the document."""
         line, at = self._at(position)
-        here = self._lines[line]
-        prefix = "".join(self._lines[:line]) + here[:at]
-        return Cursor(*clip(prefix, here[at:] + "".join(self._lines[line + 1 :])))
+        return types.Position(line, self.position_codec.client_num_units(self._lines[line][:at]))
 
     def line_at(self, position: types.Position) -> str:
         """The line of a position, with its end."""
@@ -103,8 +107,8 @@ class Document(TextDocument):
 
     @property
     def is_code(self) -> bool:
-        """Whether it is text of a size that code has."""
-        return sum(map(len, self._lines)) <= MAX_CHARS and "\0" not in self.text
+        """Whether it is text of a size that code has; a NUL counts until the whole text is sent anew."""
+        return self._size <= MAX_CHARS and not self._has_nul
 
     def _at(self, position: types.Position) -> tuple[int, int]:
         """Line number and characters into it; the document's end for any line past it."""
@@ -125,8 +129,11 @@ class Document(TextDocument):
             chunk = self._lines[first] + chunk
         is_last = last == len(self._lines) - 1
         lines = split_lines(chunk, self._line_end)
+        old = self._lines[first : last + 1]
         self._lines[first : last + 1] = lines if is_last else lines[:-1]
         self._text = None
+        self._size += len(chunk) - sum(map(len, old))
+        self._has_nul |= "\0" in change.text
 
 
 def split_lines(text: str, line_end: re.Pattern[str]) -> list[str]:
@@ -209,6 +216,8 @@ def _path(uri: str) -> Path | None:
 
 def column(codec: PositionCodec, line: str, units: int) -> int:
     """Characters of `line` (without its end) in `units` client units; past its end is its end."""
+    if line.isascii():
+        return min(units, len(line))
     if units >= codec.client_num_units(line):
         return len(line)
     return codec.position_from_client_units([line], types.Position(0, units)).character

@@ -7,6 +7,8 @@ from typing import Any, cast
 from lsprotocol import types
 
 from starling_lsp import convert
+from starling_lsp.completer import connect
+from starling_lsp.link import Connect
 from starling_lsp.options import SECTION
 from starling_lsp.server import StarlingServer
 from starling_server import __version__
@@ -17,9 +19,9 @@ SHOWN, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcce
 """Notifications as GitHub's language server names them; clients written for it send them."""
 
 
-def create_server(flags: dict[str, Any]) -> StarlingServer:
-    """A server with all its handlers; `flags` are the command line's options by name."""
-    server = StarlingServer(flags)
+def create_server(flags: dict[str, Any], connect: Connect = connect) -> StarlingServer:
+    """A server with all its handlers; `flags` are the command line's options by name, `connect` says who answers."""
+    server = StarlingServer(flags, connect)
     server.feature(types.INITIALIZE)(initialize)
     server.feature(types.INITIALIZED)(initialized)
     server.feature(types.SHUTDOWN)(shutdown)
@@ -122,6 +124,7 @@ def health(server: StarlingServer, params: Any) -> dict[str, Any]:
         "answers": asking.answers,
         "remembered": asking.remembered,
         "last_ms": asking.last_ms,
+        "generations": completer.generations if completer else None,
     }
 
 

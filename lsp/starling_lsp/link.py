@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from starling_lsp.completer import Completer, connect
+from starling_lsp.completer import Completer
 from starling_lsp.options import Options
 from starling_lsp.status import Status
 from starling_server.errors import StarlingError
@@ -16,6 +16,7 @@ FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 Progress = Callable[[], AbstractAsyncContextManager[None]]
 """Shows the editor that something loads, while its context lasts."""
 Connect = Callable[[Options, Sequence[Path]], Awaitable[Completer]]
+"""Gives a completer that is ready, for these options and workspace folders; raises StarlingError."""
 
 
 def waits() -> Iterator[float]:
@@ -29,7 +30,7 @@ def waits() -> Iterator[float]:
 class Link:
     """At most one completer, for one event loop."""
 
-    def __init__(self, status: Status, progress: Progress, connect: Connect = connect) -> None:
+    def __init__(self, status: Status, progress: Progress, connect: Connect) -> None:
         self._status, self._progress, self._connect = status, progress, connect
         self._trying: asyncio.Task[None] | None = None
         self._asked: tuple[Options, Sequence[Path]] | None = None

@@ -20,7 +20,7 @@ from starling_lsp.eligible import why_not
 from starling_lsp.followed import follow
 from starling_lsp.inflight import Inflight
 from starling_lsp.journal import Journal
-from starling_lsp.link import Link
+from starling_lsp.link import Connect, Link
 from starling_lsp.statistics import Statistics
 from starling_lsp.status import Status
 from starling_server import __version__
@@ -35,12 +35,12 @@ CELLS = types.NotebookDocumentSyncOptions([types.NotebookDocumentFilterWithNoteb
 class StarlingServer(LanguageServer):
     """One editor's server."""
 
-    def __init__(self, flags: dict[str, Any]) -> None:
+    def __init__(self, flags: dict[str, Any], connect: Connect) -> None:
         super().__init__("starling-lsp", __version__, notebook_document_sync=CELLS)
         self.flags = flags
         self.options = options.Options()
         self.status = Status(self.protocol.notify)
-        self.link = Link(self.status, self.loading_shown)
+        self.link = Link(self.status, self.loading_shown, connect)
         self.asking = Asking(self.link, self.status, Debounce(""))
         self.inflight = Inflight()
         self.statistics: Statistics | None = None
@@ -125,7 +125,7 @@ class StarlingServer(LanguageServer):
         answer = await self._answer(document, cursor, typed=True)
         if answer is None or not answer.choices[0].text:
             return []
-        at = document.position(document.offset(params.position))
+        at = document.clamp(params.position)
         return [convert.popup_item(document, at, cursor, answer.choices[0].text, answer.id)]
 
     def _follow(
@@ -194,7 +194,7 @@ def _place(document: Document, params: types.InlineCompletionParams) -> tuple[ty
     """What an item takes the place of, the text around that, and what the editor's popup would put there first."""
     info = params.context.selected_completion_info
     if info is None:
-        at = document.position(document.offset(params.position))
+        at = document.clamp(params.position)
         return types.Range(at, at), document.cursor(at), ""
     before, after = document.cursor(info.range.start), document.cursor(info.range.end)
     return info.range, Cursor(before.prefix, after.suffix), info.text

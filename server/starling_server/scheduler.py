@@ -85,6 +85,8 @@ class Scheduler:
         self._queue: list[Entry] = []
         self._running: list[Entry] = []
         self._closed = False
+        self.begun = 0
+        """Pieces of work that began and that somebody waited for."""
         self._thread = threading.Thread(target=self._serve, name="starling-model", daemon=True)
         self._thread.start()
 
@@ -110,6 +112,11 @@ class Scheduler:
         """End `ticket`'s work, at once where it is still queued."""
         with self._changed:
             self._end(ticket, reason)
+
+    @property
+    def running(self) -> int:
+        """Pieces of work that run now, background work included."""
+        return len(self._running)
 
     def close(self) -> None:
         """End everything and wait for the worker."""
@@ -156,6 +163,7 @@ class Scheduler:
                 self._queue.remove(entry)
                 if entry.future.set_running_or_notify_cancel():
                     entry.ticket.started = monotonic()
+                    self.begun += not entry.ticket.background
                     entry.steps = entry.work(entry.ticket)
                     self._running.append(entry)
             return bool(self._running or not self._closed)

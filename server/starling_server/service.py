@@ -124,6 +124,11 @@ class Service:
         """Raise what `complete` would raise for this request's own fault, without asking the model."""
         self._resolve(request)
 
+    @property
+    def generations(self) -> tuple[int, int]:
+        """How many the model has begun for somebody so far, and how many run now."""
+        return self._scheduler.begun, self._scheduler.running
+
     def close(self) -> None:
         """Stop the worker; running requests end as cancelled."""
         self._scheduler.close()

@@ -3,6 +3,7 @@
 Which text the model suggests is its own affair; the contexts are such that even the tiny base has something to say.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def editor(request: pytest.FixtureRequest, start_once: Start, starling_lsp_comma
     """One Neovim for all tests of this module, since the model takes seconds to load, for each place of the model."""
     remote = request.param == "in serve-copilot"
     options = {"server": request.getfixturevalue("served")} if remote else {"base": "tiny"}
-    editor = start_once(starling_lsp_command, **options)
+    lua = "vim.keymap.set('i', '<C-j>', '<Plug>(starling-next)')"
+    editor = start_once(starling_lsp_command, lua, enable={"*": True, "markdown": False}, **options)
     editor.open(start_once.folder / "first.py")
     editor.wait_for_status("ready")
     return editor
@@ -109,3 +111,39 @@ def test_nothing_to_suggest_clears_the_ghost(editor: Editor, suggest: Suggest) -
     editor.wait_for_status("inactive")
     wait_until(lambda: editor.ghost is None, "the ghost to go")
     assert editor.ghost is None
+
+
+def test_cycling_inserts_what_is_in_view(editor: Editor, suggest: Suggest) -> None:
+    first = suggest()
+    start = editor.lines[first.row][: first.column]
+    editor.keys("<C-j>")
+    counted = re.compile(r"\((\d)/(\d)\)")
+    wait_until(lambda: counted.search("".join(editor.screen)), "how many there are", 60)
+    ghost = editor.expect_ghost()
+    text = counted.sub("", ghost.text).removesuffix(" ")
+    editor.keys("<Tab>")
+    wait_until(lambda: "\n".join(editor.lines[ghost.row :]) == start + text, f"{start + text!r} to be inserted")
+
+
+def test_a_filetype_that_is_off_has_none(editor: Editor, tmp_path: Path) -> None:
+    file = tmp_path / "read.md"
+    file.write_text(HEAD + "        self.token\n")
+    editor.open(file)
+    before = editor.answers
+    editor.keys("GA =")
+    editor.wait_for_answer(before)
+    assert editor.ghost is None
+    editor.keys("<Esc>")
+    assert "Suggestions are off for markdown." in editor.report
+    editor.nvim.command("bwipeout!")
+
+
+def test_the_health_check_is_clean(editor: Editor, suggest: Suggest) -> None:
+    suggest()
+    editor.keys("<Esc>")
+    editor.nvim.command("checkhealth starling")
+    text = "\n".join(editor.lines)
+    assert "ERROR" not in text, text
+    assert "WARNING" not in text, text
+    assert re.search(r"starling-lsp \S+, base tiny, adapter none, on (cpu|cuda|http)", text), text
+    editor.nvim.command("quit")

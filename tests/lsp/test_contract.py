@@ -203,6 +203,32 @@ async def test_a_server_that_was_killed_is_found_again(tmp_path: Path) -> None:
             assert (await talking.status("error"))["message"]
 
 
+async def generations(talking: Editor) -> tuple[int, int]:
+    """How many the model has begun, and how many run."""
+    answer = await talking.client.protocol.send_request_async("starling/health", {})
+    begun, running = answer.generations
+    return begun, running
+
+
+async def test_twenty_keys_at_forty_milliseconds() -> None:
+    """Most keys come and go while the server waits for the next one; what was begun ends with the last answer."""
+    async with editor([*COMMAND, "--no-prefetch"], name="Visual Studio Code") as talking:
+        await talking.status("ready")
+        talking.open(URI, LINES)
+        await talking.ask(URI, (12, 0))
+        before, _ = await generations(talking)
+        asked = list[asyncio.Task[object]]()
+        for column, key in enumerate("items_by_name_and_key"[:20]):
+            talking.edit(URI, (12, column), (12, column), key)
+            asked.append(asyncio.create_task(talking.ask(URI, (12, column + 1))))
+            await asyncio.sleep(0.04)
+        *_, last = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(last, list)
+        begun, running = await generations(talking)
+        assert begun - before <= 2
+        assert running == 0
+
+
 async def test_waits_grow_to_half_a_minute() -> None:
     waits = link.waits()
     assert [next(waits) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]

@@ -11,7 +11,7 @@ from pygls.workspace import PositionCodec
 
 from starling_lsp import convert
 from starling_lsp.debounce import Debounce
-from starling_lsp.documents import Cursor, Document
+from starling_lsp.documents import MAX_CHARS, Cursor, Document
 
 PIECES = st.sampled_from(["a", "b ", "\n", "\r\n", "\r", "\f", "\u2028", "\x85", "é", "中", "😀", "\t"])
 TEXT = st.lists(PIECES, max_size=40).map("".join)
@@ -40,6 +40,20 @@ def test_incremental_edits(
         copy.apply_change(types.TextDocumentContentChangePartial(span, new))
         text = text[:start] + new + text[end:]
         assert copy.text == text
+        assert copy.is_code
+
+
+def test_what_is_too_large_or_binary_is_no_code() -> None:
+    copy = document("", types.PositionEncodingKind.Utf16)
+    copy.apply_change(types.TextDocumentContentChangeWholeDocument("x" * MAX_CHARS))
+    start = types.Range(types.Position(0, 0), types.Position(0, 0))
+    assert copy.is_code
+    copy.apply_change(types.TextDocumentContentChangePartial(start, "y"))
+    assert not copy.is_code
+    copy.apply_change(types.TextDocumentContentChangeWholeDocument("x"))
+    assert copy.is_code
+    copy.apply_change(types.TextDocumentContentChangePartial(start, "\0"))
+    assert not copy.is_code
 
 
 @given(TEXT, st.floats(0, 1), ENCODINGS)
@@ -90,14 +104,14 @@ def test_debounce_adapts() -> None:
     adapting = Debounce("Visual Studio Code", clock=lambda: now[0])
     for _ in range(30):
         adapting.key()
-        now[0] += 0.09
-    assert 0.085 < adapting.seconds < 0.095
+        now[0] += 0.13
+    assert 0.125 < adapting.seconds < 0.135
     for _ in range(30):
-        adapting.answered(50)
-    assert 0.035 < adapting.seconds < 0.045
+        adapting.answered(30)
+    assert 0.095 < adapting.seconds < 0.105
     for _ in range(30):
         adapting.answered(500)
-    assert adapting.seconds == 0
+    assert adapting.seconds == 0.075
 
 
 def test_importing_the_language_server_leaves_torch_out() -> None:

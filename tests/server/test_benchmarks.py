@@ -91,3 +91,17 @@ def test_answers_from_memory() -> None:
     figures = last_line("recall.py", "--passages", "2", "--rounds", "2")
     assert figures["answers"] > 20
     assert figures["p99_ms"] > figures["p50_ms"] > 0
+
+
+@pytest.mark.slow
+def test_filters_are_counted() -> None:
+    figures = last_line("filters.py", str(BENCHMARKS.parent / "server" / "starling_server"), "--holes", "6")
+    assert figures["holes"] > 0
+    assert set(figures["filters"]["overlap"]) == {"fired", "won", "lost", "nearer", "farther"}
+
+
+@pytest.mark.slow
+def test_the_language_server_alone() -> None:
+    figures = last_line("lsp.py", "--lines", "200", "--keys", "20")
+    assert figures["keys"] == 20
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,14 @@ class Editor:
         return list(answer.items)
 
 
+def _section(settings: Callable[[], object], params: types.ConfigurationParams) -> list[object]:
+    return [settings()]
+
+
+def _registered(params: types.RegistrationParams) -> None:
+    """Nothing to do: the editor sends its settings anyway."""
+
+
 @asynccontextmanager
 async def editor(
     command: list[str],
@@ -85,8 +94,8 @@ async def editor(
     client = LanguageClient("tests", "1")
     talking = Editor(client)
     if settings is not None:
-        client.feature(types.WORKSPACE_CONFIGURATION)(lambda params: [settings()])
-        client.feature(types.CLIENT_REGISTER_CAPABILITY)(lambda params: None)
+        client.feature(types.WORKSPACE_CONFIGURATION)(partial(_section, settings))
+        client.feature(types.CLIENT_REGISTER_CAPABILITY)(_registered)
     await client.start_io(*command)
     asked = types.WorkspaceClientCapabilities(
         configuration=settings is not None,

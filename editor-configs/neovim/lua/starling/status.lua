@@ -26,7 +26,8 @@ end
 function M.on_notification(_, status, ctx)
   last[ctx.client_id], own = status, nil
   if status.kind == 'error' then
-    vim.notify_once('Starling: ' .. (status.message or 'error'), vim.log.levels.ERROR)
+    -- Short, or Neovim would make people wait for Enter in the middle of their typing.
+    vim.notify_once('Starling has a problem: :StarlingStatus tells which.', vim.log.levels.ERROR)
   end
   announce(status)
 end
