@@ -11,7 +11,7 @@ MINUTES ?= 0
 MALLOC := glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ggml demo tiny-base test check fmt
+.PHONY: vsix help setup ggml demo tiny-base test check fmt
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,7 @@ tiny-base: setup ## make the bundled base anew, or go on with it (FOLDER=where M
 
 test: setup ## run every test (editors too, where they can be installed)
 	tests/editors/install_neovim.sh || test -z "$$STARLING_REQUIRE_EDITORS"
+	{ tests/editors/install_vscode.sh && $(MAKE) vsix; } || test -z "$$STARLING_REQUIRE_EDITORS"
 	$(BIN)/python -m pytest
 
 check: setup ## lint, format, types, import contracts, Lua
@@ -53,3 +54,6 @@ fmt: setup ## format and fix what can be fixed by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	tests/editors/check_lua.sh --fix
+
+vsix: ## package the VS Code extension (needs Node.js): editor-configs/vscode/starling.vsix
+	cd editor-configs/vscode && npm ci --no-audit --no-fund --loglevel=error && npm run --silent package

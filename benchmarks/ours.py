@@ -15,7 +15,7 @@ from starling_server import adapters, stops
 from starling_server.adapters import Adapter
 from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.service import Service
-from starling_server.start import start
+from starling_server.start import in_daemon_thread, start
 
 RUNNERS = ("torch", "ggml")
 PATIENCE_MS = 600_000
@@ -40,9 +40,12 @@ def served(named: str | None) -> list[Adapter]:
 
 
 def service(config: ModelConfig, adapter: str | None = None, **values: Any) -> Service:
-    """A service that looks ahead to nothing and hurries for nobody; `values` are fields of ServiceConfig."""
-    settings = ServiceConfig(prefetch=False, deadline_ms=PATIENCE_MS)
-    return start(config, replace(settings, **values), served(adapter))
+    """A service that looks ahead to nothing and hurries for nobody; `values` are fields of ServiceConfig.
+
+    Loaded as the commands do it: in a thread that ends.
+    """
+    settings = replace(ServiceConfig(prefetch=False, deadline_ms=PATIENCE_MS), **values)
+    return in_daemon_thread(lambda: start(config, settings, served(adapter))).result()
 
 
 def endless(service: Service) -> Service:

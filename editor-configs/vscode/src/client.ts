@@ -70,7 +70,7 @@ async function provide(
   }
   const items = await next(document, position, context, token);
   if (!token.isCancellationRequested) {
-    watcher.shown()?.offer(document, position, Array.isArray(items) ? items[0] : items?.items[0]);
+    watcher.shown()?.offer(document, Array.isArray(items) ? items[0] : items?.items[0]);
   }
   return items;
 }

@@ -3,20 +3,15 @@
 import {
   type Disposable,
   type InlineCompletionItem,
-  type Position,
   type TextDocument,
   type TextDocumentChangeEvent,
   workspace,
 } from "vscode";
 
-/** A suggestion that stays this long counts as shown. */
-const SEEN_MS = 300;
-
 export type Notify = (method: string, params: unknown) => void;
 
 interface View {
   readonly document: TextDocument;
-  readonly at: Position;
   readonly item: InlineCompletionItem;
   readonly text: string;
   taken: number;
@@ -25,19 +20,17 @@ interface View {
 export class Shown implements Disposable {
   private readonly changes = workspace.onDidChangeTextDocument((event) => this.changed(event));
   private view: View | undefined;
-  private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly notify: Notify) {}
 
-  /** The first suggestion of an answer, about to be drawn. */
-  offer(document: TextDocument, at: Position, item: InlineCompletionItem | undefined): void {
+  /** The first suggestion of an answer, about to be drawn; the server counts it where it stays for a while. */
+  offer(document: TextDocument, item: InlineCompletionItem | undefined): void {
     this.forget();
     if (item === undefined || typeof item.insertText !== "string") {
       return;
     }
-    const view = { document, at: item.range?.start ?? at, item, text: item.insertText, taken: 0 };
-    this.view = view;
-    this.timer = setTimeout(() => this.notify("textDocument/didShowCompletion", { item: named(item) }), SEEN_MS);
+    this.view = { document, item, text: item.insertText, taken: 0 };
+    this.notify("textDocument/didShowCompletion", { item: named(item) });
   }
 
   /** A word or a line was taken: one edit of several characters that the suggestion goes on with. */
@@ -60,7 +53,6 @@ export class Shown implements Disposable {
   }
 
   private forget(): void {
-    clearTimeout(this.timer);
     this.view = undefined;
   }
 

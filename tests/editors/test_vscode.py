@@ -1,0 +1,142 @@
+"""Ghost text of the real language server in a real VS Code, by keys and by what is on the screen."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("playwright", reason="pip install playwright")
+from editors.vscode import Code, Host, wait_until
+
+HERE = Path(__file__).parent
+VSIX = HERE.parents[1] / "editor-configs" / "vscode" / "starling.vsix"
+HEAD = """class Settings:
+    def __init__(self, host, port, user, token):
+        self.host = host
+        self.port = port
+        self.user = user
+"""
+LINE = "        self.token"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    """VS Code as `install_vscode.sh` put it, and the extension as `make vsix` packaged it."""
+    found = subprocess.run([HERE / "install_vscode.sh", "--find"], capture_output=True, text=True, check=False)
+    problem = found.stderr if found.returncode else "" if VSIX.exists() else f"{VSIX} is missing: make vsix"
+    if problem and os.environ.get("STARLING_REQUIRE_EDITORS") == "1":
+        pytest.fail(problem)
+    if problem:
+        pytest.skip(problem)
+    return Host(Path(found.stdout.splitlines()[-1]), VSIX)
+
+
+SETTINGS = {
+    "starling.serverPath": str(Path(sys.executable).with_name("starling-lsp")),
+    "starling.base": "tiny",
+    "starling.enable": {"*": True, "markdown": False},
+}
+
+
+@pytest.fixture(scope="module")
+def code(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Code]:
+    """One window for all tests, since VS Code and the model take seconds to start."""
+    code = Code(host, tmp_path_factory.mktemp("vscode"), SETTINGS)
+    with code.ends:
+        code.wait_for_status("is ready")
+        yield code
+
+
+def suggested(code: Code, name: str, typed: str = " =") -> str:
+    """Type at the end of a new file until there is ghost text."""
+    code.open(name, HEAD + LINE)
+    code.page.keyboard.type(typed, delay=40)
+    return code.wait_for_ghost()
+
+
+def test_tab_inserts_exactly_the_ghost_text(code: Code) -> None:
+    ghost = suggested(code, "tab.py")
+    code.page.keyboard.press("Tab")
+    wait_until(lambda: not code.ghost.startswith(ghost), "Tab left the ghost text where it was")
+    assert code.save("tab.py").startswith(HEAD + LINE + " =" + ghost)
+
+
+def test_the_next_word_is_taken_and_the_rest_stays(code: Code) -> None:
+    ghost = suggested(code, "word.py")
+    code.page.keyboard.press("Control+ArrowRight")
+    wait_until(lambda: code.ghost != ghost, "nothing was taken")
+    rest = code.ghost
+    taken = code.save("word.py").removeprefix(HEAD + LINE + " =")
+    assert taken
+    assert ghost == taken + rest
+
+
+def test_a_person_who_asks_can_go_through_several(code: Code) -> None:
+    suggested(code, "several.py")
+    code.page.keyboard.press("Alt+\\")  # Suggest Here
+    seen = {code.wait_for_ghost()}
+
+    def another() -> bool:
+        code.page.keyboard.press("Alt+]")
+        time.sleep(0.3)
+        seen.add(code.ghost)
+        return len(seen - {""}) >= 3
+
+    wait_until(another, f"never three suggestions, only {seen}")
+
+
+def test_a_language_that_is_off_gets_nothing(code: Code) -> None:
+    code.open("notes.md", HEAD + LINE)
+    code.page.keyboard.type(" =", delay=40)
+    time.sleep(2)
+    assert not code.ghost
+    assert suggested(code, "on.py")  # the same text elsewhere
+
+
+def test_suggestions_are_turned_off_and_on(code: Code) -> None:
+    code.command("Starling: Turn Suggestions On or Off")
+    code.wait_for_status("is turned off")
+    code.open("off.py", HEAD + LINE)
+    code.page.keyboard.type(" =", delay=40)
+    time.sleep(2)
+    assert not code.ghost
+    code.command("Starling: Turn Suggestions On or Off")
+    code.wait_for_status("is ready")
+    assert suggested(code, "on_again.py")
+
+
+def test_a_server_that_is_killed_comes_back(code: Code) -> None:
+    suggested(code, "before.py")
+    killed = _servers()
+    for process in killed:
+        process.send_signal(signal.SIGKILL)
+    wait_until(lambda: bool(set(_servers()) - set(killed)), "no new language server")
+    code.wait_for_status("is ready")
+    assert suggested(code, "after.py")
+
+
+def test_a_program_that_is_missing_is_named(code: Code) -> None:
+    code.configure(**{**SETTINGS, "starling.serverPath": "/nowhere/starling-lsp"})
+    code.wait_for_status("/nowhere/starling-lsp did not start")
+    code.configure(**SETTINGS)
+    code.wait_for_status("is ready")
+    assert suggested(code, "found.py")
+
+
+def _servers() -> list[psutil.Process]:
+    """Language servers below this process."""
+    return [each for each in psutil.Process().children(recursive=True) if "starling-lsp" in " ".join(_line(each))]
+
+
+def _line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
