@@ -77,21 +77,25 @@ def test_greedy_output_equals_transformers_on_200_cuts(exact: Loaded, source: st
     assert kept.pool.nbytes <= CACHE
 
 
-def test_typing_feeds_new_tokens_only(tiny: Loaded) -> None:
-    """Forty characters into a file of 300 lines: at least 95 % of the prompts' tokens come from the cache."""
-    document = "".join(f"def function_{n}(a, b):\n    return a + {n} * b\n\n" for n in range(100))
-    at = document.index("def function_50")
-    typed = "def function_new(alpha, beta):\n    retur"
-    engine = Engine(TorchRunner(tiny), CACHE)
+def test_typing_feeds_new_tokens_only(tiny: Loaded, source: str) -> None:
+    """A stretch of some ten lines into a long file, key by key, until the window has moved on more than once."""
+    at = source.index("class Generation")
+    typed = source[at : at + 500]
+    engine, starts = Engine(TorchRunner(tiny), CACHE), list[list[int]]()
     prompts = cached = 0
     for size in range(len(typed) + 1):
-        cut = window.fit(document[:at] + typed[:size], document[at:], window.budget(1024, 64), tiny.tokenizer.encode)
-        generation = engine.generate(Job(tiny.fim.prompt(cut.prefix, cut.suffix), 4, tiny.fim.stops, greedy))
+        prefix = source[:at] + typed[:size]
+        cut = window.fit(prefix, source[at + 500 :], window.budget(320, 64), tiny.tokenizer.encode)
+        generation = engine.generate(Job(tiny.fim.prompt(cut.prefix, cut.suffix), 0, tiny.fim.stops, greedy))
         list(generation)
+        if not starts or starts[-1] != cut.prefix[:16]:
+            starts.append(cut.prefix[:16])
         if size:
             prompts += generation.usage.prompt_tokens
             cached += generation.usage.cached_tokens
-    assert cached / prompts >= 0.95
+    assert typed.count("\n") > 8
+    assert len(starts) > 2
+    assert cached / prompts >= 0.97
 
 
 @pytest.mark.parametrize("cancelled_after", [1, 3])
