@@ -45,6 +45,13 @@ class Slow:
         pass
 
 
+async def there(link: Link) -> Completer:
+    """What answers, within a turn or two of the loop."""
+    while link.completer is None:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    return link.completer
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
@@ -70,11 +77,9 @@ async def test_status_while_it_takes_long(seconds: float, said: list[str], monke
 
     link = Link(status, unseen, connect)
     await link.open(SERVER, [])
-    while link.completer is None:  # noqa: ASYNC110 - it comes within a turn or two of the loop
-        await asyncio.sleep(0)
-    answer = await Asking(link, status, Debounce("Neovim")).best(link.completer, CompleteRequest(prefix=""), typed=True)
-    while link.completer is None:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    asked = Asking(link, status, Debounce("Neovim"))
+    answer = await asked.best(await there(link), CompleteRequest(prefix=""), typed=True)
+    await there(link)
     assert (answer is None) == (seconds > 1)
     kinds = [each["kind"] for each in statuses]
     assert kinds == said
