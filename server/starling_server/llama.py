@@ -31,6 +31,9 @@ KeyType = Literal["f16", "f32"]
 """What keys and values are kept as."""
 BATCH = 512
 """Most tokens of one `decode`; the matrices are filled well before (see `runner_ggml.CHUNK`)."""
+SMALL = 64 << 20
+"""Bytes of weights that one thread reads about as fast as two, which wait for each other after every product: a token
+of the bundled base takes one thread 1.9 ms and two 1.2, but two take 57 where something else wants a core too."""
 ABORTED, NO_ROOM, NO_MEMORY = 2, 1, -2
 """What `llama_decode` returns besides 0."""
 WARNING, ERROR = 3, 4
@@ -92,6 +95,7 @@ class Weights:
         self.vocabulary: Handle = self.api.llama_model_get_vocab(self.handle)
         self.vocab = int(self.api.llama_vocab_n_tokens(self.vocabulary))
         """Logits of one token."""
+        self.bytes = path.stat().st_size
         self.close = weakref.finalize(self, self.api.llama_model_free, self.handle)
 
     def token_floats(self) -> int:
@@ -125,13 +129,21 @@ class Context:
     """
 
     def __init__(
-        self, weights: Weights, cells: int, sequences: int, threads: int = 0, keys: KeyType = "f16", flash: bool = True
+        self,
+        weights: Weights,
+        cells: int,
+        sequences: int,
+        threads: int = 0,
+        keys: KeyType = "f16",
+        flash: bool = True,
     ) -> None:
+        """`threads` 0 is one a core, but one in all for single tokens of small weights (see `SMALL`)."""
         self.api, self.weights = weights.api, weights
         settings: Any = self.api.llama_context_default_params()
         settings.n_ctx, settings.n_seq_max, settings.kv_unified = cells, sequences, True
         settings.n_batch = settings.n_ubatch = BATCH
-        settings.n_threads = settings.n_threads_batch = threads or cores()
+        settings.n_threads = threads or (1 if weights.bytes < SMALL else cores())
+        settings.n_threads_batch = threads or cores()
         settings.type_k = settings.type_v = getattr(self.api, f"GGML_TYPE_{keys.upper()}")
         settings.flash_attn_type = int(flash)  # LLAMA_FLASH_ATTN_TYPE_DISABLED 0, _ENABLED 1
         self._handle: Handle = self.api.llama_init_from_model(weights.handle, settings)
