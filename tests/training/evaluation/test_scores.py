@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from starling_training.evaluate import Answer, Trial, compare, scores, truth
+from starling_training.evaluation.scores import compare, scores
+from starling_training.evaluation.trials import Answer, Trial, truth
 from starling_training.spans import Hole
 
 HOLE = Hole("x = ", "1", "\n", "line")
@@ -24,7 +25,7 @@ def test_figures_are_ratios_of_sums() -> None:
     assert figures["middle loss"].adapter == pytest.approx(1.0)
     assert figures["middle loss"].difference == pytest.approx(-1.0)
     assert figures["exact match"].base == figures["exact match"].adapter == 0.5
-    assert figures["edit similarity"].adapter == pytest.approx(0.75)
+    assert figures["edit similarity"].adapter == pytest.approx((1 + 2 / 3) / 2)
     assert figures["length ratio"].base == pytest.approx(0.5)
     assert figures["length ratio"].adapter == pytest.approx(1.5)
     assert figures["stop rate"].difference == pytest.approx(0.5)
