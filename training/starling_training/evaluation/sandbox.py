@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 from starling_server.errors import UsageError
 
@@ -27,7 +30,8 @@ APART = ("unshare", "--user", "--map-current-user", "--net", "--pid", "--fork", 
 """No network, and no process of it outlives it."""
 SAME = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "SYSTEMROOT")
 """Of the environment; the rest may hold tokens."""
-TAIL = 4_000
+TAIL = 1 << 16
+"""Bytes of an output that are kept, the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Outcome:
     """None where its time ran out."""
     output: str
     errors: str
-    """The last characters of both."""
+    """The end of both (`TAIL`)."""
 
 
 def run(command: Sequence[str], folder: Path, limits: Limits, stdin: str = "") -> Outcome:
@@ -57,20 +61,28 @@ def run(command: Sequence[str], folder: Path, limits: Limits, stdin: str = "") -
         raise UsageError("Code of a model is only run where processes can be limited: use Linux or macOS.")
     cpu, memory, file = round(limits.seconds) + 1, limits.memory_mb << 20, limits.file_mb << 20
     limited = [sys.executable, "-I", "-c", LIMITED, str(cpu), str(memory), str(file), *command]
-    with subprocess.Popen(
-        [*_apart(), *limited], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder,
-        env=environment(folder), start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            output, errors = process.communicate(stdin.encode(), limits.seconds)
-            status = process.returncode
-        except subprocess.TimeoutExpired:
-            status = None
-            _end(process)
-            output, errors = process.communicate()
-        finally:
-            _end(process)
-    return Outcome(status, _tail(output), _tail(errors))
+    # Files, not pipes: a process that was left behind would keep a pipe open, and whoever reads it waiting.
+    with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
+        given.write(stdin.encode())
+        given.seek(0)
+        process = subprocess.Popen(
+            [*_apart(), *limited], stdin=given, stdout=output, stderr=errors, cwd=folder, env=environment(folder),
+            start_new_session=True,
+        )  # fmt: skip
+        status = _wait(process, limits.seconds)
+        return Outcome(status, _tail(output), _tail(errors))
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
+    """Its status, None where it took longer; nothing that it started is left, however this ends."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def environment(folder: Path) -> Mapping[str, str]:
@@ -88,13 +100,6 @@ def _apart() -> tuple[str, ...]:
     return APART if tried.returncode == 0 else ()
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """The process and all that it started; it may be gone already."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def _tail(output: bytes) -> str:
-    return output.decode("utf-8", "replace")[-TAIL:]
+def _tail(output: IO[bytes]) -> str:
+    output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL))
+    return output.read().decode("utf-8", "replace")
