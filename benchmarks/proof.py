@@ -72,7 +72,7 @@ def differences(first: Run, second: Run) -> int:
 
 def shuffled(run: Run) -> dict[str, int]:
     """Of `SEEDS` shufflings of base and adapter how many find no difference, by figure."""
-    none = dict.fromkeys(FIGURES[:2], 0)
+    none: dict[str, int] = dict.fromkeys(FIGURES[:2], 0)
     for seed in range(SEEDS):
         toss = Random(seed)
         trials = [replace(t, base=t.adapter, adapter=t.base) if toss.random() < 0.5 else t for t in run.trials]

@@ -34,7 +34,7 @@ def render(run: Run, found: Mapping[str, Comparison], judged: Scores) -> str:
         groups=_groups(run, judged) if two else [],
         plots={name: Markup(svg) for name, svg in _plots(run, found).items()},
         percentiles=_percentiles(run),
-        examples=_examples(run) if two else {},
+        examples=_examples(run) if two and run.trials else {},
         differing=len(examples.differing(run.trials)),
     )
 
@@ -80,7 +80,7 @@ def _groups(run: Run, judged: Scores) -> list[tuple[str, Markup, dict[str, Any]]
     found = {
         "kind of hole": judged.by_kind,
         "language": judged.by_language,
-        "closeness to what was learnt": judged.by_near,
+        "closeness": judged.by_near,
     }
     return [(title, *_group(groups, run)) for title, groups in found.items() if len(groups) > 1]
 
