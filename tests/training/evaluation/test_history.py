@@ -14,7 +14,7 @@ from starling_training.evaluation.keystrokes import type_one
 from starling_training.evaluation.trials import Answer
 from starling_training.spans import Hole
 
-FIRST = "import os\n\n\ndef size(path):\n    return os.stat(path).st_size\n"
+FIRST = "import os\n\n\ndef size(path):\n    return os.stat(path).st_size\n\n\ndef here():\n    return '.'\n"
 SECOND = FIRST.replace("os.stat(path)", "os.stat(path, follow_symlinks=False)") + "\n\ndef age(path):\n    return 0\n"
 
 
@@ -38,7 +38,7 @@ def test_hunks_stand_where_the_author_s_cursor_stood(repository: Path) -> None:
     changed, new = history.changes(repository, 10)
     assert changed.prefix.endswith("os.stat(path")
     assert changed.text == ", follow_symlinks=False"
-    assert changed.suffix == ").st_size\n"
+    assert changed.suffix.startswith(").st_size\n\n\ndef here()")
     assert new.prefix == FIRST, "a hunk does not know the commit's other hunks"
     assert new.text == "\n\ndef age(path):\n    return 0"
     assert new.suffix == "\n"

@@ -1,6 +1,6 @@
 """What a person sees in the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,8 +28,8 @@ def show(console: Console, run: Run, found: Mapping[str, Comparison], judged: Sc
     asked = f"{len(run.trials)} holes" if run.trials else f"{len(run.typed)} texts typed"
     table = Table(title=escape(f"{run.title}: {asked}"), title_justify="left")
     if len(run.sides) == 2:
-        heads = ["", *map(escape, run.sides), "difference", "95 % interval", "sign test"]
-        rows = [[*report.cells(name, figure), chance(figure)] for name, figure in found.items()]
+        heads = ["", *map(escape, run.sides), "difference", "95 % interval", "sign p"]
+        rows = [[*report.cells(name, figure), f"{figure.chance:.2g}"] for name, figure in found.items()]
     else:
         heads = ["", escape(run.sides[0]), "95 % interval"]
         rows = [list(alone(name, figure)) for name, figure in found.items()]
@@ -59,12 +59,13 @@ def chance(figure: Comparison) -> str:
 
 
 def _by_group(title: str, groups: Mapping[str, Group]) -> Table:
-    names: Sequence[str] = [name for name in GROUPED if all(name in group.figures for group in groups.values())]
+    """Loss with its interval and exact match, as much as a terminal is wide for; the page has the rest."""
+    loss, match = (name if all(name in group.figures for group in groups.values()) else "" for name in GROUPED)
     table = Table(title=f"By {title}", title_justify="left")
-    for head in ("", "holes", *(text for name in names for text in (name, "95 % interval"))):
+    for head in ("", "holes", *((loss, "95 % interval") if loss else ()), *((match,) if match else ())):
         table.add_column(head, justify="right" if head else "left")
     for name, group in groups.items():
-        cells = [report.group_cells(figure, group) for figure in names]
+        cells = [report.group_cells(figure, group) for figure in (loss, match) if figure]
         texts = [text for base, adapter, _, interval in cells for text in (f"{base} -> {adapter}", interval)]
-        table.add_row(escape(name), str(group.holes), *texts)
+        table.add_row(escape(name), str(group.holes), *(texts[:-1] if match else texts))
     return table
