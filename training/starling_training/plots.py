@@ -198,8 +198,9 @@ def latency(answers: Sequence[tuple[Tone, str, Sequence[float]]]) -> str:
             shares = [(number + 1) / len(ordered) for number in range(len(ordered))]
             ax.step(ordered, shares, where="post", color=PALETTE[tone], lw=1.8, label=name)
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(_ones_twos_fives())
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.xaxis.set_minor_formatter(_no_text())
+        ax.xaxis.set_minor_locator(_no_ticks())
         ax.set_ylim(0, 1.02)
         ax.set_xlabel("milliseconds until the answer")
         ax.set_ylabel("share of answers", fontsize=8)
@@ -264,10 +265,10 @@ def _percent(axis: Any, wanted: bool) -> None:
         axis.set_major_formatter(PercentFormatter(1, 0))
 
 
-def _no_text() -> Any:
-    from matplotlib.ticker import NullFormatter
+def _ones_twos_fives() -> Any:
+    from matplotlib.ticker import LogLocator
 
-    return NullFormatter()
+    return LogLocator(subs=(1, 2, 5))
 
 
 def _no_ticks() -> Any:

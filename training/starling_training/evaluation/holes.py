@@ -48,7 +48,9 @@ class Parts:
 
 def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:
     """Of a source that the adapter was trained on the files that it held out, else all; raises SourceError."""
-    if manifest is None or not _is_source(corpus, manifest):
+    if manifest is None:
+        return Parts(corpus.documents, (), "All files are asked about; who has learnt from them is not known here.")
+    if not _is_source(corpus, manifest):
         return Parts(corpus.documents, (), "All files are asked about: the adapter was not trained on this source.")
     held_out = frozenset(manifest.data.get("held_out", ()))
     judged = tuple(document for document in corpus.documents if document.path in held_out)

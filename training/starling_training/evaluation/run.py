@@ -49,15 +49,16 @@ def of_source(asked: Asked, read: Corpus, drawing: Drawing, kept: Kept, console:
     parts = holes.parts(read, adapter.manifest if adapter else None)
     console.print(parts.said, markup=False, soft_wrap=True)
     most = adapter.manifest.fim.max_tokens if adapter else asked.max_tokens
-    places = (
-        holes.read(drawing.given) if drawing.given else holes.places(parts.judged, drawing.count, most, drawing.seed)
-    )
-    placed = holes.cut_out(places, parts.judged)
+    drawn = holes.read(drawing.given) if drawing.given else None
+    places = drawn or holes.places(parts.judged, drawing.count, most, drawing.seed)
+    placed = holes.cut_out(places, read.documents)
+    if learnt := {place.path for place in places} - {document.path for document in parts.judged}:
+        console.print(f"Note: {len(learnt)} of the files with holes are ones that the adapter has learnt from.")
     if drawing.save:
         holes.write(places, drawing.save)
     run = ask_at(asked, placed, read.title, {"holes": str(len(places)), "seed": str(drawing.seed)}, console)
     wanted = {place.sha256 for place in places}
-    judged = [document for document in parts.judged if document.sha256 in wanted]
+    judged = [document for document in read.documents if document.sha256 in wanted]
     labels = near.labels(judged, read.signatures[list(parts.learnt)])
     run = replace(run, trials=tuple(asking.with_near(run.trials, [labels[place.sha256] for place in places])))
     finish(run, kept, console)

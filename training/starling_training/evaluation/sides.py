@@ -9,7 +9,7 @@ from starling_server import adapters
 from starling_server.adapters import BARE, Adapter
 from starling_server.client import Client
 from starling_server.config import ModelConfig
-from starling_server.errors import UsageError
+from starling_server.errors import AdapterError, UsageError
 from starling_training.evaluation import remote
 from starling_training.evaluation.engines import Engine, in_process, served
 
@@ -52,10 +52,15 @@ class Side:
 
 
 def trained(asked: Asked) -> Adapter | None:
-    """The adapter on this disk, where it is one; raises AdapterError where it should be."""
-    if asked.adapter is None:
+    """The adapter on this disk; None where there is none, or only the server knows it. Raises AdapterError."""
+    if asked.adapter is None or _OTHERS.fullmatch(asked.engine):
         return None
-    return adapters.find(asked.adapter) if asked.engine == HERE else None
+    try:
+        return adapters.find(asked.adapter)
+    except AdapterError:
+        if asked.engine == HERE:
+            raise
+        return None
 
 
 @asynccontextmanager
