@@ -70,7 +70,7 @@ def resolve(named: str) -> Origin:
 def short_name(named: str) -> str:
     """What to call a source before it is read: its folder, repository or dataset."""
     path = Path(named).expanduser()
-    plain = "/".join(named.partition("@")[0].split("/")[:2]) if named.startswith("hf:") else named
+    plain = "/".join(re.split("[@:]", named[3:])[0].split("/")[:2]) if named.startswith("hf:") else named
     last = path.resolve().name if path.exists() else re.split(r"[/:]", plain.rstrip("/"))[-1]
     return re.sub(r"\.(git|jsonl|ndjson|parquet)(\.gz)?$", "", last)
 

@@ -78,7 +78,7 @@ def test_a_worse_adapter_is_called_worse_and_a_second_run_differs_by_nothing(
     first, second, page = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "report.html"
     holes = tmp_path / "holes.jsonl"
     asked = (project, "--adapter", worse, "--base", "tiny")
-    said = done(*asked, "--holes", "12", "--save-holes", holes, "--json", first, "--report", page)
+    said = done(*asked, "--holes", "8", "--save-holes", holes, "--json", first, "--report", page)
     assert "noise is worse than base here: middle loss" in said
     assert "pass@1" not in said
     text = page.read_text()
@@ -96,7 +96,7 @@ def test_a_worse_adapter_is_called_worse_and_a_second_run_differs_by_nothing(
 @pytest.mark.slow
 def test_servers_are_asked_as_the_process_itself_is(project: Path, served: str, others: str, tmp_path: Path) -> None:
     holes, here = tmp_path / "holes.jsonl", tmp_path / "here.json"
-    done(project, "--base", "tiny", "--holes", "6", "--save-holes", holes, "--json", here)
+    done(project, "--base", "tiny", "--holes", "4", "--save-holes", holes, "--json", here)
     for engine in (served, f"openai:{others}/v1", f"infill:{others}"):
         there = tmp_path / "there.json"
         said = done(project, "--engine", engine, "--holes-file", holes, "--json", there)
