@@ -5,8 +5,8 @@
 The real commands run, with train-copilot's defaults unless --train says otherwise. For each repository: base against
 adapter on held-out files. For each adapter: the same on the next repository, which it has not seen; a gain there is not
 knowledge of that code, but what any more training on such code does for this base. Then the tests of the judgement
-itself: the first adapter's run again, which must differ by nothing, and labels shuffled by 20 seeds, where one in twenty
-intervals may miss zero.
+itself: the first adapter's run again, which must differ by nothing, and labels shuffled by 20 seeds, where one in
+twenty intervals may miss zero.
 What is in the work folder already is not made again.
 """
 
