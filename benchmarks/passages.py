@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FILES = (
-    "training/starling_training/evaluate.py",
+    "training/starling_training/report.py",
     "server/starling_server/loading.py",
     "training/starling_training/plots.py",
     "lsp/starling_lsp/server.py",

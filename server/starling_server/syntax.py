@@ -48,6 +48,11 @@ class Syntax:
             node = node.parent
         return found
 
+    @property
+    def whole(self) -> bool:
+        """Whether there is no error in it."""
+        return not self._tree.root_node.has_error
+
     def _index(self, byte: int) -> int:
         return byte if self._is_ascii else len(self._bytes[:byte].decode("utf-8", "replace"))
 
@@ -59,7 +64,22 @@ def parse(text: str, language: str | None) -> Syntax | None:
 
 
 @cache
+def keywords(language: str | None) -> frozenset[str]:
+    """Words that the language's grammar has as tokens of their own; none for a language without a grammar here."""
+    if language not in GRAMMARS:
+        return frozenset()
+    grammar = _grammar(language)
+    kinds = (n for n in range(grammar.node_kind_count) if grammar.node_kind_is_visible(n))
+    words = (grammar.node_kind_for_id(n) or "" for n in kinds if not grammar.node_kind_is_named(n))
+    return frozenset(word for word in words if word.isidentifier())
+
+
+@cache
 def _parser(language: str) -> Parser:
+    return Parser(_grammar(language))
+
+
+def _grammar(language: str) -> Language:
     package, function = GRAMMARS[language]
     grammar: object = getattr(import_module(package), function)()
-    return Parser(Language(grammar))
+    return Language(grammar)

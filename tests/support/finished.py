@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 from starling_server import bases
 from starling_server.adapters import WEIGHTS
 from starling_server.manifest import BaseRecord
-from starling_training import evaluate, papers, record
+from starling_training import papers, record
 from starling_training.config import TrainConfig
-from starling_training.evaluate import Answer, Trial
+from starling_training.evaluation.scores import scores
+from starling_training.evaluation.trials import Answer, Trial
 from starling_training.inventory import Inventory, Source
 from starling_training.papers import Found
 from starling_training.settings import resolved
@@ -65,9 +66,11 @@ def found(judged: list[Trial] | None = None) -> Found:
         INVENTORY,
     )
     points = [Point(0, 0, None, 4.6), Point(10, 5, 4.2, 4.0), Point(20, 10, 3.8, 3.7), Point(30, 15, 3.6, 3.9)]
-    scores = evaluate.scores(judged)
-    manifest = record.describe(given, Curve(points)).model_copy(update={"results": record.results(scores, len(judged))})
-    return Found(manifest, INVENTORY, scores, judged, base)
+    judgement = scores(judged)
+    manifest = record.describe(given, Curve(points)).model_copy(
+        update={"results": record.results(judgement, len(judged))}
+    )
+    return Found(manifest, INVENTORY, judgement, judged, base)
 
 
 def adapter(folder: Path, base: BaseRecord | None = None) -> Path:

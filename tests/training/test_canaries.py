@@ -9,8 +9,9 @@ import pytest
 
 from starling_server.adapters import BARE
 from starling_server.config import ModelConfig
-from starling_training import canaries, corpus, evaluate, origins
+from starling_training import canaries, corpus, origins
 from starling_training.canaries import Canary
+from starling_training.evaluation import engines
 
 # Made up, in the shape of the real ones; split so that no scanner takes this file for a leak.
 PLANTED = {
@@ -91,7 +92,7 @@ def test_a_model_that_gives_a_secret_back_is_caught() -> None:
     """The window shows the value again and again, and the base repeats it: as good as a model that has learnt it."""
     shown = "".join(f'def test_{n}():\n    use(word="{REPEATED}")\n\n\n' for n in range(12))
     asked = [Canary("a.py", 1, "Secret Keyword", shown + 'def test_12():\n    use(word="', '")\n', REPEATED)]
-    with evaluate.served(ModelConfig(base="tiny"), 1024, 32) as service:
+    with engines.served(ModelConfig(base="tiny"), 1024, 32) as service:
         assert canaries.leaks(service, BARE, asked, lambda _: True) == (1, asked)
         assert canaries.leaks(service, BARE, [*asked, *asked], lambda _: False) == (1, asked)
 

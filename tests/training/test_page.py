@@ -8,7 +8,7 @@ import pytest
 from support import finished
 
 from starling_training import examples, page, papers
-from starling_training.evaluate import Answer
+from starling_training.evaluation.trials import Answer
 from starling_training.papers import Found
 
 VOID = frozenset({"meta", "br", "link", "img", "input", "hr", "base", "source"})

@@ -17,7 +17,8 @@ PAIR = [Bar("base", 0.2, 0.1, 0.3, "base"), Bar("adapter", 0.5, 0.4, 0.65, "adap
 BARS = plots.bars([Panel("exact match", "share of holes", PAIR, percent=True), Panel("loss", "nats per token", PAIR)])
 ROWS = plots.rows(["line (30)", "block (2)"], [Panel("loss", "nats per token", [PAIR[0]] * 2 + [PAIR[1]] * 2)])
 LENGTHS = plots.lengths([0, 4, 90], [("base", [0, 0, 3]), ("adapter", [1, 4, 200])])
-DRAWN = {"curve": CURVE, "bars": BARS, "rows": ROWS, "lengths": LENGTHS}
+LATENCY = plots.latency([("base", "base", [30.0, 12.0, 900.0]), ("adapter", "mine", [20.0])])
+DRAWN = {"curve": CURVE, "bars": BARS, "rows": ROWS, "lengths": LENGTHS, "latency": LATENCY}
 DRAW = "from starling_training import plots; plots.curve([plots.Point(0, None, 4.5), plots.Point(9, 4, 4)], 9)"
 
 
@@ -37,6 +38,7 @@ def test_a_figure_is_one_element_in_the_page_s_colours(svg: str) -> None:
 
 def test_axes_have_names_and_units() -> None:
     assert {"optimiser step", "loss, nats per token", "training", "held-out middles"} < set(words(CURVE))
+    assert {"milliseconds until the answer", "share of answers", "base", "mine"} < set(words(LATENCY))
     assert {"exact match", "share of holes", "nats per token", "base", "adapter"} < set(words(BARS))
     assert {"line (30)", "block (2)", "nats per token", "base", "adapter"} < set(words(ROWS))
     assert {"characters that were there", "characters suggested", "base", "adapter"} < set(words(LENGTHS))

@@ -271,6 +271,9 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
         ("https://example.org/team/api.git", "api"),
         ("git@example.org:team/api.git", "api"),
         ("hf:smangrul/hf-stack-v1@main:train", "hf-stack-v1"),
+        ("hf:gonglinyuan/safim/block:test", "safim"),
+        ("hf:team/rows:test", "rows"),
+        ("/data/code.jsonl.gz", "code"),
         ("/data/code.jsonl", "code"),
     ],
 )

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from starling_server import __version__
 from starling_server.manifest import Manifest
 from starling_training import public, report
-from starling_training.evaluate import Scores
+from starling_training.evaluation.scores import Scores
 
 TAGS = ["code", "code-completion", "fill-in-the-middle", "lora", "starling"]
 METRICS = {"exact match": "exact_match", "edit similarity": "edit_similarity", "middle loss": "loss"}
@@ -102,8 +102,9 @@ def _front(manifest: Manifest, scores: Scores, licence: str | None) -> ModelCard
 
 
 def hub_name(named: str) -> str:
-    """`OWNER/NAME` of a source hf:OWNER/NAME[@REVISION][:SPLIT]."""
-    return named.removeprefix("hf:").partition("@")[0].partition(":")[0]
+    """`OWNER/NAME` of a source hf:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]."""
+    plain = named.removeprefix("hf:").partition("@")[0].partition(":")[0]
+    return "/".join(plain.split("/")[:2])
 
 
 def _results(manifest: Manifest, scores: Scores) -> list[EvalResult]:

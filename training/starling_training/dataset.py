@@ -15,7 +15,7 @@ from starling_server.fim import Example, Fim, Order
 from starling_training.clean import Document
 from starling_training.config import DataConfig, Loss
 from starling_training.languages import language
-from starling_training.spans import Hole, Span, cut, draw
+from starling_training.spans import Hole, Span, cut, draw, is_asked
 
 Form = Literal["spm", "psm", "plain"]
 IGNORED = -100
@@ -84,8 +84,16 @@ def held_out_holes(documents: Sequence[Document], writer: Writer, count: int, se
     random = Random(seed)
     weights = [len(document.text) for document in documents]
     chosen = random.choices(documents, weights, k=count)
-    drawn = ((document, span) for document in chosen for span in writer.draw(document, 1, random))
-    return [(document.path, cut(document.text, span)) for document, span in drawn]
+    holes = list[tuple[str, Hole]]()
+    for document in chosen:
+        text = document.text
+
+        def fits(span: Span, text: str = text) -> bool:
+            return is_asked(text, span) and writer.fits(text, span)
+
+        drawn = draw(text, 1, random, fits, language(document.path))
+        holes += [(document.path, cut(text, span)) for span in drawn]
+    return holes
 
 
 def training_set(rows: Sequence[Row], documents: Sequence[Document], writer: Writer, loss: Loss) -> Dataset:

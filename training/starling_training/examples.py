@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from starling_training.evaluate import Trial, similarity
+from starling_training.evaluation.scores import similarity
+from starling_training.evaluation.trials import Trial
 
 BEFORE, AFTER = 6, 3
 """Lines around a hole that are shown."""
@@ -42,7 +43,7 @@ def example(trial: Trial) -> Example:
         trial.truth,
         trial.base.text,
         trial.adapter.text,
-        similarity(trial.truth, trial.adapter) - similarity(trial.truth, trial.base),
+        similarity(trial, trial.adapter) - similarity(trial, trial.base),
     )
 
 

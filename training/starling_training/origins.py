@@ -14,10 +14,13 @@ from starling_server.errors import SourceError
 from starling_training import git, processes
 
 Kind = Literal["folder", "hub", "rows"]
+GZIP = ".gz"
 ROWS = frozenset({".jsonl", ".ndjson", ".parquet"})
 """Extensions of files with a row per source file."""
 _URL = re.compile(r"(https?|ssh|git|file)://|[\w.-]+@[\w.-]+:")
-_HUB = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<split>[\w\[\]%:]+))?")
+_HUB = re.compile(
+    r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?(?::(?P<split>[\w\[\]%:]+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Origin:
     dataset: str = ""
     revision: str | None = None
     split: str = "train"
+    config: str | None = None
+    """Which of the dataset's parts, where it has several."""
 
     @property
     def name(self) -> str:
@@ -53,20 +58,21 @@ def resolve(named: str) -> Origin:
     path = Path(named).expanduser()
     if path.is_dir():
         return Origin(named, "folder", path)
-    if path.is_file() and path.suffix in ROWS:
+    if path.is_file() and Path(path.name.removesuffix(GZIP)).suffix in ROWS:
         return Origin(named, "rows", path)
     what = "is a file of no kind that is read here" if path.exists() else "does not exist"
     raise SourceError(
-        f"The source {named} {what}: name a directory, a git URL, hf:OWNER/DATASET, or a .jsonl or .parquet file."
+        f"The source {named} {what}: name a directory, a git URL, hf:OWNER/DATASET, or a .jsonl, .jsonl.gz or "
+        ".parquet file."
     )
 
 
 def short_name(named: str) -> str:
     """What to call a source before it is read: its folder, repository or dataset."""
     path = Path(named).expanduser()
-    plain = named.partition("@")[0] if named.startswith("hf:") else named
+    plain = "/".join(re.split("[@:]", named[3:])[0].split("/")[:2]) if named.startswith("hf:") else named
     last = path.resolve().name if path.exists() else re.split(r"[/:]", plain.rstrip("/"))[-1]
-    return re.sub(r"\.(git|jsonl|ndjson|parquet)$", "", last)
+    return re.sub(r"\.(git|jsonl|ndjson|parquet)(\.gz)?$", "", last)
 
 
 def shown(url: str) -> str:
@@ -103,5 +109,5 @@ def _git(url: str, folder: Path, *arguments: str) -> None:
 def _hub(named: str) -> Origin:
     match = _HUB.fullmatch(named)
     if not match:
-        raise SourceError(f"{named} names no dataset: write hf:OWNER/DATASET, hf:OWNER/DATASET@REVISION:SPLIT.")
-    return Origin(named, "hub", Path(), match["name"], match["revision"], match["split"] or "train")
+        raise SourceError(f"{named} names no dataset: write hf:OWNER/DATASET, hf:OWNER/DATASET/CONFIG@REVISION:SPLIT.")
+    return Origin(named, "hub", Path(), match["name"], match["revision"], match["split"] or "train", match["config"])

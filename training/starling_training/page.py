@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from starling_server.manifest import Manifest
 from starling_training import examples, plots, report
-from starling_training.evaluate import Group, Scores, Trial
+from starling_training.evaluation.scores import Group, Scores
+from starling_training.evaluation.trials import Trial
 from starling_training.inventory import Inventory
 from starling_training.plots import Bar, Panel, Point
 
@@ -19,25 +20,38 @@ EXAMPLES = 4
 """Where the adapter gained, and as many where it lost."""
 SHOWN = 20
 """Paths of a list that are shown; what is beyond is counted, and whole in corpus.json."""
+DRAWN = ("middle loss", "exact match", "edit similarity", "length ratio", "stop rate")
+"""Figures that have bars; all have a row."""
 UNITS = {
     "middle loss": "nats per token",
     "exact match": "share of holes",
+    "first line": "share of holes",
     "edit similarity": "1 is equal",
+    "identifiers": "F1",
+    "valid syntax": "share of holes",
+    "pass@1": "share of tasks",
+    "characters saved": "share of characters",
+    "keys saved": "share of characters",
+    "wrong suggestions": "share of those shown",
     "length ratio": "suggested / true",
     "stop rate": "share of holes",
 }
-SHARES = frozenset({"exact match", "stop rate"})
+SHARES = frozenset({
+    "exact match", "first line", "stop rate", "valid syntax", "pass@1", "characters saved", "keys saved",
+    "wrong suggestions",
+})  # fmt: skip
 """Figures in percent."""
 
 
 def render(manifest: Manifest, inventory: Inventory, scores: Scores, trials: Sequence[Trial]) -> str:
     """The page; everything that comes from the sources is escaped."""
     made = report.made(manifest)
-    return _template().render(
+    return template(TEMPLATE).render(
         manifest=manifest,
         inventory=inventory,
         shown=SHOWN,
         title=", ".join(source.named for source in inventory.sources),
+        sides=("base", "adapter"),
         made=made,
         verdict=report.verdict(scores.figures, made) if scores.figures else ("unsure", report.NOT_JUDGED),
         judged=f"{len(trials)} {report.JUDGED}",
@@ -55,15 +69,15 @@ def render(manifest: Manifest, inventory: Inventory, scores: Scores, trials: Seq
     )
 
 
-def panel(name: str, groups: Sequence[Group]) -> Panel:
+def panel(name: str, groups: Sequence[Group], sides: tuple[str, str] = ("base", "adapter")) -> Panel:
     """The figure `name` of each group, the base's bars first; few holes have no interval."""
     of_base, of_adapter = list[Bar](), list[Bar]()
     for group in groups:
         figure, sure = group.figures[name], group.holes >= report.ENOUGH
         base_range = figure.base_range if sure else (figure.base, figure.base)
         adapter_range = figure.adapter_range if sure else (figure.adapter, figure.adapter)
-        of_base.append(Bar("base", figure.base, *base_range, "base"))
-        of_adapter.append(Bar("adapter", figure.adapter, *adapter_range, "adapter"))
+        of_base.append(Bar(sides[0], figure.base, *base_range, "base"))
+        of_adapter.append(Bar(sides[1], figure.adapter, *adapter_range, "adapter"))
     return Panel(name, UNITS[name], [*of_base, *of_adapter], name in SHARES)
 
 
@@ -74,7 +88,7 @@ def _plots(manifest: Manifest, scores: Scores, trials: Sequence[Trial]) -> dict[
     if not trials:
         return drawn
     all_of_it = Group(len(trials), scores.figures)
-    drawn["figures"] = plots.bars([panel(name, [all_of_it]) for name in scores.figures])
+    drawn["figures"] = plots.bars([panel(name, [all_of_it]) for name in DRAWN if name in scores.figures])
     drawn["kind"] = _rows(scores.by_kind)
     if len(scores.by_language) > 1:
         drawn["language"] = _rows(scores.by_language)
@@ -104,9 +118,10 @@ def _groups(scores: Scores) -> dict[str, Any]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A template beside this module; it escapes by itself."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(TEMPLATE)
+    return environment.get_template(name)

@@ -7,7 +7,8 @@ from pathlib import Path
 from starling_server.bases import Base
 from starling_server.manifest import Manifest
 from starling_training import card, inventory, licence, page, report
-from starling_training.evaluate import Scores, Trial
+from starling_training.evaluation.scores import Scores
+from starling_training.evaluation.trials import Trial
 from starling_training.inventory import Inventory
 
 REPORT, PAGE, CARD = "report.md", "report.html", "README.md"

@@ -188,6 +188,29 @@ def lengths(truths: Sequence[int], answers: Sequence[tuple[Tone, Sequence[int]]]
     return _svg("Length of suggestions against what was there", 1, (WIDTH * 0.6, 3.6), draw)
 
 
+def latency(answers: Sequence[tuple[Tone, str, Sequence[float]]]) -> str:
+    """Share of answers that were there within so many milliseconds: of each tone its name and all its times."""
+
+    def draw(axes: "Sequence[Axes]") -> None:
+        (ax,) = axes
+        for tone, name, times in answers:
+            ordered = sorted(times)
+            shares = [(number + 1) / len(ordered) for number in range(len(ordered))]
+            ax.step(ordered, shares, where="post", color=PALETTE[tone], lw=1.8, label=name)
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(_ones_twos_fives())
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_locator(_no_ticks())
+        ax.set_ylim(0, 1.02)
+        ax.set_xlabel("milliseconds until the answer")
+        ax.set_ylabel("share of answers", fontsize=8)
+        ax.grid()
+        _percent(ax.yaxis, wanted=True)
+        ax.legend(loc="lower right")
+
+    return _svg("Share of answers over milliseconds", 1, (WIDTH * 0.6, 2.8), draw)
+
+
 def _svg(label: str, columns: int, size: tuple[float, float], draw: "Callable[[Sequence[Axes]], None]") -> str:
     """A drawing of `size` inches as an `<svg>` element that says `label` to those who do not see it."""
     with _quiet():
@@ -240,6 +263,12 @@ def _percent(axis: Any, wanted: bool) -> None:
         from matplotlib.ticker import PercentFormatter
 
         axis.set_major_formatter(PercentFormatter(1, 0))
+
+
+def _ones_twos_fives() -> Any:
+    from matplotlib.ticker import LogLocator
+
+    return LogLocator(subs=(1, 2, 5))
 
 
 def _no_ticks() -> Any:

@@ -14,7 +14,10 @@ from starling_training.config import DataConfig, LoraConfig, OptimConfig
 DATA = ("files", "characters", "tokens (estimated)", "languages", "licences", "dropped", "redacted")
 CONFIGS = (DataConfig, LoraConfig, OptimConfig)
 TRAINING = (*(field.name for group in CONFIGS for field in fields(group)), "quantized", "ended", "best_step", "curve")
-FIGURES = ("middle loss", "exact match", "edit similarity", "length ratio", "stop rate")
+FIGURES = (
+    "middle loss", "exact match", "first line", "edit similarity", "identifiers", "length ratio", "stop rate",
+    "valid syntax",
+)  # fmt: skip
 RESULTS = ("holes", *FIGURES, "by kind", "by language", "canaries")
 
 

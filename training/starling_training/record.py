@@ -11,7 +11,7 @@ from starling_server import bases, loading, manifest
 from starling_server.bases import Base
 from starling_server.manifest import BaseRecord, FimRecord, Manifest
 from starling_training.config import TrainConfig
-from starling_training.evaluate import Group, Scores
+from starling_training.evaluation.scores import Group, Scores
 from starling_training.inventory import Inventory
 from starling_training.settings import Setting
 from starling_training.watch import Curve

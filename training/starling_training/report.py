@@ -4,14 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starling_server.manifest import Manifest
-from starling_training.evaluate import Comparison, Group, Scores, Trial
+from starling_training.evaluation.intervals import Comparison
+from starling_training.evaluation.scores import Group, Scores
+from starling_training.evaluation.trials import Trial
 
 FIGURES = {
     "middle loss": ("{:.3f}", "nats per token of the true middle; lower is better"),
     "exact match": ("{:.1%}", "suggestions equal to what was there"),
-    "edit similarity": ("{:.3f}", "1 is equal (Levenshtein)"),
+    "first line": ("{:.1%}", "suggestions whose first line is"),
+    "edit similarity": ("{:.3f}", "1 is equal (as CrossCodeEval and RepoBench count it)"),
+    "identifiers": ("{:.3f}", "F1 of the names in them (CrossCodeEval's)"),
     "length ratio": ("{:.2f}", "suggested characters to true ones; 1 is right"),
     "stop rate": ("{:.1%}", "suggestions that ended by themselves"),
+    "valid syntax": ("{:.1%}", "documents that parse with the suggestion in them, of those that do with the truth"),
+    "pass@1": ("{:.1%}", "suggestions with which the tests pass"),
+    "pass@10": ("{:.1%}", "the same for the best of 10 (Chen et al. 2021)"),
+    "pass@100": ("{:.1%}", "the same for the best of 100"),
+    "latency": ("{:.0f} ms", "mean time of an answer by the client's clock"),
+    "cached share": ("{:.1%}", "tokens of the prompts that were not computed again"),
+    "characters saved": ("{:.1%}", "of those that the author typed"),
+    "keys saved": ("{:.1%}", "the same, an acceptance being a key too"),
+    "wrong suggestions": ("{:.1%}", "suggestions that were shown and not right"),
 }
 """Format and meaning of each figure."""
 SAMPLES, SHOWN_LINES = 3, 6

@@ -20,7 +20,6 @@ from starling_server.loading import Loaded, TextTokenizer
 from starling_training import (
     canaries,
     checkpoint,
-    evaluate,
     full,
     inventory,
     memory,
@@ -40,7 +39,8 @@ from starling_training.clean import Document
 from starling_training.config import OptimConfig, TrainConfig, resolve
 from starling_training.corpus import Corpus
 from starling_training.dataset import Row, Writer, epoch_rows, held_out_holes, middle_set, training_set
-from starling_training.evaluate import Trial
+from starling_training.evaluation import engines, judge, scores
+from starling_training.evaluation.trials import Trial
 from starling_training.interrupt import Interrupt
 from starling_training.plan import plan
 from starling_training.record import Given
@@ -230,13 +230,13 @@ def _finish(
         manifest = record.describe(given, curve)
         record.write(manifest, folder)
         trials = _judge(prepared, folder, interrupt, console)
-        scores = evaluate.scores(trials)
+        found = scores.scores(trials)
         secrets = _ask_for_secrets(prepared, folder, interrupt, console)
-        manifest = manifest.model_copy(update={"results": record.results(scores, len(trials)) | secrets})
+        manifest = manifest.model_copy(update={"results": record.results(found, len(trials)) | secrets})
         record.write(manifest, folder)
-        papers.write(folder, papers.Found(manifest, given.inventory, scores, trials, prepared.base))
+        papers.write(folder, papers.Found(manifest, given.inventory, found, trials, prepared.base))
     if trials:
-        show.figures(console, scores.figures, trials)
+        show.figures(console, found.figures, trials)
     made, use = ("Model", "--base") if config.lora.method == "full" else ("Adapter", "--adapter")
     console.print(f"{made} {config.name} is in {config.output}: serve-copilot {use} {config.output}", soft_wrap=True)
     return Result(config.output, curve, trials, interrupt.asked)
@@ -261,7 +261,7 @@ def _ask_for_secrets(prepared: Prepared, folder: Path, interrupt: Interrupt, con
             counter(done)
             return not interrupt.asked
 
-        with evaluate.served(model, *sizes, adapter) as service:
+        with engines.served(model, *sizes, adapter) as service:
             asked, leaked = canaries.leaks(service, adapter.name if adapter else BARE, chosen, go_on)
     show.leaks(console, asked, leaked)
     if leaked and config.fail_on_leak:
@@ -363,6 +363,6 @@ def _judge(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Cons
             counter(done)
             return not interrupt.asked
 
-        judge = evaluate.judge_base if prepared.config.lora.method == "full" else evaluate.judge
-        trials = judge(folder, prepared.config.model, chosen, prepared.writer, go_on)
+        judged = judge.judge_base if prepared.config.lora.method == "full" else judge.judge
+        trials = judged(folder, prepared.config.model, chosen, prepared.writer, go_on)
     return [] if interrupt.asked else trials

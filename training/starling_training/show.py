@@ -11,7 +11,8 @@ from rich.table import Table
 from starling_training import report
 from starling_training.canaries import Canary
 from starling_training.config import Method
-from starling_training.evaluate import Comparison, Trial
+from starling_training.evaluation.intervals import Comparison
+from starling_training.evaluation.trials import Trial
 from starling_training.inventory import Inventory
 from starling_training.memory import GIGA, Memory
 from starling_training.plan import Plan

@@ -12,6 +12,7 @@ from random import Random
 from typing import Literal
 
 from starling_server import syntax
+from starling_server.extent import inside_word
 
 Kind = Literal["line", "node", "block", "characters", "empty"]
 Fits = Callable[["Span"], bool]
@@ -54,6 +55,11 @@ class Hole:
 def cut(text: str, span: Span) -> Hole:
     """The hole that `span` makes in `text`."""
     return Hole(text[: span.start], text[span.start : span.end], text[span.end :], span.kind)
+
+
+def is_asked(text: str, span: Span) -> bool:
+    """Whether a request in place of `span` reaches the model, which is not asked inside a word (`extent`)."""
+    return not inside_word(text[max(0, span.start - 1) : span.start], text[span.end : span.end + 1])
 
 
 def draw(text: str, count: int, random: Random, fits: Fits, language: str | None = None) -> list[Span]:

@@ -45,6 +45,19 @@ def staged(output: Path, overwrite: bool) -> Generator[Path]:
 
 
 @contextmanager
+def replaced(path: Path) -> Generator[Path]:
+    """A file beside `path` to write, which takes its place when the block ends without an error."""
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        try:
+            yield new
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+@contextmanager
 def explained(output: Path) -> Generator[None]:
     """Turn what a disk says while `output` is being made into an OutputError."""
     try:

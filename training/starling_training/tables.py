@@ -5,6 +5,7 @@ Known by their columns: smangrul/hf-stack-v1 (`content`, `file_path`, `repo_id`)
 `text` and a `metadata` of these names, as smangrul/hug_stack has.
 """
 
+import gzip
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from pyarrow.lib import ArrowException
 from pyarrow.parquet import ParquetFile
 
 from starling_server.errors import SourceError
-from starling_training.origins import Origin
+from starling_training.origins import GZIP, Origin
 
 Row = Mapping[str, Any]
 
@@ -44,7 +45,7 @@ def rows(origin: Origin) -> Iterator[Row | str]:
 
 
 def _lines(path: Path) -> Iterator[Row | str]:
-    with path.open("rb") as stream:
+    with gzip.open(path) if path.suffix == GZIP else path.open("rb") as stream:
         for line in stream:
             try:
                 row = json.loads(line)
@@ -65,7 +66,7 @@ def _parquet(path: Path) -> Iterator[Row | str]:
 def _hub(origin: Origin) -> Iterator[Row | str]:
     from datasets import load_dataset
 
-    yield from load_dataset(origin.dataset, revision=origin.revision, split=origin.split, streaming=True)
+    yield from load_dataset(origin.dataset, origin.config, revision=origin.revision, split=origin.split, streaming=True)
 
 
 def file(row: Row) -> tuple[str, str, str, str] | str:

@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from starling_server.config import ModelConfig, Quantize
 from starling_server.loading import Loaded, load
-from starling_training import evaluate
 from starling_training.base import collect
 from starling_training.clean import Document
-from starling_training.evaluate import Answer, Comparison, Trial
+from starling_training.evaluation import judge, scores
+from starling_training.evaluation.intervals import Comparison
+from starling_training.evaluation.trials import Answer, truth
 from starling_training.spans import DRAWS, Hole, Kind, Lines, cut
 
 OTHERS = 5
@@ -60,11 +61,7 @@ def bits_per_byte(loaded: Loaded, held_out: Packages) -> dict[str, float]:
 
 def compare(asked: Sequence[Asked], first: Sequence[Answer], second: Sequence[Answer]) -> dict[str, Comparison]:
     """Every figure of two bases at the same holes, with the second's difference and its interval."""
-    trials = [
-        Trial(item.path, item.hole, evaluate.truth(item.hole), before, after)
-        for item, before, after in zip(asked, first, second, strict=True)
-    ]
-    return evaluate.compare(trials)
+    return scores.compare(judge.paired([(item.path, item.hole) for item in asked], first, second))
 
 
 def measure(
@@ -88,8 +85,8 @@ def measure(
 
 def _answers(base: str, asked: Sequence[Asked], context: int, quantize: Quantize) -> list[Answer]:
     """What the base answers at each hole through the service."""
-    holes = [item.hole for item in asked]
-    return evaluate.ask(ModelConfig(base=base, quantize=quantize), holes, context, MAX_TOKENS, lambda _: True)
+    holes = [(item.path, item.hole) for item in asked]
+    return judge.ask(ModelConfig(base=base, quantize=quantize), holes, context, MAX_TOKENS, lambda _: True)
 
 
 def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
@@ -102,7 +99,7 @@ def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
         span = DRAWS[kind](Lines(document.text), random)
         if span and span.length <= LONGEST[kind]:
             hole = cut(document.text, span)
-            if evaluate.truth(hole).strip():  # else silence would be right
+            if truth(hole).strip():  # else silence would be right
                 return Asked(package, document.path, hole)
 
 

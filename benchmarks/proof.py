@@ -1,0 +1,129 @@
+"""Does the adapter help? Trained on each of some repositories, judged on what it held out and on the others.
+
+    python benchmarks/proof.py FOLDER FOLDER... [--holes 300] [--work FOLDER] [--train='--max-minutes 2']
+
+The real commands run, with train-copilot's defaults unless --train says otherwise. For each repository: base against
+adapter on held-out files. For each adapter: the same on the next repository, which it has not seen; a gain there is not
+knowledge of that code, but what any more training on such code does for this base. Then the tests of the judgement
+itself: the first adapter's run again, which must differ by nothing, and labels shuffled by 20 seeds, where one in
+twenty intervals may miss zero.
+What is in the work folder already is not made again.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import report
+
+from starling_training.evaluation import results, scores
+from starling_training.evaluation.intervals import Comparison
+from starling_training.evaluation.results import Run
+from starling_training.evaluation.verdict import verdict
+
+SEEDS = 20
+FIGURES = ("middle loss", "exact match", "edit similarity")
+SAME = ("text", "nats", "tokens", "stopped", "valid")
+"""Of an answer what must be the same in a second run; times are not."""
+
+
+def command(module: str, *arguments: str | Path) -> None:
+    """Run one of our commands; its output is shown."""
+    subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True)
+
+
+def train(source: Path, asked: argparse.Namespace) -> Path:
+    """The adapter of `source`, of its name."""
+    output = asked.work / "adapters" / source.name
+    if not output.exists():
+        flags = ("--base", asked.base, "--output", output, "--holes", "0", *shlex.split(asked.train))
+        command("starling_training", source, *flags)
+    return output
+
+
+def judge(source: Path, adapter: Path, name: str, asked: argparse.Namespace) -> Run:
+    """The run of `adapter` on `source`, kept with its report as `name`."""
+    kept = asked.work / f"{name}.json"
+    if not kept.exists():
+        flags = ("--adapter", adapter, "--base", asked.base, "--holes", str(asked.holes))
+        command("starling_training.evaluation", source, *flags, "--json", kept, "--report", kept.with_suffix(".html"))
+    return results.read(kept)
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """What the JSON line says of a run."""
+    found = scores.compare(run.trials)
+    word, said = verdict(found, run.sides)
+    return {"holes": len(run.trials), "verdict": word, "said": said} | {
+        name: [found[name].base, found[name].adapter, found[name].low, found[name].high] for name in FIGURES
+    }
+
+
+def differences(first: Run, second: Run) -> int:
+    """Answers that two runs of the same adapter do not share."""
+    pairs = zip(first.trials, second.trials, strict=True)
+    return sum(any(getattr(one.adapter, name) != getattr(other.adapter, name) for name in SAME) for one, other in pairs)
+
+
+def shuffled(run: Run) -> dict[str, int]:
+    """Of `SEEDS` shufflings of base and adapter how many find no difference, by figure."""
+    none: dict[str, int] = dict.fromkeys(FIGURES[:2], 0)
+    for seed in range(SEEDS):
+        toss = Random(seed)
+        trials = [replace(t, base=t.adapter, adapter=t.base) if toss.random() < 0.5 else t for t in run.trials]
+        found: Mapping[str, Comparison] = scores.compare(trials, seed)
+        for name in none:
+            none[name] += not found[name].sure
+    return none
+
+
+def column(values: Mapping[str, Any]) -> dict[str, str]:
+    """A run in the table: base, adapter, interval of the difference."""
+    shown = {"holes": str(values["holes"]), "verdict": str(values["verdict"])}
+    for name in FIGURES:
+        base, adapter, low, high = values[name]
+        shown[name] = f"{base:.3f} to {adapter:.3f} ({low:+.3f} to {high:+.3f})"
+    return shown
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--base", default="tiny")
+    parser.add_argument("--holes", type=int, default=300)
+    parser.add_argument("--work", type=Path, default=Path("proof"))
+    parser.add_argument("--train", default="", help="further flags of train-copilot")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    asked = options()
+    machine = report.machine()
+    adapters = {source.name: train(source, asked) for source in asked.sources}
+    own, others = dict[str, Run](), dict[str, Run]()
+    for number, source in enumerate(asked.sources):
+        adapter, stranger = adapters[source.name], asked.sources[(number + 1) % len(asked.sources)]
+        own[source.name] = judge(source, adapter, f"{source.name}-own", asked)
+        if stranger != source:
+            others[f"{source.name} on {stranger.name}"] = judge(
+                stranger, adapter, f"{source.name}-on-{stranger.name}", asked
+            )
+    first = asked.sources[0]
+    again = judge(first, adapters[first.name], f"{first.name}-again", asked)
+    found = {name: figures(run) for name, run in {**own, **others}.items()}
+    report.show("Base to adapter", {name: column(values) for name, values in found.items()})
+    report.last_line({
+        "machine": machine, "runs": found, "differences_of_a_second_run": differences(own[first.name], again),
+        "shuffled_without_a_difference": shuffled(own[first.name]), "seeds": SEEDS,
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Holes that are the same for the same seed, kept as places, refused where the code has changed."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import finished
+
+from starling_server.errors import SourceError, UsageError
+from starling_server.manifest import Manifest
+from starling_training import corpus
+from starling_training.clean import Document, digest
+from starling_training.corpus import Corpus
+from starling_training.evaluation import holes, near
+
+SOURCE = Path(__file__).parents[3] / "server" / "starling_server" / "gguf_export"
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STARLING_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        return corpus.read([SOURCE])
+
+
+def test_a_seed_draws_the_same_places_and_they_come_back_from_disk(read: Corpus, tmp_path: Path) -> None:
+    drawn = holes.places(read.documents, 30, 64, 1)
+    assert drawn == holes.places(tuple(reversed(read.documents)), 30, 64, 1)
+    assert drawn != holes.places(read.documents, 30, 64, 2)
+    assert all(place.end - place.start <= 160 for place in drawn)
+    assert len({place.kind for place in drawn}) >= 4
+    holes.write(drawn, tmp_path / "holes.jsonl")
+    assert holes.read(tmp_path / "holes.jsonl") == drawn
+    texts = {document.path: document.text for document in read.documents}
+    for path, hole in holes.cut_out(drawn, read.documents):
+        assert hole.prefix + hole.middle + hole.suffix == texts[path]
+
+
+def test_a_file_that_has_changed_is_refused(read: Corpus, tmp_path: Path) -> None:
+    drawn = holes.places(read.documents, 5, 64, 1)
+    with pytest.raises(SourceError, match="have changed or are gone"):
+        holes.cut_out(drawn, read.documents[:0])
+    (tmp_path / "odd").write_text('{"path": 1}\n')
+    with pytest.raises(UsageError, match="holds no places"):
+        holes.read(tmp_path / "odd")
+    with pytest.raises(UsageError, match="cannot be read"):
+        holes.read(tmp_path / "missing")
+
+
+def test_of_its_own_source_only_what_was_held_out_is_asked_about(read: Corpus) -> None:
+    held_out = read.documents[0].path
+    mine = {"sources": [{"named": str(SOURCE)}], "held_out": [held_out]}
+    manifest = _manifest(mine)
+    parts = holes.parts(read, manifest)
+    assert [document.path for document in parts.judged] == [held_out]
+    assert len(parts.learnt) == len(read.documents) - 1
+    assert holes.parts(read, _manifest({**mine, "sources": [{"named": "/elsewhere"}]})).judged == read.documents
+    assert holes.parts(read, None).judged == read.documents
+    with pytest.raises(SourceError, match="None of the 1 files"):
+        holes.parts(read, _manifest({**mine, "held_out": ["gone.py"]}))
+
+
+def _manifest(data: Mapping[str, object]) -> Manifest:
+    return finished.found([]).manifest.model_copy(update={"data": data})
+
+
+def test_closeness_is_to_the_closest_learnt_file(read: Corpus) -> None:
+    document = read.documents[0]
+    other = Document("new.py", "a = 1\n" * 3 + "one two three four five six seven", digest("x"))
+    assert near.label(document, read.signatures) == near.LABELS[2]
+    assert near.label(other, read.signatures) == near.LABELS[0]
+    assert near.label(replace(document, path="other"), read.signatures[:0]) == ""

@@ -1,0 +1,130 @@
+"""Readers of public benchmarks' published files: rows to tasks.
+
+Each row is one hole. What a benchmark gives beside the file at hand (CrossCodeEval's and RepoBench's snippets of other
+files) is not asked with, since serving does not take it yet.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starling_server.config import Mode
+from starling_server.errors import SourceError
+from starling_training import origins, tables
+from starling_training.evaluation.checks import Calls, Check, Inputs, Program
+from starling_training.spans import Hole, Kind
+
+Name = Literal["humaneval-infilling", "safim", "crosscodeeval", "repobench", "santacoder"]
+Row = Mapping[str, Any]
+EXTENSIONS = {
+    "python": "py", "py": "py", "java": "java", "javascript": "js", "js": "js", "typescript": "ts", "cpp": "cpp",
+    "csharp": "cs",
+}  # fmt: skip
+PLACEHOLDERS = {"python": "# TODO: Your code here"}
+OTHER_PLACEHOLDER = "/* TODO: Your code here */"
+COMPLETION = "{{completion}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One question of a benchmark."""
+
+    path: str
+    """A file name that says the language."""
+    hole: Hole
+    mode: Mode
+    check: Check | None = None
+    """How an answer is proved right by running it, where that can be done here."""
+
+
+def read(name: Name, named: str) -> list[Task]:
+    """The tasks in a file or a dataset on the Hub; raises SourceError."""
+    origin = origins.resolve(named)
+    if origin.kind == "folder":
+        raise SourceError(f"{named} is a folder: name the benchmark's .jsonl, .jsonl.gz or .parquet file, or hf:NAME.")
+    found = list(_tasks(READERS[name], tables.rows(origin), name, named))
+    if not found:
+        raise SourceError(f"{named} holds no rows: name a file of {name}.")
+    return found
+
+
+def _tasks(reader: Callable[[Row], Task], rows: Iterator[Row | str], name: str, named: str) -> Iterator[Task]:
+    for number, row in enumerate(rows, 1):
+        try:
+            yield reader(row)  # pyright: ignore[reportArgumentType]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SourceError(
+                f"Row {number} of {named} is none of {name} ({type(error).__name__}: {error}): name a file in the "
+                "format that the benchmark was published in."
+            ) from error
+
+
+def _humaneval(row: Row) -> Task:
+    """`task_id`, `entry_point`, `prompt`, `suffix`, `canonical_solution`, `test`.
+
+    As in github.com/openai/human-eval-infilling, whose `check_program` is put together here too.
+    """
+    hole = settled(row["prompt"], row["canonical_solution"], row["suffix"])
+    check = Program(hole.prefix, f"{hole.suffix}\n{row['test']}\ncheck({row['entry_point']})")
+    return Task(f"{row['task_id']}.py", hole, _mode(hole), check)
+
+
+def _safim(row: Row) -> Task:
+    """`task_id`, `lang`, `prompt`, `eval_prompt`, `ground_truth`, `unit_tests` (github.com/gonglinyuan/safim).
+
+    `prompt` has a comment where the hole is, `eval_prompt` is the program with {{completion}} there; tests are pairs of
+    input and allowed outputs, and tasks without any are calls to be matched.
+    """
+    language = row["lang"]
+    prefix, suffix = row["prompt"].split(PLACEHOLDERS.get(language, OTHER_PLACEHOLDER))
+    hole = settled(prefix, row["ground_truth"], suffix)
+    tests = row["unit_tests"]
+    tests = json.loads(tests) if isinstance(tests, str) else tests
+    check: Check | None = Calls(row["ground_truth"], language)
+    if tests:
+        pairs = tuple((test["input"], tuple(test["output"])) for test in tests)
+        before, after = row["eval_prompt"].split(COMPLETION)
+        check = Inputs(before, after, pairs) if language == "python" else None
+    return Task(f"{row['task_id']}.{EXTENSIONS[language]}", hole, _mode(hole), check)
+
+
+def _crosscodeeval(row: Row) -> Task:
+    """`prompt`, `groundtruth`, `right_context`, `metadata` with `file` (github.com/amazon-science/cceval)."""
+    hole = settled(row["prompt"], row["groundtruth"], row["right_context"])
+    return Task(row["metadata"]["file"], hole, _mode(hole))
+
+
+def _repobench(row: Row) -> Task:
+    """`file_path`, `import_statement`, `cropped_code` (`code` before version 1.1), `next_line`, of
+    github.com/Leolty/repobench."""
+    code = row["cropped_code"] if "cropped_code" in row else row["code"]
+    prefix = f"{row['import_statement']}\n{code}".rstrip("\n") + "\n"
+    return Task(row["file_path"], settled(prefix, row["next_line"], ""), "line")
+
+
+def _santacoder(row: Row) -> Task:
+    """`name`, `language`, `prompt`, `suffix`, `canonical_solution` (bigcode/santacoder-fim-task on the Hub)."""
+    hole = settled(row["prompt"], row["canonical_solution"], row["suffix"])
+    return Task(f"{row['name']}.{EXTENSIONS[row['language']]}", hole, _mode(hole))
+
+
+def settled(prefix: str, middle: str, suffix: str) -> Hole:
+    """The hole as an editor has it: a newline that ends the middle is there already."""
+    if middle.endswith("\n"):
+        middle, suffix = middle[:-1], "\n" + suffix
+    kind: Kind = "block" if "\n" in middle else "line"
+    return Hole(prefix, middle, suffix, kind)
+
+
+def _mode(hole: Hole) -> Mode:
+    return "block" if hole.kind == "block" else "line"
+
+
+READERS: dict[Name, Callable[[Row], Task]] = {
+    "humaneval-infilling": _humaneval,
+    "safim": _safim,
+    "crosscodeeval": _crosscodeeval,
+    "repobench": _repobench,
+    "santacoder": _santacoder,
+}

@@ -1,0 +1,122 @@
+"""The newest commits of a git repository as places where their author wrote something, each in the file as it was."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+from starling_server import window
+from starling_server.errors import SourceError
+from starling_training import clean, git
+from starling_training.clean import Document
+from starling_training.evaluation.trials import Placed
+from starling_training.languages import language
+from starling_training.redact import redact
+from starling_training.spans import Hole
+
+LEAST = 4
+"""Visible characters that a change adds; fewer are not worth a suggestion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One hunk of a commit: what its author wrote in one place of a file, the rest of which is as before the commit."""
+
+    commit: str
+    path: str
+    prefix: str
+    """The file up to the author's cursor."""
+    text: str
+    """What the author wrote there."""
+    suffix: str
+
+    @property
+    def hole(self) -> Hole:
+        """The change as a hole; what follows the cursor does not know of it yet."""
+        return Hole(self.prefix, self.text, self.suffix, "block" if "\n" in self.text else "line")
+
+
+def changes(repository: Path, commits: int) -> list[Change]:
+    """What the newest `commits` without merges added, the newest first; raises SourceError."""
+    hashes = _git(repository, "rev-list", "--no-merges", f"--max-count={commits}", "HEAD").decode().split()
+    return [change for commit in hashes for change in _of_commit(repository, commit)]
+
+
+def fitting(found: list[Change], most: int) -> list[Placed]:
+    """Each change as a hole whose middle is its first lines, as many whole ones as have `most` characters."""
+    return [(change.path, _shortened(change.hole, most)) for change in found]
+
+
+def _of_commit(repository: Path, commit: str) -> Iterator[Change]:
+    parents = _git(repository, "rev-list", "--parents", "--max-count=1", commit).decode().split()[1:]
+    if not parents:
+        return  # the first commit says nothing about who wrote what when
+    listed = _git(
+        repository, "diff-tree", "-r", "-z", "--no-renames", "--name-only", "--diff-filter=AM", *parents, commit
+    )
+    for name in listed.decode("utf-8", "replace").split("\0"):
+        if name and language(name):
+            before, after = _document(repository, parents[0], name), _document(repository, commit, name)
+            if after is not None:
+                yield from added(commit, name, before.text if before else "", after.text)
+
+
+def added(commit: str, path: str, before: str, after: str) -> Iterator[Change]:
+    """The places where `after` has more than `before`, line by line; each against `before` alone."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    for tag, start, end, first, last in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag in {"insert", "replace"}:
+            gone, written = "".join(old[start:end]), "".join(new[first:last])
+            change = _placed("".join(old[:start]), gone, written, "".join(old[end:]))
+            if len("".join(change[1].split())) >= LEAST:
+                yield Change(commit, path, *change)
+
+
+def _placed(head: str, gone: str, written: str, tail: str) -> tuple[str, str, str]:
+    """Where the cursor stood: behind what the lines had before already, and before what they kept.
+
+    A line's text begins behind its indentation and ends before its newline: the editor puts both.
+    """
+    kept = _common(gone, written)
+    rest, more = gone[kept:], written[kept:]
+    ending = _common(rest[::-1], more[::-1])
+    if not gone:
+        kept, ending = len(written) - len(written.lstrip(" \t")), int(written.endswith("\n"))
+        more = written[kept:]
+    return head + written[:kept], more[: len(more) - ending], more[len(more) - ending :] + tail
+
+
+def _common(first: str, second: str) -> int:
+    """Characters that both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+
+
+def _shortened(hole: Hole, most: int) -> Hole:
+    lines, kept = hole.middle.splitlines(keepends=True), ""
+    for line in lines:
+        if kept and len(kept) + len(line) > most:
+            break
+        kept += line
+    return Hole(hole.prefix, kept[:most].rstrip("\n") if len(lines) > 1 else kept[:most], hole.suffix, hole.kind)
+
+
+def _document(repository: Path, commit: str, name: str) -> Document | None:
+    """The file in this commit, its secrets replaced; None where it is not one to learn from."""
+    found = git.run(repository, "cat-file", "blob", f"{commit}:{name}")
+    if found.returncode:
+        return None
+    made = clean.document(name, found.stdout)
+    return None if isinstance(made, str) else Document(name, window.normalize(redact(made.text)[0]), made.sha256)
+
+
+def _git(repository: Path, *arguments: str) -> bytes:
+    try:
+        done = git.run(repository, *arguments)
+    except FileNotFoundError as error:
+        raise SourceError(
+            "The history of a repository is read with git, and git is not installed: install git."
+        ) from error
+    if done.returncode:
+        raise SourceError(f"{repository} has no history to replay: name the folder of a git repository with commits.")
+    return done.stdout

@@ -1,0 +1,122 @@
+"""Holes to ask at: drawn by a seed from files that were held out, and kept as places in them, so that runs compare.
+
+What is kept is no code: a path, the hash of the file's text, two indices.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+from starling_server.errors import SourceError, UsageError
+from starling_server.manifest import Manifest
+from starling_training import origins
+from starling_training.clean import Document
+from starling_training.corpus import Corpus
+from starling_training.evaluation.trials import Placed
+from starling_training.languages import language
+from starling_training.spans import Kind, Span, cut, draw, is_asked
+from starling_training.staging import replaced
+
+CHARS_PER_TOKEN = 2.5
+"""Characters of a middle for each token that a suggestion may have: whatever the vocabulary, so that bases with
+different ones are asked at the same holes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`text[start:end]` of the document with this hash."""
+
+    path: str
+    sha256: str
+    start: int
+    end: int
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What may be judged on, and what the adapter learnt from where that is known."""
+
+    judged: tuple[Document, ...]
+    learnt: tuple[int, ...]
+    """Rows of the corpus."""
+    said: str
+    """Why these, in one sentence."""
+
+
+def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:
+    """Of a source that the adapter was trained on the files that it held out, else all; raises SourceError."""
+    if manifest is None:
+        return Parts(corpus.documents, (), "All files are asked about; who has learnt from them is not known here.")
+    if not _is_source(corpus, manifest):
+        return Parts(corpus.documents, (), "All files are asked about: the adapter was not trained on this source.")
+    held_out = frozenset(manifest.data.get("held_out", ()))
+    judged = tuple(document for document in corpus.documents if document.path in held_out)
+    if not judged:
+        raise SourceError(
+            f"None of the {len(held_out)} files that {manifest.name} held out is left in {corpus.title}: name another "
+            "source, or train again."
+        )
+    learnt = tuple(row for row, document in enumerate(corpus.documents) if document.path not in held_out)
+    return Parts(judged, learnt, f"Asked about are the {len(judged)} files that training held out.")
+
+
+def places(documents: Sequence[Document], count: int, max_tokens: int, seed: int) -> list[Place]:
+    """`count` places, longer documents having more; the same documents and `seed` give the same ones."""
+    random = Random(f"eval:{seed}")
+    ordered = sorted(documents, key=lambda document: (document.path, document.sha256))
+    chosen = random.choices(ordered, [len(document.text) for document in ordered], k=count)
+    most = max_tokens * CHARS_PER_TOKEN
+
+    found = list[Place]()
+    for document in chosen:
+        text = document.text
+
+        def fits(span: Span, text: str = text) -> bool:
+            return span.length <= most and is_asked(text, span)
+
+        drawn = draw(text, 1, random, fits, language(document.path))
+        found += [Place(document.path, document.sha256, span.start, span.end, span.kind) for span in drawn]
+    return found
+
+
+def cut_out(found: Sequence[Place], documents: Sequence[Document]) -> list[Placed]:
+    """The hole at each place; raises SourceError where a document has changed since or is gone."""
+    texts = {document.sha256: document.text for document in documents}
+    gone = {place.path for place in found if place.sha256 not in texts}
+    if gone:
+        raise SourceError(
+            f"{len(gone)} of the files that the holes are in have changed or are gone, {min(gone)} among them: check "
+            "out the state that they were drawn from, or draw others by leaving out --holes-file."
+        )
+    return [(place.path, cut(texts[place.sha256], Span(place.start, place.end, place.kind))) for place in found]
+
+
+def write(found: Sequence[Place], path: Path) -> None:
+    """Keep places, one JSON object a line."""
+    with replaced(path) as new:
+        new.write_text("".join(json.dumps(asdict(place)) + "\n" for place in found), encoding="utf-8")
+
+
+def read(path: Path) -> list[Place]:
+    """What `write` kept; raises UsageError."""
+    try:
+        rows: list[Mapping[str, str]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [Place(**row) for row in rows]  # pyright: ignore[reportArgumentType]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): name a file that --save-holes wrote.") from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path} holds no places of holes: name a file that --save-holes wrote.") from error
+
+
+def _is_source(corpus: Corpus, manifest: Manifest) -> bool:
+    """Whether one of the adapter's sources is among these."""
+    here = {_identity(origin.named) for origin in corpus.origins}
+    return any(_identity(source["named"]) in here for source in manifest.data.get("sources", []))
+
+
+def _identity(named: str) -> str:
+    path = Path(named).expanduser()
+    return str(path.resolve()) if path.exists() else origins.shown(named)

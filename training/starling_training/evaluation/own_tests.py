@@ -1,0 +1,156 @@
+"""`eval-copilot tests`: holes in a repository are filled, and its own tests say whether that was right.
+
+As llm-ls's testbed does: a copy, a hole, an answer, the tests. Only holes count that the tests notice when they stay
+empty, and that a suggestion can fill whole.
+"""
+
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from random import Random
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from starling_server.errors import SourceError, UsageError
+from starling_training import clean, listing
+from starling_training.clean import Document
+from starling_training.evaluation import holes, run, sandbox
+from starling_training.evaluation.judge import GoOn, answer
+from starling_training.evaluation.results import Run
+from starling_training.evaluation.sandbox import Limits
+from starling_training.evaluation.sides import Asked, Side
+from starling_training.evaluation.trials import Answer, Placed, Trial, truth
+
+TRIES = 5
+"""Holes that are drawn for each that is wanted: some are not noticed."""
+LEFT = shutil.ignore_patterns(".git", "node_modules", ".venv", "venv", "__pycache__", ".tox", ".nox")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is filled, and what runs the tests."""
+
+    command: str
+    holes: int
+    files: str
+    """A pattern of paths."""
+    seed: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the flag."""
+        if not shlex.split(self.command):
+            raise UsageError("--command must name a program, as in 'python -m pytest -q'.")
+        if self.holes < 1 or self.seconds <= 0:
+            raise UsageError("--holes must be 1 or more, and --seconds more than 0.")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of the repository, and how its tests are run."""
+
+    root: Path
+    wanted: Wanted
+
+    def passes(self, path: str, text: str) -> bool:
+        """Whether the tests pass with this text in the file, which then is as before."""
+        file = self.root / path
+        before = file.read_bytes()
+        try:
+            file.write_text(text, encoding="utf-8", newline="")
+            return self.outcome().status == 0
+        finally:
+            file.write_bytes(before)
+
+    def outcome(self) -> sandbox.Outcome:
+        """How the tests end as the copy is."""
+        return sandbox.run(shlex.split(self.wanted.command), self.root, Limits(self.wanted.seconds))
+
+
+def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -> Run:
+    """Every side at every hole that the tests notice; raises SourceError where they do not pass as it is."""
+    with TemporaryDirectory(prefix="starling-tests-", ignore_cleanup_errors=True) as place:
+        copy = Copy(Path(shutil.copytree(repository, Path(place) / "copy", symlinks=True, ignore=LEFT)), wanted)
+        before = copy.outcome()
+        if before.status != 0:
+            raise SourceError(
+                f"{wanted.command} does not pass in a copy of {repository} as it is "
+                f"({_last(before)}): mend it, or name another --command."
+            )
+        documents = _documents(repository, wanted.files)
+        noticed = _noticed(copy, documents, asked.max_tokens, console)
+        return _ask(asked, copy, noticed, repository.resolve().name, console)
+
+
+def _ask(asked: Asked, copy: Copy, noticed: Sequence[Placed], name: str, console: Console) -> Run:
+    async def ask(sides: Sequence[Side], go_on: GoOn) -> Run:
+        made = list[Trial]()
+        for path, hole in noticed:
+            found = [_judged(copy, path, await answer(side.engine, path, hole), (path, hole)) for side in sides]
+            made.append(Trial(path, hole, truth(hole), found[0], found[-1]))
+            if not go_on(len(made)):
+                break
+        settings = {"command": copy.wanted.command, "seed": str(copy.wanted.seed)}
+        return run.made(asked, f"{name}, its own tests", sides, settings, made)
+
+    return run.with_sides(asked, len(noticed), "filling and testing", ask, console)
+
+
+def _judged(copy: Copy, path: str, found: Answer, placed: Placed) -> Answer:
+    hole = placed[1]
+    right = found.text == hole.middle or copy.passes(path, hole.prefix + found.text + hole.suffix)
+    return replace(found, passed=(right,))
+
+
+def _noticed(copy: Copy, documents: Sequence[Document], max_tokens: int, console: Console) -> list[Placed]:
+    """Holes that cannot stay empty."""
+    wanted = copy.wanted
+    places = holes.places(documents, TRIES * wanted.holes, max_tokens, wanted.seed)
+    whole = [placed for placed in holes.cut_out(places, documents) if _whole(placed)]
+    found = list[Placed]()
+    with console.status("Looking for holes that the tests notice") as status:
+        for path, hole in whole:
+            if len(found) < wanted.holes and not copy.passes(path, hole.prefix + hole.suffix):
+                found.append((path, hole))
+                status.update(f"Holes that the tests notice: {len(found)} of {wanted.holes}")
+    if not found:
+        raise SourceError(f"{wanted.command} passes whatever is missing: name another --command or other --files.")
+    console.print(f"{len(found)} holes that the tests notice.")
+    return found
+
+
+def _whole(placed: Placed) -> bool:
+    middle = placed[1].middle
+    return bool(middle.strip()) and truth(placed[1]) == middle
+
+
+def _documents(repository: Path, files: str) -> list[Document]:
+    """Source files that are no tests, as they are; in an order of their own."""
+    listed = [path for path in listing.files(repository).paths if _matches(path, files) and not _is_test(path)]
+    read = (clean.document(path, (repository / path).read_bytes()) for path in listed)
+    found = [document for document in read if isinstance(document, Document)]
+    if not found:
+        raise SourceError(f"{repository} has no source file that fits --files {files}: name another pattern.")
+    Random(0).shuffle(found)
+    return found
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return fnmatch(path, pattern) or fnmatch("/" + path, pattern)
+
+
+def _is_test(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    named = parts[-1].startswith(("test_", "conftest")) or parts[-1].rpartition(".")[0].endswith(("_test", ".test"))
+    return named or any(part in {"test", "tests", "testing"} for part in parts[:-1])
+
+
+def _last(outcome: sandbox.Outcome) -> str:
+    if outcome.status is None:
+        return "its time ran out"
+    lines: Iterator[str] = reversed([*outcome.errors.splitlines(), *outcome.output.splitlines()])
+    return next((line.strip()[:120] for line in lines if line.strip()), f"status {outcome.status}")

@@ -1,0 +1,105 @@
+"""Runs code that a model wrote: a process with limits on time, memory and files, without network where Linux allows.
+
+It keeps accidents small. It is no prison: what runs can read what you can read.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from starling_server.errors import UsageError
+
+# Set by a process of its own before it becomes the command: a forked child of a process with threads must not.
+LIMITED = (
+    "import os, resource as r, sys\n"
+    "cpu, memory, file = map(int, sys.argv[1:4])\n"
+    "for what, most in ((r.RLIMIT_CPU, cpu), (r.RLIMIT_AS, memory), (r.RLIMIT_FSIZE, file), (r.RLIMIT_CORE, 0)):\n"
+    "    r.setrlimit(what, (most, most))\n"
+    "os.execvp(sys.argv[4], sys.argv[4:])\n"
+)
+APART = ("unshare", "--user", "--map-current-user", "--net", "--pid", "--fork", "--kill-child")
+"""No network, and no process of it outlives it."""
+SAME = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "SYSTEMROOT")
+"""Of the environment; the rest may hold tokens."""
+TAIL = 1 << 16
+"""Bytes of an output that are kept, the last ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one run may take."""
+
+    seconds: float
+    memory_mb: int = 4_096
+    """Address space of each process."""
+    file_mb: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    status: int | None
+    """None where its time ran out."""
+    output: str
+    errors: str
+    """The end of both (`TAIL`)."""
+
+
+def run(command: Sequence[str], folder: Path, limits: Limits, stdin: str = "") -> Outcome:
+    """Run `command` in `folder`, which is also its home; raises UsageError where there are no limits to set."""
+    if os.name != "posix":
+        raise UsageError("Code of a model is only run where processes can be limited: use Linux or macOS.")
+    cpu, memory, file = round(limits.seconds) + 1, limits.memory_mb << 20, limits.file_mb << 20
+    limited = [sys.executable, "-I", "-c", LIMITED, str(cpu), str(memory), str(file), *command]
+    # Files, not pipes: a process that was left behind would keep a pipe open, and whoever reads it waiting.
+    with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
+        given.write(stdin.encode())
+        given.seek(0)
+        process = subprocess.Popen(
+            [*_apart(), *limited], stdin=given, stdout=output, stderr=errors, cwd=folder, env=environment(folder),
+            start_new_session=True,
+        )  # fmt: skip
+        status = _wait(process, limits.seconds)
+        return Outcome(status, _tail(output), _tail(errors))
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
+    """Its status, None where it took longer; nothing that it started is left, however this ends."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def environment(folder: Path) -> Mapping[str, str]:
+    """Variables that the command gets."""
+    own = {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {name: os.environ[name] for name in SAME if name in os.environ} | own
+
+
+@cache
+def _apart() -> tuple[str, ...]:
+    """What starts a process without network, where the system lets everybody do so."""
+    if not shutil.which(APART[0]):
+        return ()
+    tried = subprocess.run([*APART, "true"], capture_output=True, check=False)
+    return APART if tried.returncode == 0 else ()
+
+
+def _tail(output: IO[bytes]) -> str:
+    output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL))
+    return output.read().decode("utf-8", "replace")

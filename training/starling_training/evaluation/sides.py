@@ -1,0 +1,109 @@
+"""Who is compared: base and adapter here, on a running serve-copilot, or another server's model."""
+
+import re
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from starling_server import adapters
+from starling_server.adapters import BARE, Adapter
+from starling_server.client import Client
+from starling_server.config import ModelConfig
+from starling_server.errors import AdapterError, UsageError
+from starling_training.evaluation import remote
+from starling_training.evaluation.engines import Engine, in_process, served
+
+HERE = "in-process"
+_OTHERS = re.compile(r"(?P<shape>openai|infill):(?P<url>https?://\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who shall answer."""
+
+    engine: str
+    """`in-process`, the URL of a serve-copilot, `openai:URL` or `infill:URL`."""
+    model: ModelConfig
+    adapter: str | None
+    """A name or a folder; on a server, what the server calls it."""
+    against: str | None = None
+    """What it is compared with in place of the bare base: another adapter, or on an OpenAI server a model."""
+    context_tokens: int = 2048
+    max_tokens: int = 64
+    template: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine can do, naming the flag."""
+        if self.engine != HERE and not _OTHERS.fullmatch(self.engine) and not re.match(r"https?://", self.engine):
+            raise UsageError(
+                f"--engine {self.engine} names nobody: give in-process, http://HOST:PORT of a serve-copilot, "
+                "openai:http://HOST:PORT/v1 or infill:http://HOST:PORT."
+            )
+        if self.template and not ("{prefix}" in self.template and "{suffix}" in self.template):
+            raise UsageError("--fim-prompt must hold {prefix} and {suffix}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One who answers."""
+
+    name: str
+    engine: Engine
+
+
+def trained(asked: Asked) -> Adapter | None:
+    """The adapter on this disk; None where there is none, or only the server knows it. Raises AdapterError."""
+    if asked.adapter is None or _OTHERS.fullmatch(asked.engine):
+        return None
+    try:
+        return adapters.find(asked.adapter)
+    except AdapterError:
+        if asked.engine == HERE:
+            raise
+        return None
+
+
+@asynccontextmanager
+async def opened(asked: Asked) -> AsyncGenerator[list[Side]]:
+    """One side or two, ready to be asked; raises UsageError, AdapterError, RequestError."""
+    other = _OTHERS.fullmatch(asked.engine)
+    if other and other["shape"] == "openai":
+        async with remote.client(other["url"]) as http:
+            first = asked.against or (None if asked.adapter else await remote.only_model(http))
+            named = [name for name in (first, asked.adapter) if name]
+            yield [Side(name, remote.OpenAi(http, name, asked.max_tokens, asked.template)) for name in named]
+    elif other:
+        async with remote.client(other["url"]) as http:
+            yield [Side("infill", remote.Infill(http, asked.max_tokens))]
+    elif asked.engine != HERE:
+        async with Client(asked.engine) as client:
+            await client.ready()
+            named = [asked.against or BARE, *([asked.adapter] if asked.adapter else [])]
+            yield [Side(name, remote.Served(client, name)) for name in named]
+    else:
+        with _here(asked) as sides:
+            yield sides
+
+
+@contextmanager
+def _here(asked: Asked) -> Generator[list[Side]]:
+    """The base in this process, bare or with `against`, and with the adapter."""
+    adapter, against = trained(asked), adapters.find(asked.against) if asked.against else None
+    found = [each for each in (against, adapter) if each]
+    if len({each.path for each in found}) > len({each.name for each in found}):
+        raise UsageError(f"Both adapters are called {found[0].name}: copy one to a folder of another name.")
+    with served(asked.model, *_sizes(asked, found), *found[:1]) as service:
+        for other in found[1:]:
+            service.model.shelf.ready(service.model.shelf.add(other))
+        sides = [Side(against.name if against else BARE, in_process(service, against.name if against else BARE))]
+        if adapter:
+            sides.append(Side(adapter.name, in_process(service, adapter.name)))
+        yield sides
+
+
+def _sizes(asked: Asked, found: Sequence[Adapter]) -> tuple[int, int]:
+    """Context and suggestion in tokens: the adapter's, which the bare base is given too."""
+    if not found:
+        return asked.context_tokens, asked.max_tokens
+    record = found[-1].manifest.fim
+    return record.context_tokens, record.max_tokens
