@@ -1,8 +1,9 @@
 """Figures as those count them who published them.
 
-The expected values were computed with a transcription of the published code: `cal_edit_sim`, `extract_identifiers` and `compute_id_match`
-of github.com/amazon-science/cceval at 27b4372 (fuzzywuzzy 0.18.0 over Levenshtein 0.27.5; `edit_similarity_score` of
-github.com/Leolty/repobench is the same call), and `estimate_pass_at_k` of github.com/openai/human-eval-infilling.
+The expected values were computed with a transcription of the published code: `cal_edit_sim`, `extract_identifiers` and
+`compute_id_match` of github.com/amazon-science/cceval at 27b4372 (fuzzywuzzy 0.18.0 itself, over Levenshtein 0.27.5;
+`edit_similarity_score` of github.com/Leolty/repobench is the same call), and `estimate_pass_at_k` of
+github.com/openai/human-eval-infilling.
 """
 
 import pytest
