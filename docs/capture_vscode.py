@@ -40,7 +40,7 @@ def main() -> None:
             code.wait_for_status("is ready")
             code.open(asked.file.name, asked.file.read_text(encoding="utf-8"))
             code.page.keyboard.type(asked.keys, delay=60)
-            code.wait_for_ghost()
+            code.wait_for_ghost(asked.keys[-1])
             code.screenshot(asked.picture)
 
 

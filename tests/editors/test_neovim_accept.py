@@ -197,7 +197,7 @@ def test_language_server_that_died(begin: Begin) -> None:
     wait_until(lambda: session.editor.ghost is None, "the ghost to go")
     session.editor.keys("x<Tab>y")
     session.editor.expect_lines("fox y")
-    assert session.editor.nvim.exec_lua("return require('starling').status()") == ""
+    assert session.editor.nvim.exec_lua("return require('starling').status()") == "starling: error"
 
 
 def test_buffer_without_a_name_starts_nothing(begin: Begin) -> None:
@@ -224,4 +224,7 @@ def test_options_become_flags(begin: Begin) -> None:
 def test_unknown_option_is_named(begin: Begin) -> None:
     session = begin()
     tried = session.editor.nvim.exec_lua("return {pcall(require('starling').setup, {modle = 'x'})}")
-    assert tried == [False, 'starling: unknown option "modle"; known are cmd, init_options, base, adapter, server']
+    assert tried == [
+        False,
+        'starling: unknown option "modle"; known are cmd, enable, trigger_mode, init_options, base, adapter, server',
+    ]

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -38,7 +39,7 @@ def host() -> Host:
     return Host(Path(found.stdout.splitlines()[-1]), VSIX)
 
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "starling.serverPath": str(Path(sys.executable).with_name("starling-lsp")),
     "starling.base": "tiny",
     "starling.enable": {"*": True, "markdown": False},
@@ -58,7 +59,7 @@ def suggested(code: Code, name: str, typed: str = " =") -> str:
     """Type at the end of a new file until there is ghost text."""
     code.open(name, HEAD + LINE)
     code.page.keyboard.type(typed, delay=40)
-    return code.wait_for_ghost()
+    return code.wait_for_ghost(typed[-1])
 
 
 def test_tab_inserts_exactly_the_ghost_text(code: Code) -> None:
@@ -81,7 +82,7 @@ def test_the_next_word_is_taken_and_the_rest_stays(code: Code) -> None:
 def test_a_person_who_asks_can_go_through_several(code: Code) -> None:
     suggested(code, "several.py")
     code.page.keyboard.press("Alt+\\")  # Suggest Here
-    seen = {code.wait_for_ghost()}
+    seen = {code.ghost}
 
     def another() -> bool:
         code.page.keyboard.press("Alt+]")
@@ -122,12 +123,15 @@ def test_a_server_that_is_killed_comes_back(code: Code) -> None:
     assert suggested(code, "after.py")
 
 
-def test_a_program_that_is_missing_is_named(code: Code) -> None:
-    code.configure(**{**SETTINGS, "starling.serverPath": "/nowhere/starling-lsp"})
-    code.wait_for_status("/nowhere/starling-lsp did not start")
-    code.configure(**SETTINGS)
-    code.wait_for_status("is ready")
-    assert suggested(code, "found.py")
+def test_a_program_that_is_missing_is_named_until_it_is_there(host: Host, tmp_path: Path) -> None:
+    program = tmp_path / "starling-lsp"
+    code = Code(host, tmp_path / "home", {**SETTINGS, "starling.serverPath": str(program)})
+    with code.ends:
+        code.wait_for_status(f"{program} did not start")
+        program.symlink_to(SETTINGS["starling.serverPath"])
+        code.command("Starling: Restart the Language Server")
+        code.wait_for_status("is ready")
+        assert suggested(code, "found.py")
 
 
 def _servers() -> list[psutil.Process]:

@@ -57,17 +57,15 @@ class Code:
         self.folder.mkdir(parents=True)
         self.ends = ExitStack()
         self._dirs = ["--user-data-dir", str(home / "data"), "--extensions-dir", str(home / "extensions")]
-        self.configure(**settings)
+        self._configure(settings)
         self._run("--install-extension", str(host.extension))
         self.page = self._open()
 
-    def configure(self, **settings: Any) -> None:
-        """Write the user's settings, at once where VS Code runs already."""
+    def _configure(self, settings: dict[str, Any]) -> None:
+        """Write the user's settings before VS Code starts."""
         file = self._home / "data" / "User" / "settings.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps({**QUIET, **settings}), encoding="utf-8")
-        new.replace(file)
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({**QUIET, **settings}), encoding="utf-8")
 
     def open(self, name: str, text: str) -> None:
         """Open a file through the quick open box and wait for its editor."""
@@ -101,9 +99,17 @@ class Code:
         found = self.page.locator("[class*=ghost-text]:not(.ghost-text-view-warning-widget)").all_inner_texts()
         return "\n".join(part.replace("\u00a0", " ").replace("\u00b7", " ") for part in found if part.strip())
 
-    def wait_for_ghost(self) -> str:
-        """Ghost text, typing the last key anew where the first answer was empty."""
-        wait_until(lambda: bool(self.ghost), f"no ghost text; status: {self.status}")
+    def wait_for_ghost(self, key: str) -> str:
+        """Ghost text; `key`, the last one, is typed anew where nothing comes: a first answer may be empty."""
+        deadline = time.monotonic() + SECONDS
+        while not self.ghost:
+            assert time.monotonic() < deadline, f"no ghost text; status: {self.status!r}"
+            again = time.monotonic() + 5
+            while not self.ghost and time.monotonic() < again:
+                time.sleep(0.1)
+            if not self.ghost:
+                self.page.keyboard.press("Backspace")
+                self.page.keyboard.type(key)
         return self.ghost
 
     @property
@@ -114,7 +120,10 @@ class Code:
 
     def wait_for_status(self, words: str) -> None:
         """Wait until the status item says so."""
-        wait_until(lambda: words in self.status, f"the status never was {words!r}")
+        deadline = time.monotonic() + SECONDS
+        while words not in self.status:
+            assert time.monotonic() < deadline, f"the status never was {words!r}, last {self.status!r}"
+            time.sleep(0.1)
 
     def screenshot(self, path: Path) -> None:
         """The whole window."""
