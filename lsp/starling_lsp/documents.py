@@ -44,7 +44,8 @@ class Cursor:
     @property
     def rest(self) -> str:
         """The cursor's line right of it."""
-        return _LINE_END.split(self.suffix, maxsplit=1)[0]
+        end = _LINE_END.search(self.suffix)
+        return self.suffix[: end.start()] if end else self.suffix
 
 
 class Document(TextDocument):
@@ -99,7 +100,8 @@ class Document(TextDocument):
     def clamp(self, position: types.Position) -> types.Position:
         """The place that a position stands for: itself, or the end of its line or of the document."""
         line, at = self._at(position)
-        return types.Position(line, self.position_codec.client_num_units(self._lines[line][:at]))
+        before = self._lines[line][:at]
+        return types.Position(line, at if before.isascii() else self.position_codec.client_num_units(before))
 
     def line_at(self, position: types.Position) -> str:
         """The line of a position, with its end."""
@@ -216,7 +218,7 @@ def _path(uri: str) -> Path | None:
 
 def column(codec: PositionCodec, line: str, units: int) -> int:
     """Characters of `line` (without its end) in `units` client units; past its end is its end."""
-    if line.isascii():
+    if line[:units].isascii():  # one unit each, in every encoding
         return min(units, len(line))
     if units >= codec.client_num_units(line):
         return len(line)
