@@ -99,16 +99,18 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
     device = loading.find_device(config.model)
     on_gpu = device.type == "cuda"
     optim = prepared.config.optim
-    show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
-    four_bits = loading.in_four_bits(prepared.config.model) or bool(prepared.base.quantization)
-    plans, free = memory.plans(prepared.base, prepared.config, on_gpu, four_bits), loading.free_bytes(device)
-    show.memory(console, plans, prepared.config.lora.method, free)
-    if config.dry_run:
-        return None
-    processes.split(optim.accumulation)
-    memory.check(plans[prepared.config.lora.method], free)
-    with checkpoint.alone(config.output) if processes.is_first() else nullcontext(), Interrupt() as interrupt:
-        return _produce(prepared, given, interrupt, console)
+    # From here on Ctrl-C is noted and asked for: a KeyboardInterrupt inside a library's import was lost now and then.
+    with Interrupt() as interrupt:
+        show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
+        four_bits = loading.in_four_bits(prepared.config.model) or bool(prepared.base.quantization)
+        plans, free = memory.plans(prepared.base, prepared.config, on_gpu, four_bits), loading.free_bytes(device)
+        show.memory(console, plans, prepared.config.lora.method, free)
+        if config.dry_run:
+            return None
+        processes.split(optim.accumulation)
+        memory.check(plans[prepared.config.lora.method], free)
+        with checkpoint.alone(config.output) if processes.is_first() else nullcontext():
+            return _produce(prepared, given, interrupt, console)
 
 
 def _readable(config: TrainConfig, read: Corpus, console: Console) -> Corpus:
