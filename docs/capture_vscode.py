@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from editors.vscode import Code, Host  # noqa: E402 - after the path above
+from playwright.sync_api import sync_playwright  # noqa: E402
 
 
 def main() -> None:
@@ -34,8 +35,8 @@ def main() -> None:
         "workbench.colorTheme": "Default Dark Modern" if asked.dark else "Default Light Modern",
         "workbench.activityBar.location": "hidden",
     }
-    with tempfile.TemporaryDirectory() as home:
-        code = Code(host, Path(home), settings)
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        code = Code(host, playwright, Path(home), settings)
         with code.ends:
             code.wait_for_status("is ready")
             code.open(asked.file.name, asked.file.read_text(encoding="utf-8"))

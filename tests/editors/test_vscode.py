@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="pip install playwright")
 from editors.vscode import Code, Host, wait_until
+from playwright.sync_api import Playwright, sync_playwright
 
 HERE = Path(__file__).parent
 VSIX = HERE.parents[1] / "editor-configs" / "vscode" / "starling.vsix"
@@ -47,9 +48,16 @@ SETTINGS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def code(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Code]:
+def playwright() -> Iterator[Playwright]:
+    """The one driver of browsers that a thread may have."""
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def code(host: Host, playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Code]:
     """One window for all tests, since VS Code and the model take seconds to start."""
-    code = Code(host, tmp_path_factory.mktemp("vscode"), SETTINGS)
+    code = Code(host, playwright, tmp_path_factory.mktemp("vscode"), SETTINGS)
     with code.ends:
         code.wait_for_status("is ready")
         yield code
@@ -123,9 +131,11 @@ def test_a_server_that_is_killed_comes_back(code: Code) -> None:
     assert suggested(code, "after.py")
 
 
-def test_a_program_that_is_missing_is_named_until_it_is_there(host: Host, tmp_path: Path) -> None:
+def test_a_program_that_is_missing_is_named_until_it_is_there(
+    host: Host, playwright: Playwright, tmp_path: Path
+) -> None:
     program = tmp_path / "starling-lsp"
-    code = Code(host, tmp_path / "home", {**SETTINGS, "starling.serverPath": str(program)})
+    code = Code(host, playwright, tmp_path / "home", {**SETTINGS, "starling.serverPath": str(program)})
     with code.ends:
         code.wait_for_status(f"{program} did not start")
         program.symlink_to(SETTINGS["starling.serverPath"])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, Playwright
 
 SECONDS = 60.0
 QUIET = {
@@ -52,14 +52,14 @@ class Host:
 class Code:
     """One window on one folder."""
 
-    def __init__(self, host: Host, home: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, host: Host, playwright: Playwright, home: Path, settings: dict[str, Any]) -> None:
         self.folder, self._home, self._host = home / "work", home, host
         self.folder.mkdir(parents=True)
         self.ends = ExitStack()
         self._dirs = ["--user-data-dir", str(home / "data"), "--extensions-dir", str(home / "extensions")]
         self._configure(settings)
         self._run("--install-extension", str(host.extension))
-        self.page = self._open()
+        self.page = self._open(playwright)
 
     def _configure(self, settings: dict[str, Any]) -> None:
         """Write the user's settings before VS Code starts."""
@@ -137,7 +137,7 @@ class Code:
         """A home of its own, so that nothing of the person's configuration is read or written."""
         return {**os.environ, "HOME": str(self._home), "XDG_CONFIG_HOME": str(self._home / "config")}
 
-    def _open(self) -> Page:
+    def _open(self, playwright: Playwright) -> Page:
         flags = ["--auth", "none", "--bind-addr", "127.0.0.1:0", "--disable-telemetry", "--disable-update-check"]
         log = self.ends.enter_context((self._home / "code-server.log").open("w+", encoding="utf-8"))
         server = subprocess.Popen(
@@ -147,7 +147,6 @@ class Code:
         self.ends.callback(_end, server)
         url = self._address()
         browser = shutil.which("chromium") or shutil.which("google-chrome")
-        playwright = self.ends.enter_context(sync_playwright())
         chromium = playwright.chromium.launch(executable_path=browser, args=[*BROWSER, "--disable-sync"])
         self.ends.callback(chromium.close)
         page = chromium.new_page(viewport={"width": 1100, "height": 700})
