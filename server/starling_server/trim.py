@@ -77,10 +77,12 @@ def drop_stray(text: str, place: Place) -> str:
 
 def fit_blanks(text: str, place: Place) -> str:
     """Indent as the document does: tabs where its lines begin with tabs, else spaces."""
-    lines = _LEAD.findall(place.prefix + place.suffix)
-    tabs = sum(lead.startswith("\t") for lead in lines)
-    if not lines or "\n" not in text:
+    if "\n" not in text:
         return text
+    lines = _LEAD.findall(place.prefix + place.suffix)
+    if not lines:
+        return text
+    tabs = sum(lead.startswith("\t") for lead in lines)
     head, newline, body = text.partition("\n")
     if tabs * 2 > len(lines):
         unit = min((len(lead) for lead in _LEAD.findall(body) if "\t" not in lead), default=4)
@@ -146,10 +148,11 @@ def drop_following_lines(text: str, place: Place) -> str:
 
 def drop_echo(text: str, place: Place) -> str:
     """Nothing where all that is suggested is the lines just above once more."""
+    if place.prefix[place.prefix.rfind("\n") + 1 :].strip():
+        return text
     above = [line.strip() for line in place.prefix.split("\n")[:-1] if line.strip()]
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    on_new_line = not place.prefix[place.prefix.rfind("\n") + 1 :].strip()
-    repeats = on_new_line and lines and above[-len(lines) :] == lines and sum(map(len, lines)) >= ECHO
+    repeats = lines and above[-len(lines) :] == lines and sum(map(len, lines)) >= ECHO
     return "" if repeats else text
 
 
