@@ -93,7 +93,8 @@ async def _serve(listener: socket.socket, load: Callable[[], Service]) -> None:
     """Answer from the first moment, load beside it, announce, and serve until a signal."""
     import uvicorn
 
-    from starling_server.app import Api, create_app
+    from starling_server.http.app import create_app
+    from starling_server.http.complete import Api
 
     api = Api()
     config = uvicorn.Config(

@@ -11,9 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from starling_server.app import MAX_BODY
 from starling_server.client import Client
 from starling_server.errors import RequestError, ServerUnreachable
+from starling_server.http.limits import MAX_BODY
 from starling_server.schema import CompleteRequest, CompleteResponse, TextEvent
 
 LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
