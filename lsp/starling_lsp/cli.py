@@ -23,7 +23,12 @@ from starling_server.errors import UsageError
         "max_content_width": 100,
     }
 )
-@click.option("--server", metavar="URL", help="Ask a running serve-copilot instead of loading a model here.")
+@click.option(
+    "--server",
+    metavar="URL|auto",
+    help="Ask a running serve-copilot instead of loading a model here. auto: the one that all editors of this user "
+    "share; it is started when it is needed, and ends after a quarter of an hour without a request.",
+)
 @click.option("--base", default="auto", show_default=True, help="Base model, as for serve-copilot.")
 @click.option("--adapter", metavar="NAME_OR_DIR", help="Adapter; by default the one trained on the workspace.")
 @click.option("--mode", type=click.Choice(CHOICES["mode"]), default="auto", show_default=True, help="Line or block.")
@@ -48,6 +53,7 @@ def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None,
 
     \b
       starling-lsp --base tiny
+      starling-lsp --server auto
       starling-lsp --server http://127.0.0.1:8077
 
     `starling-lsp stats` shows what became of suggestions. Editors start the server by themselves; see

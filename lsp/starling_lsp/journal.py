@@ -4,7 +4,6 @@ One SQLite file in the user's state folder, shared by all editors of the user. W
 """
 
 import logging
-import os
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +11,10 @@ from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from platformdirs import user_state_path
-
+from starling_lsp import state
 from starling_server.errors import UsageError
 
 log = logging.getLogger(__name__)
-STATE_DIR = "STARLING_STATE_DIR"
-"""Environment variable that moves the file."""
 TABLE = """CREATE TABLE IF NOT EXISTS suggestions (
   at REAL NOT NULL, language TEXT NOT NULL, adapter TEXT, base TEXT NOT NULL, client TEXT NOT NULL,
   characters INTEGER NOT NULL, taken INTEGER NOT NULL, outcome TEXT NOT NULL,
@@ -64,8 +60,7 @@ class Row:
 
 def path() -> Path:
     """Where the file is."""
-    moved = os.environ.get(STATE_DIR)
-    return (Path(moved) if moved else user_state_path("starling", appauthor=False)) / "statistics.sqlite"
+    return state.folder() / "statistics.sqlite"
 
 
 class Journal:

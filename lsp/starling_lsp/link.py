@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from starling_lsp.completer import Completer
-from starling_lsp.options import Options
+from starling_lsp.options import AUTO, Options
 from starling_lsp.status import Status
-from starling_server.errors import StarlingError
+from starling_server.errors import RequestError, StarlingError
 
 log = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
@@ -69,28 +69,28 @@ class Link:
         assert self._asked is not None
         options, roots = self._asked
         if self.completer is None and not self._status.failed:
-            self._status.tell("loading", f"Connecting to {options.server}" if options.server else "Loading the model")
+            elsewhere = options.server not in (None, AUTO)
+            self._status.tell("loading", f"Connecting to {options.server}" if elsewhere else "Loading the model")
         for wait in waits():
-            message = await self._try(options, roots)
-            if not message:
+            again = await self._try(options, roots)
+            if not again:
                 return
-            self._status.tell("error", message)
-            if not options.server:
-                return  # what could not be loaded once will not be a second later
             await asyncio.sleep(wait)
 
-    async def _try(self, options: Options, roots: Sequence[Path]) -> str:
-        """Connect once; a sentence for the person where that failed."""
+    async def _try(self, options: Options, roots: Sequence[Path]) -> bool:
+        """Connect once, and tell; whether to try again, which does not help where a model cannot be loaded."""
         try:
             async with self._progress():
                 completer = await self._connect(options, roots)
         except StarlingError as error:
             log.error("%s", error)
-            return str(error)
+            self._status.tell("error", str(error))
+            return isinstance(error, RequestError)
         except Exception:  # whatever it was, the editor must learn that there will be no suggestions
             log.exception("the model could not be loaded")
-            return "The model could not be loaded: see the language server's log."
+            self._status.tell("error", "The model could not be loaded: see the language server's log.")
+            return False
         self.completer = completer
         self._status.serves(completer.base, completer.adapter)
         self._status.tell("ready", f"{completer.base} with {completer.adapter or 'no adapter'}")
-        return ""
+        return False

@@ -13,7 +13,7 @@ and falls back. A command-line flag goes before the editor's value.
 | `debounce` | -1 to 2000 | milliseconds to wait for another key; -1 adapts to the editor and the typist |
 | `completionItems` | true, false | also answer `textDocument/completion`, for editors without ghost text; read once |
 | `statistics` | true, false | keep counts of what was shown and accepted, on this machine only |
-| `server` | an address | a running serve-copilot, which then holds the model |
+| `server` | an address, `auto` | a running serve-copilot, which then holds the model; `auto` is the one that all of this user's editors share, started when it is needed |
 | `adapter` | a name or folder | for every folder; without it each folder has the one that was trained on it |
 | `base`, `device`, `quantize`, `runner`, `ggmlType`, `cudaGraphs`, `cacheMb`, `prefetch`, `drafts` | | as the flags of `serve-copilot` |
 | `warm` | true, false | read the prompt where the cursor rests, before anybody asks there |
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 SECTION = "starling"
 """Of the editor's settings."""
 TriggerMode = Literal["auto", "manual"]
+AUTO = "auto"
+"""As `server`: one for all of this user's editors."""
 EVERY = "*"
 """Stands in `enable` for the languages that it does not name."""
 CLIENTS = frozenset({"server_path", "server_args", "server_url", "trace"})

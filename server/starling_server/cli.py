@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import click
 
-from starling_server import __version__, adapters
+from starling_server import __version__, adapters, running
 from starling_server.address import listen
 from starling_server.config import (
     RULES,
@@ -42,6 +45,8 @@ STOP_SECONDS = 5
 @flags(MODEL_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", default=8077, show_default=True, help="0 takes a free one; the line printed names it.")
+@click.option("--idle-minutes", default=0.0, show_default=True, help="End after so long without a request; 0: never.")
+@click.option("--announce", type=click.Path(path_type=Path), hidden=True, help="Write address and token to this file.")
 @click.option("--verbose", is_flag=True, help="Log every request's path, counts and times, never its text.")
 @click.version_option(__version__)
 def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
@@ -62,6 +67,8 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     without_stop: tuple[Rule, ...],
     host: str,
     port: int,
+    idle_minutes: float,
+    announce: Path | None,
     verbose: bool,
 ) -> None:
     """Serve suggestions over HTTP.
@@ -85,12 +92,20 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, drafts, rules, engine)
     model = ModelConfig(base, quantize, device, runner=runner, ggml_type=ggml_type, cuda_graphs=cuda_graphs)
     served = [adapters.find(name) for name in named]
-    with listen(host, port) as listener:
-        asyncio.run(_serve(listener, lambda: start(model, service, served)))
+    with listen(host, port) as listener, _announced(announce, _url(listener)):
+        asyncio.run(_serve(listener, lambda: start(model, service, served), 60 * idle_minutes))
 
 
-async def _serve(listener: socket.socket, load: Callable[[], Service]) -> None:
-    """Answer from the first moment, load beside it, announce, and serve until a signal."""
+def _announced(path: Path | None, url: str) -> AbstractContextManager[None]:
+    """Let editors of this user find the server while it runs."""
+    if path is None:
+        return nullcontext()
+    token = os.environ.get("STARLING_TOKEN", "")
+    return running.announced(path, running.Running(version=__version__, pid=os.getpid(), url=url, token=token))
+
+
+async def _serve(listener: socket.socket, load: Callable[[], Service], idle_seconds: float) -> None:
+    """Answer from the first moment, load beside it, announce, and serve until a signal or nobody asks any more."""
     import uvicorn
 
     from starling_server.http.app import create_app
@@ -108,6 +123,10 @@ async def _serve(listener: socket.socket, load: Callable[[], Service]) -> None:
         if loading.done():
             api.service = loading.result()
             click.echo(f"Listening on {_url(listener)}")
+            if idle_seconds:
+                idle = asyncio.create_task(api.activity.until_idle(idle_seconds))
+                await asyncio.wait([serving, idle], return_when=asyncio.FIRST_COMPLETED)
+                server.should_exit = True
     finally:
         server.should_exit = server.should_exit or api.service is None
         await serving

@@ -17,10 +17,11 @@ ANSWER_SECONDS = 60.0
 class Client:
     """Talks to one server; use it as an async context manager, or call `close`. Cancelling a call stops the model."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
         self.url = url.rstrip("/")
-        self._http = httpx2.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx2.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False, headers=headers)
 
     async def __aenter__(self) -> Self:
         return self

@@ -117,12 +117,13 @@ class Weights:
 
 
 class Context:
-    """Keys and values of many sequences in one buffer of `cells`, a cell a token, and forwards that extend them.
+    """Keys and values of `sequences`, `cells` tokens of room for each, and forwards that extend them.
 
-    One buffer ("unified"), so that a copied sequence shares its cells and any one may grow to all of them. A forward
-    looks at every cell up to the last used one, which costs nothing with flash attention: it skips other sequences'.
-    With 4,096 cells of others (150 M weights in q4_0, `benchmarks/ggml_forward.py`) 64 tokens take 0.28 s of processor
-    time, without flash attention 0.58 s; with none of others 0.33 and 0.27 s.
+    Each sequence has a buffer of its own. In one buffer for all ("unified") a forward looks at every cell up to the
+    last used one, and llama.cpp gives each thread a stretch of them: with four other sequences of 731 tokens in it a
+    token took 56 ms, where one alone took 46 and one of buffers of their own 48 (1.1 billion weights in q4_0, two
+    cores). The price: a copied sequence is copied, and several in one forward are computed one after another unless
+    their numbers follow each other.
 
     The memory of all cells is taken at once. Not thread-safe, `abort` excepted. Raises MemoryError where the buffer
     does not fit.
@@ -140,7 +141,7 @@ class Context:
         """`threads` 0 is one a core, but one in all for single tokens of small weights (see `SMALL`)."""
         self.api, self.weights = weights.api, weights
         settings: Any = self.api.llama_context_default_params()
-        settings.n_ctx, settings.n_seq_max, settings.kv_unified = cells, sequences, True
+        settings.n_ctx, settings.n_seq_max, settings.kv_unified = cells * sequences, sequences, False
         settings.n_batch = settings.n_ubatch = BATCH
         settings.n_threads = threads or (1 if weights.bytes < SMALL else cores())
         settings.n_threads_batch = threads or cores()
@@ -148,7 +149,7 @@ class Context:
         settings.flash_attn_type = int(flash)  # LLAMA_FLASH_ATTN_TYPE_DISABLED 0, _ENABLED 1
         self._handle: Handle = self.api.llama_init_from_model(weights.handle, settings)
         if not self._handle:
-            raise MemoryError(f"no room for keys and values of {cells} tokens")
+            raise MemoryError(f"no room for keys and values of {cells * sequences} tokens")
         self._memory: Handle = self.api.llama_get_memory(self._handle)
         self._batch: Any = self.api.llama_batch_init(BATCH, 0, 1)
         self._flag = ctypes.create_string_buffer(2)
@@ -158,7 +159,8 @@ class Context:
     def decode(self, tokens: Sequence[Token]) -> Rows:
         """One forward over 1 to BATCH tokens; logits after the kept ones in order, shape (kept, vocab).
 
-        Raises MemoryError where the cells are used up, Aborted, RuntimeError; the caller forgets what was added then.
+        Raises MemoryError where a sequence's cells are used up, Aborted, RuntimeError; the caller forgets what was
+        added then.
         """
         assert 0 < len(tokens) <= BATCH
         batch = self._batch
@@ -178,10 +180,11 @@ class Context:
         """Drop a sequence's tokens from position `start` on."""
         self.api.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
-    def share(self, source: int, target: int, end: int) -> None:
-        """Make the empty sequence `target` the first `end` tokens of `source`; no keys and values are copied."""
+    def copy(self, source: int, target: int, end: int) -> None:
+        """Make the empty sequence `target` the first `end` tokens of `source`, with the next forward."""
         if end:
-            self.api.llama_memory_seq_cp(self._memory, source, target, 0, end)
+            self.api.llama_memory_seq_cp(self._memory, source, target, 0, -1)  # llama.cpp copies whole buffers only
+            self.forget(target, end)
 
     def length(self, sequence: int) -> int:
         """Tokens of a sequence, by llama.cpp's own account."""

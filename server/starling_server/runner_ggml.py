@@ -1,7 +1,7 @@
 """The optional runner for CPUs and Macs: llama.cpp's forwards over GGUF files that we export ourselves. No torch.
 
-A cache is a sequence of one llama.cpp context whose cells all sequences share, so forking copies nothing and rewinding
-gives cells back at once. Keys and values of all cells are 16-bit floats and taken when the runner starts.
+A cache is a sequence of one llama.cpp context, with room for as many tokens as a prompt and its answer may have. Keys
+and values are 16-bit floats, and the memory of all sequences is taken when the runner starts.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from starling_server.runner import Feed
 SEQUENCES = 64
 """Most caches at once, kept ones included; llama.cpp stops at 256."""
 ROWS = 8
-"""Four caches in one forward took 2.4 to 2.8 times as long as one (1.1 billion weights in q4_0, AVX2, busy cores)."""
+"""Most caches in one forward. On a CPU that is no faster than one after another, only fairer."""
+CELLS = 256
+"""llama.cpp gives a sequence a multiple of so many cells."""
 CHUNK = 64
 """As many tokens a second as in chunks of 256: 34 and 33 a processor second for 1.1 billion weights in q4_0."""
 DRAFT = 0
 """On a CPU without AVX512, llama.cpp does not compute a few tokens for the price of one: four in one forward take
 2.5 to 2.9 times the processor time of one, two 1.5 to 1.9 (150 million and 1.1 billion weights in q4_0, two cores of an
 AMD EPYC with AVX2, docs/experiments.md). What drafts save on this runner was not measured."""
-MOST_CELLS = 1 << 15
-"""Cells are taken at once, and rewinding looks through all of them: 0.05 ms for these."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,21 +45,27 @@ class GgmlCache:
 class GgmlRunner:
     """Implements `runner.Runner` and `shelf.TakesAdapters`. Not thread-safe: one thread owns it, `abort` excepted."""
 
-    def __init__(self, loaded: Loaded, cache_bytes: int, keys: KeyType = "f16", threads: int = 0) -> None:
-        """Load the weights and take the memory of `cache_bytes` of keys and values, or of two contexts if that is more.
+    def __init__(
+        self, loaded: Loaded, cache_bytes: int, tokens: int = 0, keys: KeyType = "f16", threads: int = 0
+    ) -> None:
+        """Load the weights, and take the memory of as many caches of `tokens` as `cache_bytes` hold, two at least.
 
-        Raises BaseModelError where llama.cpp refuses the file, UsageError where llama.cpp is not installed.
+        `tokens` 0, or more than the base has positions, means all of those. Raises BaseModelError where llama.cpp
+        refuses the file, UsageError where llama.cpp is not installed.
         """
-        self.context, self.chunk, self.rows, self.draft = loaded.base.context, CHUNK, ROWS, DRAFT
+        self.context = min(tokens or loaded.base.context, loaded.base.context)
+        self.chunk, self.draft = CHUNK, DRAFT
         self._loaded = loaded
         self._weights = Weights(loaded.file, loaded.gpu)
-        self._token_bytes = self._weights.token_floats() * (2 if keys == "f16" else 4)
-        cells = max(min(cache_bytes // self._token_bytes, MOST_CELLS), 2 * self.context)
-        self._llama = Context(self._weights, cells, SEQUENCES, threads, keys)
-        self._share = cells // (SEQUENCES - ROWS)
-        self.spare_bytes = (cells - self.context) * self._token_bytes
-        """What kept caches may take in all for a request to find room beside them."""
-        self._free = list(range(SEQUENCES))[::-1]
+        token_bytes = self._weights.token_floats() * (2 if keys == "f16" else 4)
+        cells = -(-self.context // CELLS) * CELLS
+        self._cache_bytes = cells * token_bytes
+        count = max(2, min(cache_bytes // self._cache_bytes, SEQUENCES))
+        self.rows = min(ROWS, count // 2)
+        self._llama = Context(self._weights, cells, count, threads, keys)
+        self.spare_bytes = (count - self.rows) * self._cache_bytes
+        """What kept caches may take in all for requests to find room beside them."""
+        self._free = list(range(count))[::-1]
         self._adapters: dict[str, Handle] = {}
         self._active: str | None = None
 
@@ -87,9 +93,9 @@ class GgmlRunner:
         self._weights.forget_adapter(self._adapters.pop(name))
 
     def open(self, adapter: str | None) -> GgmlCache:
-        """An empty cache; raises MemoryError where SEQUENCES are open."""
+        """An empty cache; raises MemoryError where all that there is memory for are open."""
         if not self._free:
-            raise MemoryError(f"{SEQUENCES} caches are open")
+            raise MemoryError("all caches are open")
         return GgmlCache(adapter, self._free.pop())
 
     def feed(self, feeds: Sequence[Feed]) -> list[Any]:
@@ -131,25 +137,22 @@ class GgmlRunner:
             cache.length = length
 
     def fork(self, cache: GgmlCache, length: int) -> GgmlCache:
-        """A cache of the same first `length` tokens, in the same cells; raises MemoryError as `open` does."""
+        """A cache of the same first `length` tokens; raises MemoryError as `open` does."""
         assert length <= cache.length
         copy = self.open(cache.adapter)
-        self._llama.share(cache.sequence, copy.sequence, length)
+        self._llama.copy(cache.sequence, copy.sequence, length)
         copy.length = length
         return copy
 
     def close(self, cache: GgmlCache) -> None:
-        """Give the cache's cells and number back; it must not be used again."""
+        """Give the cache's memory and number back; it must not be used again."""
         assert cache.sequence not in self._free
         self._llama.forget(cache.sequence)
         self._free.append(cache.sequence)
 
     def nbytes(self, cache: GgmlCache) -> int:
-        """Bytes of the cache's cells; those shared with a fork count in both.
-
-        Not less than its share of all, so that whoever keeps caches by their bytes never keeps all sequences.
-        """
-        return max(cache.length, self._share) * self._token_bytes
+        """Bytes of the cache's memory, however many tokens are in it."""
+        return self._cache_bytes
 
     def abort(self) -> None:
         """End the forward that is running, if one is: its `feed` raises `llama.Aborted`. From any thread.

@@ -266,11 +266,10 @@ class Service:
 
     def _budget(self, ask: _Ask) -> int:
         """Tokens for prefix and suffix: those that the adapter was trained with."""
-        trained = self.model.shelf.trained(ask.adapter)
+        trained, room = self.model.shelf.trained(ask.adapter), self.model.engine.runner.context
         if trained is not None:
-            return window.budget(trained.context_tokens, trained.max_tokens)
-        context = min(self.config.context_tokens, self.model.engine.runner.context)
-        return window.budget(context, max(ask.max_tokens, self.config.max_tokens))
+            return window.budget(min(trained.context_tokens, room), trained.max_tokens)
+        return window.budget(min(self.config.context_tokens, room), max(ask.max_tokens, self.config.max_tokens))
 
     def _respond(self, ask: _Ask, outcome: _Outcome, total_ms: float) -> CompleteResponse:
         used = outcome.usage

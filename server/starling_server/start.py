@@ -62,7 +62,7 @@ def _torch(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, A
 
 
 def _ggml(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:
-    """The same without torch; of the caches' memory, which is all taken now, a context's worth is left to requests."""
+    """The same without torch; the caches' memory is all taken now, and what running requests need is left to them."""
     try:
         from starling_server import llama, loading_ggml
         from starling_server.runner_ggml import GgmlRunner
@@ -72,7 +72,7 @@ def _ggml(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, An
     except ModuleNotFoundError as error:
         raise UsageError(f"--runner ggml needs the package {error.name}: pip install 'starling[ggml]'") from error
     loaded = loading_ggml.load(model)
-    runner = GgmlRunner(loaded, service.engine.cache_mb << 20)
+    runner = GgmlRunner(loaded, service.engine.cache_mb << 20, service.context_tokens)
     return loaded, runner, min(runner.spare_bytes, service.engine.cache_mb << 20), sampler
 
 

@@ -155,9 +155,9 @@ class Start:
     def __call__(self, command: Sequence[str], lua: str = "", **options: Any) -> Editor:
         """Neovim with the plugin on its runtime path, `command` as language server, and README's keys.
 
-        `lua` runs first, as a user's settings do.
+        `lua` runs first, as a user's settings do. The model is the language server's own, unless `server` is named.
         """
-        options = {"cmd": list(command), **options}
+        options = {"cmd": list(command), "server": False, **options}
         home = Path(tempfile.mkdtemp(dir=self.folder))
         nvim = self._spawn(home, f"vim.g.starling = vim.json.decode([==[{json.dumps(options)}]==]) {lua}")
         nvim.ui_attach(80, 24, rgb=True, ext_linegrid=True)

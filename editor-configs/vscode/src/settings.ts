@@ -21,7 +21,7 @@ export function settings(): Settings {
     triggerMode: section.get("triggerMode", "auto"),
     serverPath: section.get<string | null>("serverPath", null) || null,
     serverArgs: section.get("serverArgs", []),
-    serverUrl: section.get<string | null>("serverUrl", null) || null,
+    serverUrl: section.get<string | null>("serverUrl", "auto") || null,
   };
 }
 

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from starling_server import __version__
 from starling_server.http.complete import Api
+from starling_server.http.idle import Noted
 from starling_server.http.limits import MAX_BODY, BodyLimit
 from starling_server.http.problems import PROBLEMS, answer_problems
 from starling_server.schema import CompleteResponse
@@ -21,6 +22,7 @@ def create_app(api: Api) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(BodyLimit, limit=MAX_BODY)
+    app.add_middleware(Noted, activity=api.activity)
     answer_problems(app)
     answers: dict[int | str, dict[str, Any]] = {200: {"model": CompleteResponse}, **PROBLEMS}
     app.add_api_route("/complete", api.complete, methods=["POST"], response_model=None, responses=answers)

@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from starling_server.errors import NotReady
+from starling_server.http.idle import Activity
 from starling_server.schema import CompleteRequest, CompleteResponse, Health, TextEvent
 from starling_server.service import Service
 
@@ -22,6 +23,7 @@ class Api:
     def __init__(self) -> None:
         self.service: Service | None = None
         """Set once the model is loaded."""
+        self.activity = Activity()
 
     async def complete(self, body: CompleteRequest, request: Request) -> Response:
         """Suggest what comes between `prefix` and `suffix`.

@@ -4,7 +4,8 @@ local M = {}
 ---@class starling.Options
 ---@field base? string Hub id or directory of the base model, or "tiny"; the server chooses one by itself otherwise
 ---@field adapter? string name or directory of the adapter; the workspace's own otherwise
----@field server? string address of a running serve-copilot; the model is loaded in the language server otherwise
+---@field server? string|false 'auto', the default: one model for all editors of yours, started when it is needed; an
+---address: a running serve-copilot; false: a model of this language server's own
 ---@field cmd? string[] program and first arguments, in place of { "starling-lsp" }
 ---@field enable? table<string, boolean> filetypes with suggestions, such as { ['*'] = true, markdown = false }
 ---@field trigger_mode? 'auto'|'manual' manual: only where <Plug>(starling-trigger) asks
@@ -23,9 +24,11 @@ local function validate(options)
     return mode == nil or mode == 'auto' or mode == 'manual'
   end, "'auto' or 'manual'")
   vim.validate('starling.init_options', options.init_options, 'table', true)
-  for _, name in ipairs(FLAGS) do
-    vim.validate('starling.' .. name, options[name], 'string', true)
-  end
+  vim.validate('starling.base', options.base, 'string', true)
+  vim.validate('starling.adapter', options.adapter, 'string', true)
+  vim.validate('starling.server', options.server, function(server)
+    return not server or type(server) == 'string'
+  end, "'auto', an address or false")
   for name in pairs(options) do
     if not vim.list_contains(KNOWN, name) then
       error(('starling: unknown option %q; known are %s'):format(name, table.concat(KNOWN, ', ')), 0)
@@ -35,7 +38,7 @@ end
 
 ---@return starling.Options
 function M.get()
-  local options = vim.g.starling or {}
+  local options = vim.tbl_extend('keep', vim.g.starling or {}, { server = 'auto' })
   validate(options)
   return options
 end

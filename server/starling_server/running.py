@@ -1,0 +1,78 @@
+"""The record of a running server, by which editors of the same user find it: its address and its token.
+
+A server that is meant to be found writes a record beside a lock that it holds for as long as it lives. Who holds the
+lock is alive, whatever process number it has; a record whose lock is free is left over from one that was killed.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from starling_server.errors import OutputError, UsageError
+
+LOCK_SECONDS = 5.0
+"""How long a new server tries: whoever only looks whether one is alive holds the lock for a moment."""
+
+
+class Running(BaseModel):
+    """Where a server answers. The file is for its owner's eyes: the token opens the server."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    pid: int
+    url: str
+    token: str
+
+
+def read(path: Path) -> Running | None:
+    """The record of a server that is alive; None where there is none, or it is left over or damaged."""
+    try:
+        record = Running.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return record if alive(path) else None
+
+
+def alive(path: Path) -> bool:
+    """Whether some process holds the lock of the record at `path`."""
+    try:
+        with FileLock(_lock(path), timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def announced(path: Path, record: Running) -> Generator[None]:
+    """Hold the lock and show the record meanwhile; raises UsageError where another server is alive."""
+    try:
+        with FileLock(_lock(path), timeout=LOCK_SECONDS):
+            _write(path, record)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    except Timeout as error:
+        raise UsageError(f"Another server is announced at {path}: that one answers.") from error
+    except OSError as error:
+        raise OutputError(f"Cannot write {path} ({error.strerror}): name another place for --announce.") from error
+
+
+def _write(path: Path, record: Running) -> None:
+    """Whole or not at all, and readable by its owner only from the first byte on."""
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(record.model_dump_json())
+    new.replace(path)
+
+
+def _lock(path: Path) -> Path:
+    return path.with_suffix(".lock")

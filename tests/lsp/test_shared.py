@@ -1,0 +1,139 @@
+"""`--server auto`: one model for all of a user's editors, started once, replaced when it dies or hangs."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from support.editor import COMMAND, Editor, editor
+
+from starling_lsp import starting
+from starling_lsp.starting import Place
+from starling_server import running
+from starling_server.running import Running
+
+LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
+URI = "file:///work/pattern.py"
+AT = (12, 14)
+OPENED = LINES + "item_12 = make"
+SHARED = [*COMMAND, "--server", "auto"]
+
+
+@pytest.fixture(autouse=True)
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    """Where servers of this test leave their records; none outlives it."""
+    monkeypatch.setenv("STARLING_STATE_DIR", str(tmp_path))
+    folder = tmp_path / "servers"
+    yield folder
+    for process in servers(folder):
+        process.kill()
+
+
+def servers(folder: Path) -> list[psutil.Process]:
+    """Processes that were told to leave their record there."""
+    found = list[psutil.Process]()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(part.startswith(str(folder)) for part in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def record_in(folder: Path) -> Running:
+    [path] = folder.glob("*.json")
+    found = running.read(path)
+    assert found is not None
+    return found
+
+
+def mode_of_record(folder: Path) -> int:
+    [path] = folder.glob("*.json")
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@asynccontextmanager
+async def windows(count: int, command: Sequence[str] = SHARED) -> AsyncGenerator[list[Editor]]:
+    """Editors that open at the same moment."""
+    async with AsyncExitStack() as stack:
+        opened = [stack.enter_async_context(editor(list(command))) for _ in range(count)]
+        yield list(await asyncio.gather(*opened))
+
+
+async def asked(window: Editor) -> str:
+    [item] = await window.ask(URI, AT)
+    assert isinstance(item.insert_text, str)
+    return item.insert_text
+
+
+async def test_windows_that_open_at_once_share_one_model(records: Path) -> None:
+    async with windows(5) as opened:
+        for window in opened:
+            await window.status("ready")
+            window.open(URI, OPENED)
+        texts = await asyncio.gather(*(asked(window) for window in opened))
+        assert len(set(texts)) == 1, "the same document in another window takes no answer away"
+        assert texts[0].strip()
+        assert len(servers(records)) == 1
+        assert mode_of_record(records) == 0o600
+        assert record_in(records).token not in " ".join(servers(records)[0].cmdline())
+    assert len(servers(records)) == 1, "it outlives its editors"
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hung"])
+async def test_a_lost_server_is_replaced_within_the_request(records: Path, blow: signal.Signals) -> None:
+    async with windows(2) as (window, other):
+        for each in (window, other):
+            await each.status("ready")
+            each.open(URI, OPENED)
+        before = await asked(window)
+        lost = record_in(records).pid
+        os.kill(lost, blow)
+        window.open(URI + "2", OPENED)
+        [item] = await window.ask(URI + "2", AT)
+        assert item.insert_text == before
+        assert await asked(other) == before
+        assert record_in(records).pid != lost
+        assert len(servers(records)) == 1
+
+
+async def test_a_base_that_is_not_there_is_said_once(records: Path) -> None:
+    command = [sys.executable, "-m", "starling_lsp", "--server", "auto", "--base", "/no/such/base"]
+    async with windows(1, command) as [window]:
+        assert "There is no base '/no/such/base'" in (await window.status("error"))["message"]
+        said = len(window.statuses)
+        await asyncio.sleep(2)
+        assert len(window.statuses) == said, "it is not tried again"
+        assert not servers(records)
+
+
+async def test_a_server_ends_when_nobody_asks(tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    command = [sys.executable, "-m", "starling_server", "--base", "tiny", "--port", "0", "--announce", str(record)]
+    process = await asyncio.to_thread(subprocess.run, [*command, "--idle-minutes", "0.01"], timeout=120, check=False)
+    assert process.returncode == 0
+    assert not record.exists()
+
+
+def test_versions_and_flags_have_servers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = Place(("--base", "tiny"))
+    assert Place(("--base", "other")).record != tiny.record
+    before = tiny.record
+    monkeypatch.setattr(starting, "__version__", "999")
+    assert tiny.record != before
+
+
+def test_a_left_over_record_is_no_server(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(Running(version="1", pid=os.getpid(), url="http://127.0.0.1:9", token="t").model_dump_json())
+    assert running.read(path) is None
+    with running.announced(path, Running(version="1", pid=1, url="http://127.0.0.1:9", token="t")):
+        assert running.read(path) is not None
+    assert not path.exists()
