@@ -1,9 +1,9 @@
-"""What a forward of llama.cpp costs by tokens in it, by other caches' cells, and with or without flash attention.
+"""What a forward of llama.cpp costs by tokens in it, by other caches in memory, and with or without flash attention.
 
     python benchmarks/ggml_forward.py [BASE_OR_GGUF] [--type q4_0] [--prefix 512] [--others 4096] [--repeats 9]
 
 The choices that `starling_server/llama.py` and `runner_ggml.py` state figures for: how many drafted tokens a forward
-should check, whether one buffer of cells for all caches slows the one that is used, which attention. Times are medians
+should check, whether other caches slow the one that is used, which attention. Times are medians
 in milliseconds: of the clock, and of the processor over all threads, which says more where others use the cores too.
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
         file = kept.base(base, bases.fingerprint(base), asked.type)
     weights, results = Weights(file), list[dict[str, object]]()
     for flash in (True, False):
-        context = Context(weights, asked.prefix + asked.others + 256, 64, flash=flash)
+        context = Context(weights, asked.prefix + 256, 1 + asked.others // asked.prefix, flash=flash)
         speed = asked.prefix / prefill(context, 0, asked.prefix)
         print(f"flash attention {flash}: prefill {speed:.0f} tokens per processor second")
         for others in (0, asked.others):

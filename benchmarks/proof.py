@@ -59,7 +59,7 @@ def judge(source: Path, adapter: Path, name: str, asked: argparse.Namespace) -> 
 def figures(run: Run) -> dict[str, Any]:
     """What the JSON line says of a run."""
     found = scores.compare(run.trials)
-    word, said = verdict(found, run.sides)
+    word, said = verdict(found, run.sides, run.elsewhere)
     return {"holes": len(run.trials), "verdict": word, "said": said} | {
         name: [found[name].base, found[name].adapter, found[name].low, found[name].high] for name in FIGURES
     }

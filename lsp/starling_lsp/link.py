@@ -1,6 +1,7 @@
 """The way to whoever answers: loads the model or finds the server, and finds it again after it was lost."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -91,6 +92,7 @@ class Link:
             self._status.tell("error", "The model could not be loaded: see the language server's log.")
             return False
         self.completer = completer
+        gc.freeze()  # what was loaded stays: the collector need not look through it again between two keys
         self._status.serves(completer.base, completer.adapter)
         self._status.tell("ready", f"{completer.base} with {completer.adapter or 'no adapter'}")
         return False

@@ -55,8 +55,9 @@ def test_of_its_own_source_only_what_was_held_out_is_asked_about(read: Corpus) -
     parts = holes.parts(read, manifest)
     assert [document.path for document in parts.judged] == [held_out]
     assert len(parts.learnt) == len(read.documents) - 1
-    assert holes.parts(read, _manifest({**mine, "sources": [{"named": "/elsewhere"}]})).judged == read.documents
-    assert holes.parts(read, None).judged == read.documents
+    others = holes.parts(read, _manifest({**mine, "sources": [{"named": "/elsewhere"}]}))
+    assert others.judged == holes.parts(read, None).judged == read.documents
+    assert (others.elsewhere, parts.elsewhere) == (True, False)
     with pytest.raises(SourceError, match="None of the 1 files"):
         holes.parts(read, _manifest({**mine, "held_out": ["gone.py"]}))
 

@@ -136,3 +136,7 @@ def test_nothing_is_claimed_that_may_be_chance() -> None:
     assert {name: word for name, (word, _) in words.items()} == {name: name for name in words}
     assert "is not sure" in words["unsure"][1]
     assert "mine is better than base here: middle loss" in words["better"][1]
+    word, said = verdict(compare(better), ("base", "mine"), elsewhere=True)
+    assert word == "better"
+    assert "has not read this code" in said
+    assert "has not read" not in verdict(compare(worse), ("base", "mine"), elsewhere=True)[1]

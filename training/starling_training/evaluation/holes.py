@@ -44,6 +44,8 @@ class Parts:
     """Rows of the corpus."""
     said: str
     """Why these, in one sentence."""
+    elsewhere: bool = False
+    """Whether the adapter is known to have learnt from other sources only."""
 
 
 def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:
@@ -51,7 +53,8 @@ def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:
     if manifest is None:
         return Parts(corpus.documents, (), "All files are asked about; who has learnt from them is not known here.")
     if not _is_source(corpus, manifest):
-        return Parts(corpus.documents, (), "All files are asked about: the adapter was not trained on this source.")
+        said = "All files are asked about: the adapter was not trained on this source."
+        return Parts(corpus.documents, (), said, elsewhere=True)
     held_out = frozenset(manifest.data.get("held_out", ()))
     judged = tuple(document for document in corpus.documents if document.path in held_out)
     if not judged:

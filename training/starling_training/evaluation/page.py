@@ -25,7 +25,7 @@ def render(run: Run, found: Mapping[str, Comparison], judged: Scores) -> str:
     return page.template(TEMPLATE).render(
         run=run,
         sides=run.sides,
-        verdict=verdict(found, run.sides),
+        verdict=verdict(found, run.sides, run.elsewhere),
         heads=[*run.sides, "difference", "95 % interval", "sign test"] if two else [run.sides[0], "95 % interval"],
         rows=[(_cells(name, figure, two), report.FIGURES[name][1]) for name, figure in found.items()],
         asked=f"{len(run.trials)} holes" if run.trials else f"{len(run.typed)} texts, typed key by key",

@@ -14,6 +14,8 @@ from starling_training.spans import Hole
 from starling_training.staging import replaced
 
 VERSION = 1
+TRAINED_ON, OTHERS = "trained on", "other sources"
+"""The setting that says so, and its value where none of the adapter's sources is the one asked about."""
 LINES_BEFORE, LINES_AFTER = 12, 6
 """Of a document that are kept around a hole."""
 
@@ -33,6 +35,11 @@ class Run:
     keys: tuple[str, ...]
     """Of each trial what it is known by in another run (`key`)."""
     typed: tuple[Typed, ...] = ()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the adapter is known to have learnt from other sources only."""
+        return self.settings.get(TRAINED_ON) == OTHERS
 
 
 def key(hole: Hole) -> str:

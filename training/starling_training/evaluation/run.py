@@ -56,7 +56,10 @@ def of_source(asked: Asked, read: Corpus, drawing: Drawing, kept: Kept, console:
         console.print(f"Note: {len(learnt)} of the files with holes are ones that the adapter has learnt from.")
     if drawing.save:
         holes.write(places, drawing.save)
-    run = ask_at(asked, placed, read.title, {"holes": str(len(places)), "seed": str(drawing.seed)}, console)
+    settings = {"holes": str(len(places)), "seed": str(drawing.seed)}
+    if parts.elsewhere:
+        settings[results.TRAINED_ON] = results.OTHERS
+    run = ask_at(asked, placed, read.title, settings, console)
     wanted = {place.sha256 for place in places}
     judged = [document for document in read.documents if document.sha256 in wanted]
     labels = near.labels(judged, read.signatures[list(parts.learnt)])

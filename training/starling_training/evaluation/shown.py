@@ -43,7 +43,7 @@ def show(console: Console, run: Run, found: Mapping[str, Comparison], judged: Sc
     }.items():  # fmt: skip
         if len(groups) > 1 and len(run.sides) == 2:
             console.print(_by_group(title, groups))
-    console.print(escape(verdict(found, run.sides)[1]), soft_wrap=True)
+    console.print(escape(verdict(found, run.sides, run.elsewhere)[1]), soft_wrap=True)
 
 
 def alone(name: str, figure: Comparison) -> tuple[str, str, str]:

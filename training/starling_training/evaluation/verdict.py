@@ -10,10 +10,17 @@ Word = Literal["better", "worse", "unsure"]
 LOWER_IS_BETTER = frozenset({"middle loss", "wrong suggestions"})
 DECIDING = ("middle loss", "pass@1", "exact match", "keys saved")
 """The first of these that there is decides; it has the narrowest interval for its holes."""
+ELSEWHERE = (
+    "The adapter has not read this code: what helps here is what it learnt of code in general, and says nothing about "
+    "the code that it has read."
+)
 
 
-def verdict(figures: Mapping[str, Comparison], sides: Sequence[str]) -> tuple[Word, str]:
-    """The word and the sentence; one side alone is `unsure`, with its exact matches."""
+def verdict(figures: Mapping[str, Comparison], sides: Sequence[str], elsewhere: bool = False) -> tuple[Word, str]:
+    """The word and the sentence; one side alone is `unsure`, with its exact matches.
+
+    `elsewhere`: the adapter has learnt from other sources only, so that a gain is none of having read this one.
+    """
     name = next((name for name in DECIDING if name in figures), "")
     if not name:
         return "unsure", "Nothing was asked."
@@ -29,7 +36,8 @@ def verdict(figures: Mapping[str, Comparison], sides: Sequence[str]) -> tuple[Wo
         "worse": f"{sides[1]} is worse than {sides[0]} here",
         "unsure": f"Whether {sides[1]} is better than {sides[0]} here is not sure",
     }[word]
-    return word, f"{said}: {_said(name, figure)}.{_exact(name, figures)}"
+    general = f" {ELSEWHERE}" if elsewhere and word == "better" else ""
+    return word, f"{said}: {_said(name, figure)}.{_exact(name, figures)}{general}"
 
 
 def direction(name: str, figure: Comparison) -> Word:
