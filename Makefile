@@ -7,6 +7,7 @@ REPO ?= .
 STAMP := $(VENV)/.installed
 FOLDER ?= $(HOME)/.cache/starling-base
 MINUTES ?= 0
+WORKERS ?= 2
 # Large tensors on large pages, kept between steps: a third faster on a CPU (docs/experiments.md).
 MALLOC := glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
 
@@ -38,10 +39,10 @@ tiny-base: setup ## make the bundled base anew, or go on with it (FOLDER=where M
 	GLIBC_TUNABLES=$(MALLOC) $(BIN)/python -m starling_training.base all \
 	  --folder "$(FOLDER)" --minutes $(MINUTES) $(FLAGS)
 
-test: setup ## run every test (editors too, where they can be installed)
+test: setup ## run every test, WORKERS=2 at a time (editors too, where they can be installed)
 	tests/editors/install_neovim.sh || test -z "$$STARLING_REQUIRE_EDITORS"
 	{ tests/editors/install_vscode.sh && $(MAKE) vsix; } || test -z "$$STARLING_REQUIRE_EDITORS"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: setup ## lint, format, types, import contracts, Lua
 	$(BIN)/ruff check .

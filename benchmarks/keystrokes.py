@@ -4,7 +4,7 @@
         [--adapter NAME_OR_DIR] [--passages 5] [--keys 24] [--tokens 16] [--context 800] [--burst]
 
 Files of this repository are opened in their middle, a stretch there is taken out, and typed again a key at a time, new
-lines too. Sides take turns, a file each, and are asked for the same prompts:
+lines too. Sides take turns, a key each, and are asked for the same prompts:
 
     torch, ggml   ours in this process, through the service, with either runner; no memory of answers, no drafts
     infill        llama-server's /infill, with llama.vim's request and llama.vim's settings
@@ -47,19 +47,21 @@ Played = list[list[Answer]]
 """By passage: the first request's answer, then one per key."""
 
 
-async def play(side: Side, passage: Passage, keys: int) -> list[Answer]:
-    """Each asked when the answer before has come."""
-    return [await side.ask(prefix, suffix) for prefix, suffix in list(passage.cursors())[: keys + 1]]
-
-
 async def take_turns(sides: dict[str, Side], typed: Sequence[Passage], generate_keys: int) -> dict[str, Played]:
-    """Every side plays every passage; who begins changes."""
+    """Every side plays every passage, asked when the one before has answered; they take turns by key.
+
+    A machine that others use too is faster now and slower then; by turns that is the same for all.
+    """
     played: dict[str, Played] = {name: [] for name in sides}
     names = list(sides)
     for number, passage in enumerate(typed):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            keys = min(generate_keys, len(passage.keys)) if name == "generate" else len(passage.keys)
-            played[name].append(await play(sides[name], passage, keys))
+        for name in names:
+            played[name].append([])
+        for place, (prefix, suffix) in enumerate(passage.cursors()):
+            first = (number + place) % len(names)
+            for name in names[first:] + names[:first]:
+                if name != "generate" or place <= generate_keys:
+                    played[name][-1].append(await sides[name].ask(prefix, suffix))
     return played
 
 
