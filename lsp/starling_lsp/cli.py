@@ -24,6 +24,7 @@ from starling_server.errors import UsageError
     }
 )
 @click.option("--server", metavar="URL", help="Ask a running serve-copilot instead of loading a model here.")
+@click.option("--token-file", metavar="FILE", help="Holds the token for --server; or set STARLING_TOKEN.")
 @click.option("--base", default="auto", show_default=True, help="Base model, as for serve-copilot.")
 @click.option("--adapter", metavar="NAME_OR_DIR", help="Adapter; by default the one trained on the workspace.")
 @click.option("--mode", type=click.Choice(CHOICES["mode"]), default="auto", show_default=True, help="Line or block.")

@@ -64,7 +64,7 @@ class Remote:
 
     def __init__(self, options: Options) -> None:
         assert options.server is not None
-        self._client = Client(options.server)
+        self._client = Client(options.server, Path(options.token_file) if options.token_file else None)
         self._choice, self._asked = Choice(), options.adapter
         self.base, self.adapter = "", options.adapter
 
