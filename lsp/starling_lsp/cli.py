@@ -29,6 +29,7 @@ from starling_server.errors import UsageError
     help="Ask a running serve-copilot instead of loading a model here. auto: the one that all editors of this user "
     "share; it is started when it is needed, and ends after a quarter of an hour without a request.",
 )
+@click.option("--token-file", metavar="FILE", help="Holds the token for --server; or set STARLING_TOKEN.")
 @click.option("--base", default="auto", show_default=True, help="Base model, as for serve-copilot.")
 @click.option("--adapter", metavar="NAME_OR_DIR", help="Adapter; by default the one trained on the workspace.")
 @click.option("--mode", type=click.Choice(CHOICES["mode"]), default="auto", show_default=True, help="Line or block.")

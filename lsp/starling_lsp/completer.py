@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from starling_lsp.options import AUTO, Options
+from starling_server.client import Client
 from starling_server.schema import CompleteRequest, CompleteResponse
 
 
@@ -57,7 +58,8 @@ async def connect(options: Options, roots: Sequence[Path]) -> Completer:
     if options.server:
         from starling_lsp.remote import Remote
 
-        return await Remote.connect(options.server, "", options.adapter, roots)
+        token_file = Path(options.token_file) if options.token_file else None
+        return await Remote.connect(Client(options.server, token_file), options.adapter, roots)
     from starling_lsp.local import Local
 
     local = Local(options, roots)

@@ -14,6 +14,7 @@ and falls back. A command-line flag goes before the editor's value.
 | `completionItems` | true, false | also answer `textDocument/completion`, for editors without ghost text; read once |
 | `statistics` | true, false | keep counts of what was shown and accepted, on this machine only |
 | `server` | an address, `auto` | a running serve-copilot, which then holds the model; `auto` is the one that all of this user's editors share, started when it is needed |
+| `tokenFile` | a path | holds the token that the server asks for; without it STARLING_TOKEN of the environment |
 | `adapter` | a name or folder | for every folder; without it each folder has the one that was trained on it |
 | `base`, `device`, `quantize`, `runner`, `ggmlType`, `cudaGraphs`, `cacheMb`, `prefetch`, `drafts` | | as the flags of `serve-copilot` |
 | `warm` | true, false | read the prompt where the cursor rests, before anybody asks there |
@@ -51,6 +52,7 @@ class Options:
     completion_items: bool = False
     statistics: bool = True
     server: str | None = None
+    token_file: str | None = None
     adapter: str | None = None
     base: str = "auto"
     device: str = "auto"
@@ -73,7 +75,7 @@ class Options:
 
 
 MODEL = (
-    *("server", "adapter", "base", "device", "quantize", "runner"),
+    *("server", "token_file", "adapter", "base", "device", "quantize", "runner"),
     *("ggml_type", "cuda_graphs", "cache_mb", "prefetch", "drafts"),
 )
 """Options that a loaded model depends on."""

@@ -25,17 +25,17 @@ UNFINISHED = frozenset({"deadline", "superseded", "cancelled"})
 class Remote:
     """One server, and the newest of its answers, so that typing along one needs no network."""
 
-    def __init__(self, url: str, token: str, adapter: str | None) -> None:
-        self._client = Client(url, token)
+    def __init__(self, client: Client, adapter: str | None) -> None:
+        self._client = client
         self._choice, self._asked = Choice(), adapter
         self._editor = uuid4().hex
         self._recall = Recall()
         self.base, self.adapter = "", adapter
 
     @classmethod
-    async def connect(cls, url: str, token: str, adapter: str | None, roots: Sequence[Path]) -> Self:
-        """A server that is ready; raises RequestError where it is not there or not ready."""
-        remote = cls(url, token, adapter)
+    async def connect(cls, client: Client, adapter: str | None, roots: Sequence[Path]) -> Self:
+        """A server that is ready, over a client that is its own now; raises RequestError where it is not."""
+        remote = cls(client, adapter)
         try:
             await remote.learn(roots)
         except BaseException:

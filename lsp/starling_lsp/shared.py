@@ -10,6 +10,7 @@ from starling_lsp.options import Options
 from starling_lsp.remote import Remote
 from starling_lsp.starting import Place, find_or_start
 from starling_server import running
+from starling_server.client import Client
 from starling_server.errors import NotReady, RequestError, ServerUnreachable
 from starling_server.running import Running
 from starling_server.schema import CompleteRequest, CompleteResponse
@@ -112,7 +113,8 @@ class Shared:
 
     async def _learn(self, server: Running) -> Remote:
         try:
-            return await Remote.connect(server.url, server.token, self._options.adapter, self._roots)
+            client = Client(server.url, token=server.token)
+            return await Remote.connect(client, self._options.adapter, self._roots)
         except RequestError as error:
             if error.status == NotReady.status:
                 raise NotReady(str(error)) from error

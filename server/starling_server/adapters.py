@@ -17,6 +17,8 @@ DATA_DIR = "STARLING_DATA_DIR"
 BARE = "base"
 """The adapter name that means none: reserved."""
 WEIGHTS = "adapter_model.safetensors"
+Stamp = tuple[tuple[int, int, int], ...]
+"""What changes when an adapter's files do: time, size and number of each."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -76,11 +78,26 @@ def load(path: Path) -> Adapter:
     return Adapter(path.resolve(), manifest)
 
 
+def folders() -> Iterator[Path]:
+    """The folders under `home()` that have a manifest, by name; hidden ones are on their way in or out."""
+    found = sorted(home().glob("*/" + manifests.MANIFEST))
+    return (path.parent.resolve() for path in found if not path.parent.name.startswith("."))
+
+
+def stamp(folder: Path) -> Stamp:
+    """The files of an adapter as they are now; raises AdapterError where one is missing."""
+    try:
+        stats = [(folder / name).stat() for name in (manifests.MANIFEST, WEIGHTS)]
+    except OSError as error:
+        raise AdapterError(f"{folder} has no {Path(error.filename or '').name}: train the adapter again.") from error
+    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+
+
 def every() -> Iterator[Adapter]:
     """The adapters under `home()`, by name; damaged ones are left out."""
-    for path in sorted(home().glob("*/" + manifests.MANIFEST)):
+    for folder in folders():
         try:
-            yield load(path.parent)
+            yield load(folder)
         except AdapterError:
             continue
 

@@ -1,4 +1,4 @@
-"""Where a command may listen: on this machine only, since this version has no passwords."""
+"""Where a command may listen: on this machine, and elsewhere only where tokens say who may ask."""
 
 import socket
 from ipaddress import ip_address
@@ -6,22 +6,30 @@ from ipaddress import ip_address
 from starling_server.errors import UsageError
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def check_loopback(host: str) -> None:
     """Raise UsageError unless only this machine can reach `host`."""
-    try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
+        raise UsageError(f"{host} is not a loopback address: name 127.0.0.1, since nothing here asks for a password.")
+
+
+def listen(host: str, port: int, protected: bool = False) -> socket.socket:
+    """A bound socket; raises UsageError for an address that is taken, or that others could reach unasked.
+
+    `protected` says that every request has to bring a token.
+    """
+    if not protected and not is_loopback(host):
         raise UsageError(
-            f"{host} is not a loopback address: this version has no passwords, so only this machine may reach it; "
-            "put a proxy with authentication in front to share it."
+            f"{host} is not a loopback address, and whoever reaches it could ask: set STARLING_TOKEN, "
+            "give --token-file, or listen on 127.0.0.1."
         )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; raises UsageError for an address that is taken, or that others could reach."""
-    check_loopback(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -33,3 +41,9 @@ def listen(host: str, port: int) -> socket.socket:
             f"Cannot listen on {host}:{port} ({error}): choose another --port, or 0 for a free one."
         ) from error
     return listener
+
+
+def url(listener: socket.socket) -> str:
+    """Where the server is, as a client writes it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -40,8 +40,8 @@ class Pool:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all kept keys and values."""
-        return sum(self._runner.nbytes(kept.cache) for kept in self._kept)
+        """Bytes of all kept keys and values; another thread may ask, and gets about the number."""
+        return sum(self._runner.nbytes(kept.cache) for kept in tuple(self._kept))
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -1,35 +1,19 @@
 """`serve-copilot`: the base once, any number of adapters, over HTTP."""
 
-import asyncio
-import logging
 import os
 import socket
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
-from starling_server import __version__, adapters, running
-from starling_server.address import listen
-from starling_server.config import (
-    RULES,
-    EngineConfig,
-    GgmlType,
-    Mode,
-    ModelConfig,
-    Quantize,
-    Rule,
-    RunnerName,
-    ServiceConfig,
-)
-from starling_server.flags import MODEL_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS, flags
-from starling_server.service import Service
-from starling_server.start import in_daemon_thread, start
-
-log = logging.getLogger(__name__)
-STOP_SECONDS = 5
-"""How long a stopping server waits for running requests."""
+from starling_server import __version__, adapters, address, keyring, logs, running, settings
+from starling_server.address import is_loopback, listen
+from starling_server.config import RULES, AccessConfig, EngineConfig, ModelConfig, Rule, ServiceConfig
+from starling_server.flags import ACCESS_FLAGS, LOG_FLAGS, MODEL_FLAGS, QUEUE_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS, flags
+from starling_server.keyring import Keyring
+from starling_server.start import start
 
 
 @click.command(
@@ -37,40 +21,25 @@ STOP_SECONDS = 5
 )
 @click.option(
     "--adapter",
-    "named",
     multiple=True,
     metavar="NAME_OR_DIR",
     help="Serve this adapter; may be repeated. The first is the default.",
 )
-@flags(MODEL_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
-@click.option("--port", default=8077, show_default=True, help="0 takes a free one; the line printed names it.")
+@flags(MODEL_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS, QUEUE_FLAGS, ACCESS_FLAGS, LOG_FLAGS)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=settings.take_file,
+    help=f"Settings in TOML, by the names of these flags. By default {settings.CONFIG} in the user's configuration "
+    "folder, where there is one.",
+)
 @click.option("--idle-minutes", default=0.0, show_default=True, help="End after so long without a request; 0: never.")
 @click.option("--announce", type=click.Path(path_type=Path), hidden=True, help="Write address and token to this file.")
-@click.option("--verbose", is_flag=True, help="Log every request's path, counts and times, never its text.")
+@click.option("--print-config", is_flag=True, help="Print every setting and where it came from, and end.")
 @click.version_option(__version__)
-def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    named: tuple[str, ...],
-    base: str,
-    device: str,
-    quantize: Quantize,
-    runner: RunnerName,
-    ggml_type: GgmlType,
-    cuda_graphs: bool,
-    max_tokens: int,
-    mode: Mode,
-    context_tokens: int,
-    deadline_ms: int,
-    cache_mb: int,
-    prefetch: bool,
-    drafts: bool,
-    without_stop: tuple[Rule, ...],
-    host: str,
-    port: int,
-    idle_minutes: float,
-    announce: Path | None,
-    verbose: bool,
-) -> None:
+@click.pass_context
+def serve_copilot(context: click.Context, **given: Any) -> int:
     """Serve suggestions over HTTP.
 
     The base is loaded once, in 4 bits where that is fast. Adapters trained with train-copilot for this base are all
@@ -83,57 +52,62 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
       curl -s localhost:8077/complete -H 'content-type: application/json' \\
            -d '{"prefix": "def add(a, b):\\n    return "}'
 
-    Every flag can also be set in the environment: STARLING_BASE, STARLING_PORT and so on.
+    Only this machine may ask, unless --host says otherwise; that takes tokens. Every flag can also be set in the
+    environment (STARLING_BASE, STARLING_PORT and so on) and in a file (--config); flags go first, then the environment.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("starling_server").setLevel(logging.DEBUG if verbose else logging.INFO)
-    engine = EngineConfig(cache_mb=cache_mb)
-    rules: tuple[Rule, ...] = tuple(rule for rule in RULES if rule not in without_stop)
-    service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, drafts, rules, engine)
-    model = ModelConfig(base, quantize, device, runner=runner, ggml_type=ggml_type, cuda_graphs=cuda_graphs)
-    served = [adapters.find(name) for name in named]
-    with listen(host, port) as listener, _announced(announce, _url(listener)):
-        asyncio.run(_serve(listener, lambda: start(model, service, served), 60 * idle_minutes))
+    if given["print_config"]:
+        return _print(context)
+    logs.set_up(given["log_format"], given["verbose"])
+    model, service, access = _model(given), _service(given), _access(given)
+    keys = Keyring(os.environ.get(keyring.TOKEN), access.token_file)
+    served = [adapters.find(name) for name in given["adapter"]]
+    with listen(given["host"], given["port"], not keys.empty) as listener, _announced(given["announce"], listener):
+        from starling_server.serving import Serving
+
+        if not is_loopback(given["host"]):
+            click.echo("Tokens and code cross the network unencrypted: put TLS in front (SECURITY.md).", err=True)
+        idle_seconds = 60 * given["idle_minutes"]
+        serving = Serving(lambda: start(model, service, served), keys, access, given["stall_seconds"], idle_seconds)
+        return serving.run(listener)
 
 
-def _announced(path: Path | None, url: str) -> AbstractContextManager[None]:
+def _announced(path: Path | None, listener: socket.socket) -> AbstractContextManager[None]:
     """Let editors of this user find the server while it runs."""
     if path is None:
         return nullcontext()
-    token = os.environ.get("STARLING_TOKEN", "")
-    return running.announced(path, running.Running(version=__version__, pid=os.getpid(), url=url, token=token))
+    token = os.environ.get(keyring.TOKEN, "")
+    record = running.Running(version=__version__, pid=os.getpid(), url=address.url(listener), token=token)
+    return running.announced(path, record)
 
 
-async def _serve(listener: socket.socket, load: Callable[[], Service], idle_seconds: float) -> None:
-    """Answer from the first moment, load beside it, announce, and serve until a signal or nobody asks any more."""
-    import uvicorn
+def _print(context: click.Context) -> int:
+    """Every setting, as a file that --config takes."""
+    for line in settings.as_toml(settings.settings(context)):
+        click.echo(line)
+    click.echo(f"# {keyring.TOKEN} is {'' if os.environ.get(keyring.TOKEN) else 'not '}set")
+    return 0
 
-    from starling_server.http.app import create_app
-    from starling_server.http.complete import Api
 
-    api = Api()
-    config = uvicorn.Config(
-        create_app(api), log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_SECONDS
+def _model(given: dict[str, Any]) -> ModelConfig:
+    return ModelConfig(
+        given["base"],
+        given["quantize"],
+        given["device"],
+        runner=given["runner"],
+        ggml_type=given["ggml_type"],
+        cuda_graphs=given["cuda_graphs"],
     )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    loading = asyncio.wrap_future(in_daemon_thread(load))
-    await asyncio.wait([serving, loading], return_when=asyncio.FIRST_COMPLETED)
-    try:
-        if loading.done():
-            api.service = loading.result()
-            click.echo(f"Listening on {_url(listener)}")
-            if idle_seconds:
-                idle = asyncio.create_task(api.activity.until_idle(idle_seconds))
-                await asyncio.wait([serving, idle], return_when=asyncio.FIRST_COMPLETED)
-                server.should_exit = True
-    finally:
-        server.should_exit = server.should_exit or api.service is None
-        await serving
-        if api.service is not None:
-            api.service.close()
 
 
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _service(given: dict[str, Any]) -> ServiceConfig:
+    names = ("max_tokens", "context_tokens", "deadline_ms", "mode", "prefetch", "drafts", "queue", "adapters_mb")
+    rules: tuple[Rule, ...] = tuple(rule for rule in RULES if rule not in given["without_stop"])
+    return ServiceConfig(rules=rules, engine=EngineConfig(cache_mb=given["cache_mb"]), **_some(given, *names))
+
+
+def _access(given: dict[str, Any]) -> AccessConfig:
+    return AccessConfig(**_some(given, "token_file", "allow_host", "allow_origin", "client_rate", "client_concurrency"))
+
+
+def _some(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: given[name] for name in names}

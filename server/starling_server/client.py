@@ -1,12 +1,14 @@
 """A client of `serve-copilot`: what the language server uses with `--server`, and any Python program may. No torch."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 from typing import Self, TypeVar
 
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from starling_server.errors import RequestError, ServerUnreachable
+from starling_server import keyring
+from starling_server.errors import RequestError, ServerUnreachable, Unauthorized, UsageError
 from starling_server.schema import CompleteRequest, CompleteResponse, Health, Problem, TextEvent
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -17,11 +19,12 @@ ANSWER_SECONDS = 60.0
 class Client:
     """Talks to one server; use it as an async context manager, or call `close`. Cancelling a call stops the model."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token_file: Path | None = None, token: str | None = None) -> None:
+        """With `token`, or the one of this user (`keyring.own`, which reads `token_file`), where there is any."""
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
         self.url = url.rstrip("/")
-        headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx2.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False, headers=headers)
+        auth = _Bearer(token, token_file)
+        self._http = httpx2.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False, auth=auth)
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,7 +57,7 @@ class Client:
             raise self._unreachable(error) from error
 
     async def health(self) -> Health:
-        """Whether the server is alive, and what it serves."""
+        """Whether the server is alive."""
         return _read(Health, await self._send("GET", "/health"))
 
     async def ready(self) -> Health:
@@ -72,6 +75,23 @@ class Client:
         return ServerUnreachable(
             f"No answer from {self.url} ({type(error).__name__}): start serve-copilot there, or correct the address."
         )
+
+
+class _Bearer(httpx2.Auth):
+    """Sends the token that is good now: the file is read for each request, since tokens change."""
+
+    def __init__(self, token: str | None, file: Path | None) -> None:
+        self._token, self._file = token, file
+
+    def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        """Sign `request`."""
+        try:
+            token = self._token or keyring.own(self._file)
+        except UsageError as error:
+            raise Unauthorized(str(error)) from error
+        if token:
+            request.headers["authorization"] = f"Bearer {token}"
+        yield request
 
 
 def _read(kind: type[Model], response: httpx2.Response) -> Model:

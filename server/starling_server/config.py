@@ -1,6 +1,7 @@
 """Settings, one frozen dataclass per concern. Values come in at the edge and travel inward as plain arguments."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, get_args
 
 from starling_server.errors import UsageError
@@ -74,6 +75,10 @@ class ServiceConfig:
     rules: tuple[Rule, ...] = RULES
     """Stops beside the mode's own."""
     engine: EngineConfig = field(default_factory=EngineConfig)
+    queue: int = 256
+    """Most requests that wait for the model; 0 sets no limit."""
+    adapters_mb: int = 1024
+    """Memory for adapters, in MiB; the least used go. 0 sets no limit."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
@@ -83,3 +88,29 @@ class ServiceConfig:
             raise UsageError("--context-tokens must be at least twice --max-tokens.")
         if self.deadline_ms < 1:
             raise UsageError("--deadline-ms must be at least 1.")
+        if min(self.queue, self.adapters_mb) < 0:
+            raise UsageError("--queue and --adapters-mb must be 0 (no limit) or more.")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessConfig:
+    """Who may ask over HTTP, and how much."""
+
+    token_file: Path | None = None
+    """Tokens by name (`keyring`), beside the one in STARLING_TOKEN."""
+    allow_host: tuple[str, ...] = ()
+    """Names that the server goes by."""
+    allow_origin: tuple[str, ...] = ()
+    """Web pages that may ask."""
+    client_rate: float = 100.0
+    """Requests a second of one client; 0 sets no limit."""
+    client_concurrency: int = 64
+    """Requests at once of one client; 0 sets no limit."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the flag."""
+        if self.client_rate < 0 or self.client_concurrency < 0:
+            raise UsageError("--client-rate and --client-concurrency must be 0 (no limit) or more.")
+        for origin in self.allow_origin:
+            if origin == "*" or "://" not in origin or origin.endswith("/"):
+                raise UsageError(f"--allow-origin {origin}: write one page's scheme, host and port, https://host:port.")

@@ -8,8 +8,15 @@ StarlingError            str() is one sentence that says what is wrong and what 
 │   ├── OutputError      a place that cannot be written: occupied, read-only, full
 │   └── LeakError        a trained model gives back a secret of its source
 └── RequestError         one request cannot be served; `status` is its HTTP status
+    ├── Unauthorized     401, no token or an unknown one
+    ├── Forbidden        403, this token, or this web page, may not do that
     ├── UnknownAdapter   404
+    ├── BrokenAdapter    409, an adapter's files cannot be loaded
+    ├── WrongHost        421, a name in `Host` that is not this server's
+    ├── TooManyRequests  429, one client asks too often, or too much at once
     ├── NotReady         503, the model is still loading
+    ├── Overloaded       503, the queue is full
+    ├── Stalled          503, the model's thread hangs or has died
     ├── OutOfMemory      503, a forward does not fit beside what else is in memory
     └── ServerUnreachable   502, a client could not talk to its server
 """
@@ -49,11 +56,25 @@ class RequestError(StarlingError):
     """One request cannot be served."""
 
     status = 400
+    retry_after: int | None = None
+    """Seconds after which it is worth asking again, where waiting helps."""
 
     @property
     def kind(self) -> str:
         """The class's name in kebab-case, the last part of a problem document's `type`."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
+
+
+class Unauthorized(RequestError):
+    """The request has no token, or one that nobody has."""
+
+    status = 401
+
+
+class Forbidden(RequestError):
+    """The request's token, or the web page that it comes from, may not do that."""
+
+    status = 403
 
 
 class UnknownAdapter(RequestError):
@@ -62,10 +83,44 @@ class UnknownAdapter(RequestError):
     status = 404
 
 
+class BrokenAdapter(RequestError):
+    """An adapter is there, and its files cannot be loaded."""
+
+    status = 409
+
+
+class WrongHost(RequestError):
+    """The request names a host that this server is not known by."""
+
+    status = 421
+
+
+class TooManyRequests(RequestError):
+    """One client asks too often, or too much at once."""
+
+    status = 429
+    retry_after = 1
+
+
 class NotReady(RequestError):
     """The model is still loading."""
 
     status = 503
+    retry_after = 2
+
+
+class Overloaded(RequestError):
+    """As many requests wait as may."""
+
+    status = 503
+    retry_after = 1
+
+
+class Stalled(RequestError):
+    """The thread that owns the model hangs or has died."""
+
+    status = 503
+    retry_after = 5
 
 
 class OutOfMemory(RequestError):

@@ -1,11 +1,13 @@
 """Command-line flags that more than one command has, so that they read the same everywhere. No torch."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from starling_server.config import GGML_TYPES, RULES, RUNNERS
+from starling_server.logs import LOG_FORMATS
 
 Command = Callable[..., Any]
 
@@ -79,6 +81,44 @@ SERVICE_FLAGS = (
         help="Do not end a suggestion at a line that follows already (suffix), at a closing bracket that is there "
         "already (bracket), or where it repeats a line (repeat). May be repeated.",
     ),
+)
+
+QUEUE_FLAGS = (
+    click.option(
+        "--queue", default=256, show_default=True, help="Most requests that wait; more are told to come back. 0: any."
+    ),
+    click.option("--adapters-mb", default=1024, show_default=True, help="Memory for adapters; the least used go."),
+    click.option(
+        "--stall-seconds",
+        type=click.FloatRange(min=1),
+        default=30.0,
+        show_default=True,
+        help="A model that is silent for so long hangs: it is loaded again.",
+    ),
+)
+ACCESS_FLAGS = (
+    click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need tokens."),
+    click.option("--port", default=8077, show_default=True, help="0 takes a free one; the line printed names it."),
+    click.option(
+        "--token-file",
+        type=click.Path(path_type=Path),
+        help="Who may ask: lines name:token, or name:token:admin to load and unload adapters too. Read again when it "
+        "changes. One token may also stand in the environment, as STARLING_TOKEN.",
+    ),
+    click.option("--allow-host", multiple=True, metavar="NAME", help="A name that this server goes by in `Host`."),
+    click.option("--allow-origin", multiple=True, metavar="ORIGIN", help="A web page that may ask, https://host:port."),
+    click.option("--client-rate", default=100.0, show_default=True, help="Requests a second of one client. 0: any."),
+    click.option("--client-concurrency", default=64, show_default=True, help="Requests at once of one client. 0: any."),
+)
+LOG_FLAGS = (
+    click.option(
+        "--log-format",
+        type=click.Choice(LOG_FORMATS),
+        default="text",
+        show_default=True,
+        help="json: an object a line.",
+    ),
+    click.option("--verbose", is_flag=True, help="Log every request's path, counts and times, never its text."),
 )
 
 

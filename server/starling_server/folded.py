@@ -82,6 +82,12 @@ class Folded:
         except torch.OutOfMemoryError as error:
             raise AdapterError(f"Adapter {name!r} finds no room on the device: serve fewer adapters.") from error
 
+    def remove(self, name: str) -> None:
+        """Let go of an adapter's matrices."""
+        if self._active == name:
+            self.use(None)
+        del self._kept[name]
+
     @torch.inference_mode()
     def use(self, name: str | None) -> None:
         """Put this adapter, or with None the bare base, into effect; nothing where it is already."""

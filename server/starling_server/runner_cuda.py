@@ -46,6 +46,14 @@ class CudaRunner:
             self._bench.forget()
             self._version = self._torch.folded.version
 
+    def remove_adapter(self, name: str) -> None:
+        """Let go of an adapter whose caches are all closed; graphs stay as they are."""
+        self._torch.remove_adapter(name)
+
+    def adapter_bytes(self, name: str) -> int:
+        """Bytes of an adapter in memory."""
+        return self._torch.adapter_bytes(name)
+
     def open(self, adapter: str | None) -> TorchCache:
         """An empty cache."""
         return self._torch.open(adapter)

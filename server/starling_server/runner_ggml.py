@@ -67,6 +67,7 @@ class GgmlRunner:
         """What kept caches may take in all for requests to find room beside them."""
         self._free = list(range(count))[::-1]
         self._adapters: dict[str, Handle] = {}
+        self._adapter_bytes: dict[str, int] = {}
         self._active: str | None = None
 
     @property
@@ -85,12 +86,18 @@ class GgmlRunner:
         except OutputError as error:
             raise AdapterError(str(error)) from error
         self._adapters[name] = self._weights.adapter(file)
+        self._adapter_bytes[name] = file.stat().st_size
 
     def remove_adapter(self, name: str) -> None:
         """Let go of an adapter whose caches are all closed."""
         if self._active == name:
             self._activate(None)
         self._weights.forget_adapter(self._adapters.pop(name))
+        del self._adapter_bytes[name]
+
+    def adapter_bytes(self, name: str) -> int:
+        """Bytes of an adapter in memory, by its file."""
+        return self._adapter_bytes.get(name, 0)
 
     def open(self, adapter: str | None) -> GgmlCache:
         """An empty cache; raises MemoryError where all that there is memory for are open."""

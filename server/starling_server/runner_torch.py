@@ -49,6 +49,14 @@ class TorchRunner:
         """Load the adapter in `path` beside the base under `name`; raises AdapterError where it does not fit."""
         self.folded.add(name, path)
 
+    def remove_adapter(self, name: str) -> None:
+        """Let go of an adapter whose caches are all closed."""
+        self.folded.remove(name)
+
+    def adapter_bytes(self, name: str) -> int:
+        """Bytes of an adapter in memory; all take the same."""
+        return self.folded.nbytes if name in self.folded.names else 0
+
     def open(self, adapter: str | None) -> TorchCache:
         """An empty cache."""
         return TorchCache(adapter, Static(self._model.config.num_hidden_layers))

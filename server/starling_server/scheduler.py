@@ -6,11 +6,14 @@ same adapter share a forward, and one of those that still read their prompts is 
 A session's newest request supersedes its older ones, queued or running. Across sessions the newest goes first, since
 somebody is looking at it, but one that has waited for `AGEING` seconds goes before all. Background work (prefetch)
 runs only when nothing else is there, and gives way to any request at its next forward.
+
+A thread can't be killed: where a forward never returns, whoever waits is told so (`expire`, `abandon`), and the thread
+is left to itself with everything that it owns.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -18,11 +21,15 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from starling_server.engine import Finish, Steps
+from starling_server.errors import Overloaded, Stalled
 from starling_server.runner import Feed, Rows
 
 T = TypeVar("T")
 Forward = Callable[[Sequence[Feed]], list[Rows]]
 AGEING = 1.0
+LATE = 2.0
+"""Seconds without a sign of life after which a request that is past its deadline is not waited for."""
+STALLED = "The model does not answer and is being loaded again: try again in some seconds."
 
 
 class Interrupted(Exception):
@@ -77,14 +84,16 @@ class Scheduler:
     """A queue in front of one worker thread.
 
     `rows` requests run at once at most; `forward` computes their feeds. Feeds of up to `decode` ids may share one.
+    `most` may wait, any number where it is 0.
     """
 
-    def __init__(self, forward: Forward, rows: int = 1, decode: int = 1) -> None:
-        self._forward, self._rows, self._decode = forward, rows, decode
+    def __init__(self, forward: Forward, rows: int = 1, decode: int = 1, most: int = 0) -> None:
+        self._forward, self._rows, self._decode, self._most = forward, rows, decode, most
         self._changed = threading.Condition()
         self._queue: list[Entry] = []
         self._running: list[Entry] = []
         self._closed = False
+        self._seen = monotonic()
         self.begun = 0
         """Pieces of work that began and that somebody waited for."""
         self._thread = threading.Thread(target=self._serve, name="starling-model", daemon=True)
@@ -95,7 +104,8 @@ class Scheduler:
     ) -> tuple[Ticket, "Future[T]"]:
         """Queue `work`; its ticket ends it `seconds` from now at the latest.
 
-        The future raises Interrupted where the work was ended while still queued.
+        The future raises Interrupted where the work was ended while still queued, Stalled where the model hangs.
+        Raises Overloaded where as many wait as may; background work is then dropped.
         """
         future: Future[T] = Future()
         ticket = Ticket(session, monotonic() + seconds, background)
@@ -104,6 +114,13 @@ class Scheduler:
                 future.set_exception(Interrupted("cancelled"))
                 return ticket, future
             self._supersede(ticket)
+            if self.full and not background:
+                raise Overloaded(f"{self._most} requests wait already: try again later, or raise --queue.")
+            if self.full:
+                future.set_exception(Interrupted("cancelled"))
+                return ticket, future
+            if not (self._queue or self._running):
+                self._seen = monotonic()
             self._queue.append(Entry(ticket, work, future))
             self._changed.notify()
         return ticket, future
@@ -113,25 +130,65 @@ class Scheduler:
         with self._changed:
             self._end(ticket, reason)
 
+    def expire(self, ticket: Ticket) -> None:
+        """For the moment of its deadline: end `ticket` where it still waits, or where the worker hangs over it."""
+        with self._changed:
+            ticket.interrupted()
+            if self.silent > LATE:
+                self._fail([entry for entry in self._entries() if entry.ticket is ticket])
+            else:
+                self._end(ticket, "deadline")
+
+    def abandon(self) -> None:
+        """Let whoever waits know that there will be no answer, and leave the worker to itself."""
+        with self._changed:
+            self._closed = True
+            self._fail(self._entries())
+            self._changed.notify()
+
     @property
     def running(self) -> int:
         """Pieces of work that run now, background work included."""
         return len(self._running)
 
-    def close(self) -> None:
-        """End everything and wait for the worker."""
+    @property
+    def queued(self) -> int:
+        """Pieces of work that wait."""
+        return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may wait."""
+        return 0 < self._most <= len(self._queue)
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a thread that works, or would."""
+        return self._thread.is_alive()
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the worker last took something up or finished a forward; 0 where there is nothing to do."""
+        return monotonic() - self._seen if self._queue or self._running else 0.0
+
+    def end(self) -> None:
+        """End everything, at the next forward of each, and take nothing more."""
         with self._changed:
             self._closed = True
-            for ticket in self._tickets():
-                self._end(ticket, "cancelled")
+            for entry in self._entries():
+                self._end(entry.ticket, "cancelled")
             self._changed.notify()
-        self._thread.join()
 
-    def _tickets(self) -> list[Ticket]:
-        return [entry.ticket for entry in (*self._running, *self._queue)]
+    def close(self, seconds: float | None = None) -> None:
+        """End everything and wait for the worker, that long at most."""
+        self.end()
+        self._thread.join(seconds)
+
+    def _entries(self) -> list[Entry]:
+        return [*self._running, *self._queue]
 
     def _supersede(self, newer: Ticket) -> None:
-        for ticket in self._tickets():
+        for ticket in [entry.ticket for entry in self._entries()]:
             same_session = newer.session is not None and ticket.session == newer.session
             if ticket.background and not newer.background:
                 self._end(ticket, "cancelled")
@@ -145,6 +202,15 @@ class Scheduler:
             with suppress(Exception):  # the waiter may have gone
                 entry.future.set_exception(Interrupted(reason))
 
+    def _fail(self, entries: Iterable[Entry]) -> None:
+        """Tell those who wait that the worker hangs; what it has under way, it may still finish for nobody."""
+        for entry in entries:
+            entry.ticket.cancel("cancelled")
+            if entry in self._queue:
+                self._queue.remove(entry)
+            with suppress(InvalidStateError):
+                entry.future.set_exception(Stalled(STALLED))
+
     def _serve(self) -> None:
         while self._admit():
             for entry in [entry for entry in self._running if entry.feed is None or entry.ticket.interrupted()]:
@@ -156,6 +222,7 @@ class Scheduler:
         """Let queued work run as far as there is room; False where there is none and none will come."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._running or self._closed)
+            self._seen = monotonic()
             while self._queue and len(self._running) < self._rows:
                 entry = foremost(self._queue)
                 if entry.ticket.background and self._running:
@@ -186,10 +253,13 @@ class Scheduler:
             entry.feed = entry.steps.throw(rows) if isinstance(rows, Exception) else entry.steps.send(rows)
         except StopIteration as end:
             self._leave(entry)
-            entry.future.set_result(end.value)
+            with suppress(InvalidStateError):  # nobody waits any more: it was late
+                entry.future.set_result(end.value)
         except BaseException as error:
             self._leave(entry)
-            entry.future.set_exception(error)
+            with suppress(InvalidStateError):
+                entry.future.set_exception(error)
+        self._seen = monotonic()
 
     def _leave(self, entry: Entry) -> None:
         with self._changed:

@@ -103,11 +103,28 @@ class TextEvent(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the process is alive, and whether its model is loaded."""
+    """Whether the process is alive, and whether its model is loaded; names only for those who may ask."""
 
     status: Literal["ok", "loading"]
     base: str | None = None
     adapters: list[str] = []
+
+
+class AdapterState(BaseModel):
+    """One adapter by the name that requests use."""
+
+    name: str
+    version: str | None = Field(description="Changes with the adapter's files; null where nothing can be served.")
+    loaded: bool = Field(description="Whether it is in memory; it is loaded when first asked for.")
+    bytes: int = Field(description="Memory that it takes now.")
+    broken: str | None = Field(description="Why its newest files are not used.")
+
+
+class AdapterList(BaseModel):
+    """The adapters of this base; `default` answers requests that name none."""
+
+    default: str | None
+    adapters: list[AdapterState]
 
 
 class Problem(BaseModel):

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import TypeVar
 from uuid import uuid4
 
 from starling_server import fim, stops, window
 from starling_server.config import Mode, ServiceConfig
 from starling_server.drafts import Drafter
 from starling_server.engine import Engine, Finish, Job, Steps, Usage
-from starling_server.errors import OutOfMemory
+from starling_server.errors import OutOfMemory, Overloaded
 from starling_server.extent import Extent, decide
 from starling_server.flights import GRACE_SECONDS, Flight, Flights, landing
+from starling_server.observer import Nobody, Observer, ending
 from starling_server.recall import Recall, Remembered, continuation
 from starling_server.runner import Sampler
 from starling_server.scheduler import Interrupted, Scheduler, Ticket
@@ -24,6 +26,7 @@ from starling_server.shelf import Shelf
 from starling_server.trim import Place, strip_indent, trim
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 OnText = Callable[[str], None]
 """Called on the worker's thread with the raw text so far."""
 HALF_CHARACTER = "\ufffd"
@@ -54,6 +57,8 @@ class _Ask:
     prefix: str
     suffix: str
     adapter: str | None
+    version: str | None
+    """Of the adapter."""
     session: str | None
     max_tokens: int
     temperature: float
@@ -67,7 +72,7 @@ class _Ask:
     @property
     def scope(self) -> tuple[object, ...]:
         """What the remembered answers of this request have in common."""
-        return (self.session, self.adapter, self.max_tokens, self.mode, self.language, self.comments)
+        return (self.session, self.adapter, self.version, self.max_tokens, self.mode, self.language, self.comments)
 
     @property
     def memorable(self) -> bool:
@@ -90,17 +95,30 @@ class Service:
     def __init__(self, model: Model, config: ServiceConfig) -> None:
         self.model = model
         self.config = config
+        self.observer: Observer = Nobody()
         runner = model.engine.runner
-        self._scheduler = Scheduler(model.engine.feed, runner.rows, 1 + runner.draft)
-        self._flights = Flights[_Outcome](self._scheduler.cancel)
+        self.scheduler = Scheduler(model.engine.feed, runner.rows, 1 + runner.draft, config.queue)
+        self._flights = Flights[_Outcome](self.scheduler.cancel)
         self._recall = Recall()
         self._newest: dict[str, _Ask] = {}
         self._ahead: _Ask | None = None
 
     async def complete(self, request: CompleteRequest, on_text: OnText | None = None) -> CompleteResponse:
-        """Answer `request`; raises UnknownAdapter, OutOfMemory. Cancelling the task stops the model."""
-        started = perf_counter()
+        """Answer `request`; raises UnknownAdapter, Overloaded, Stalled, OutOfMemory.
+
+        Cancelling the task stops the model.
+        """
         ask = self._resolve(request)
+        try:
+            response = await self._complete(request, ask, on_text)
+        except BaseException as error:
+            self.observer.failed(ask.adapter, ending(error))
+            raise
+        self.observer.answered(response)
+        return response
+
+    async def _complete(self, request: CompleteRequest, ask: _Ask, on_text: OnText | None) -> CompleteResponse:
+        started = perf_counter()
         remembered = self._recall.find(ask.scope, ask.prefix, ask.suffix) if ask.memorable else None
         if remembered is not None:
             outcome = _Outcome([_choice(remembered, "stop")], Usage(), 0.0)
@@ -121,23 +139,38 @@ class Service:
         return ask.memorable and self._recall.find(ask.scope, ask.prefix, ask.suffix) is not None
 
     def check(self, request: CompleteRequest) -> None:
-        """Raise what `complete` would raise for this request's own fault, without asking the model."""
+        """Raise what `complete` would raise at once, without asking the model."""
         self._resolve(request)
+        if self.scheduler.full:
+            raise Overloaded("Too many requests wait already: try again later, or raise --queue.")
+
+    async def run(self, work: Callable[[Ticket], Steps[T]], seconds: float) -> T:
+        """What other work for the model brings; it ends after `seconds`, or as soon as this task is cancelled.
+
+        Raises Interrupted where it ended before it began.
+        """
+        ticket, future = self.scheduler.submit(work, None, seconds)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            self.scheduler.cancel(ticket)
 
     @property
     def generations(self) -> tuple[int, int]:
         """How many the model has begun for somebody so far, and how many run now."""
-        return self._scheduler.begun, self._scheduler.running
+        return self.scheduler.begun, self.scheduler.running
 
-    def close(self) -> None:
-        """Stop the worker; running requests end as cancelled."""
-        self._scheduler.close()
+    def close(self, seconds: float | None = None) -> None:
+        """Stop the worker, waiting that long at most; running requests end as cancelled."""
+        self.scheduler.close(seconds)
 
     def _resolve(self, request: CompleteRequest) -> _Ask:
+        adapter = self.model.shelf.resolve(request.adapter)
         return _Ask(
             prefix=request.prefix,
             suffix=request.suffix,
-            adapter=self.model.shelf.resolve(request.adapter),
+            adapter=adapter,
+            version=self.model.shelf.version(adapter),
             session=request.session,
             max_tokens=self.config.max_tokens if request.max_tokens is None else request.max_tokens,
             temperature=request.temperature,
@@ -190,8 +223,10 @@ class Service:
             return self._generate(ask, ticket, heard)
 
         background = ask.max_tokens == 0
-        flight.ticket, future = self._scheduler.submit(work, ask.session, ask.seconds, background)
+        flight.ticket, future = self.scheduler.submit(work, ask.session, ask.seconds, background)
         flight.landed = landing(_land(flight.ticket, future))
+        late = asyncio.get_running_loop().call_later(ask.seconds, self.scheduler.expire, flight.ticket)
+        flight.landed.add_done_callback(lambda _: late.cancel())
         self._flights.add(ask.session if ask.memorable else None, flight)
         return flight
 
@@ -208,17 +243,21 @@ class Service:
         known = self._recall.find(accepted.scope, accepted.prefix, accepted.suffix) is not None
         if accepted != self._ahead and not known:
             self._ahead = accepted
-            self._scheduler.submit(
+            self.scheduler.submit(
                 lambda ticket: self._generate(accepted, ticket, None), None, accepted.seconds, background=True
             )
 
     def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> Steps[_Outcome]:
-        """On the worker's thread: all choices of one request; equal ones are given once."""
+        """On the worker's thread: the answer under the adapter's newest version, which stays in memory meanwhile."""
+        with self.model.shelf.hold(ask.adapter) as adapter:
+            return (yield from self._answer(ask, ticket, adapter, on_text))
+
+    def _answer(self, ask: _Ask, ticket: Ticket, adapter: str | None, on_text: OnText | None) -> Steps[_Outcome]:
+        """All choices of one request; equal ones are given once."""
         place = Place(window.normalize(ask.prefix), window.normalize(ask.suffix))
         extent = decide(place.prefix, place.suffix, ask.language, ask.mode, ask.comments)
         if extent == "nothing":
             return _nothing("nothing", ticket.queue_ms)
-        adapter = self.model.shelf.ready(ask.adapter)
         cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self.model.tokenizer.encode)
         prompt = self.model.fim.prompt(cut.prefix, cut.suffix)
         usage, choices = Usage(), dict[str, Choice]()

@@ -29,7 +29,9 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
         model = replace(model, base=served[0].manifest.base.id)
         log.info("base %s: the one that adapter %s was trained on", model.base, served[0].name)
     loaded, runner, cache_bytes, sampler = (_ggml if model.runner == "ggml" else _torch)(model, service)
-    shelf = Shelf(runner, loaded.base.id, loaded.fingerprint, loaded.fim.family)
+    engine = Engine(runner, cache_bytes, service.engine.chunk_tokens)
+    most = service.adapters_mb << 20
+    shelf = Shelf(runner, loaded.base.id, loaded.fingerprint, loaded.fim.family, most, engine.pool.forget)
     for adapter in served:
         shelf.ready(shelf.add(adapter))
     shelf.default = served[0].name if served else None
@@ -37,7 +39,6 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     for count in (1, 1, 1 + runner.draft):  # it prepares kernels and captures steps; nobody should wait for that
         runner.feed([Feed(first, [loaded.fim.prefix] * count)])
     runner.close(first)
-    engine = Engine(runner, cache_bytes, service.engine.chunk_tokens)
     return Service(
         Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler, _device(loaded)), service
     )
@@ -86,6 +87,7 @@ def in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":
     future: Future[Service] = Future()
 
     def work() -> None:
+        future.set_running_or_notify_cancel()
         try:
             future.set_result(load())
         except BaseException as error:  # handed to whoever waits

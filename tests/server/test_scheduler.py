@@ -8,9 +8,10 @@ from time import sleep
 import pytest
 
 from starling_server.engine import Steps
+from starling_server.errors import Overloaded, Stalled
 from starling_server.recall import Recall, Remembered
 from starling_server.runner import Feed, Rows
-from starling_server.scheduler import Interrupted, Scheduler, Ticket
+from starling_server.scheduler import LATE, Interrupted, Scheduler, Ticket
 
 WAIT = 20
 ONE = Feed(None, [1])
@@ -162,6 +163,51 @@ def test_requests_that_decode_share_forwards_by_adapter() -> None:
     assert [(1, None)] in shared
     assert [(3, None)] in shared
     scheduler.close()
+
+
+def test_no_more_wait_than_may() -> None:
+    scheduler, gate = Scheduler(forward, most=2), Gate()
+    scheduler.submit(gate, "gate", WAIT)
+    assert gate.began.wait(WAIT)
+    waiting = [scheduler.submit(quick(lambda: 1), name, WAIT)[1] for name in "ab"]
+    with pytest.raises(Overloaded, match="2 requests wait already"):
+        scheduler.submit(quick(lambda: 1), "c", WAIT)
+    assert scheduler.submit(quick(lambda: 2), "b", WAIT)[1] not in waiting, "who asks again takes the own place"
+    with pytest.raises(Interrupted):
+        scheduler.submit(quick(lambda: 1), None, WAIT, background=True)[1].result(WAIT)
+    gate.go.set()
+    assert waiting[0].result(WAIT) == 1
+    scheduler.close()
+
+
+def test_a_deadline_ends_what_waits_and_what_a_dead_forward_holds() -> None:
+    go, began = Event(), Event()
+
+    def hang(feeds: Sequence[Feed]) -> list[Rows]:
+        began.set()
+        go.wait(WAIT)
+        return forward(feeds)
+
+    scheduler = Scheduler(hang)
+    held, held_future = scheduler.submit(quick(lambda: 1), "a", WAIT)
+    assert began.wait(WAIT)
+    early, early_future = scheduler.submit(Gate(), "b", WAIT)
+    scheduler.expire(early)
+    with pytest.raises(Interrupted, match="deadline"):
+        early_future.result(WAIT)
+    scheduler.expire(held)
+    assert not held_future.done(), "the forward may still come back"
+    while scheduler.silent <= LATE:
+        sleep(0.05)
+    late, late_future = scheduler.submit(Gate(), "c", WAIT)
+    for ticket, future in ((held, held_future), (late, late_future)):
+        scheduler.expire(ticket)
+        with pytest.raises(Stalled):
+            future.result(WAIT)
+    scheduler.abandon()
+    go.set()
+    scheduler.close(WAIT)
+    assert not scheduler.alive
 
 
 def test_closing_ends_everything() -> None:

@@ -1,4 +1,4 @@
-"""`/complete` and the two questions after the server's state: our own shape."""
+"""`/complete`: our own shape."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from fastapi.sse import format_sse_event
 
 from starling_server.errors import NotReady
 from starling_server.http.idle import Activity
-from starling_server.schema import CompleteRequest, CompleteResponse, Health, TextEvent
+from starling_server.schema import CompleteRequest, CompleteResponse, TextEvent
 from starling_server.service import Service
 
 POLL_SECONDS = 0.05
@@ -22,7 +22,7 @@ class Api:
 
     def __init__(self) -> None:
         self.service: Service | None = None
-        """Set once the model is loaded."""
+        """The one that answers; None while it is loaded, at first or again."""
         self.activity = Activity()
 
     async def complete(self, body: CompleteRequest, request: Request) -> Response:
@@ -30,22 +30,14 @@ class Api:
 
         With `stream`, server-sent events: `text` events with a `delta`, then one `done` event with the whole answer.
         """
-        service = self._loaded()
+        service = self.loaded()
         if body.stream:
             service.check(body)
             return StreamingResponse(_events(service, body), media_type="text/event-stream")
         return await _while_connected(request, service, body)
 
-    async def health(self) -> Health:
-        """Whether the process is alive."""
-        return Health(status="loading") if self.service is None else await self.ready()
-
-    async def ready(self) -> Health:
-        """Whether the model is loaded."""
-        model = self._loaded().model
-        return Health(status="ok", base=model.id, adapters=model.shelf.names())
-
-    def _loaded(self) -> Service:
+    def loaded(self) -> Service:
+        """The service; raises NotReady while there is none."""
         if self.service is None:
             raise NotReady("The model is still loading: try again in some seconds.")
         return self.service

@@ -1,6 +1,5 @@
 """Errors as RFC 9457 problem documents; none is the model's fault but a 500."""
 
-import logging
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -9,30 +8,44 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from starling_server.errors import RequestError
-from starling_server.http.limits import MAX_BODY
+from starling_server.http.limits import BODY_SECONDS, MAX_BODY
 from starling_server.schema import Problem
 
-log = logging.getLogger(__name__)
 PROBLEM_TYPE = "urn:starling:problem:"
 """Prefix of problem types: identifiers, not places to look (RFC 9457, 3.1.1)."""
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}} for status in (404, 413, 422, 503)
+    status: {"model": Problem, "content": {"application/problem+json": {}}}
+    for status in (401, 403, 404, 408, 413, 421, 422, 429, 503)
 }
 """What every route may answer, for the OpenAPI document."""
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Make `app` answer every error with a problem document."""
+    """Make `app` answer every error that a client can cause with a problem document."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestError, _request_error)
-    app.add_exception_handler(Exception, _internal)
 
 
-def _problem(kind: str, status: int, detail: str) -> Response:
+def problem(error: RequestError) -> Response:
+    """The problem document of `error`, with what the client should do in headers too."""
+    headers = dict[str, str]()
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = 'Bearer realm="starling"'
+    return _problem(error.kind, error.status, str(error), headers)
+
+
+def internal() -> Response:
+    """The answer to a request on which the server itself failed."""
+    return _problem("internal", 500, "The server failed on this request; its log says why.")
+
+
+def _problem(kind: str, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     title = HTTPStatus(status).phrase
-    problem = Problem(type=PROBLEM_TYPE + kind, title=title, status=status, detail=detail)
-    return Response(problem.model_dump_json(), status, media_type="application/problem+json")
+    document = Problem(type=PROBLEM_TYPE + kind, title=title, status=status, detail=detail)
+    return Response(document.model_dump_json(), status, headers, media_type="application/problem+json")
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
@@ -48,16 +61,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
     detail = {
         404: "There is nothing at this address: /openapi.json lists what there is.",
         405: "This address does not take that method: /openapi.json lists what it takes.",
+        408: f"The body was not whole after {BODY_SECONDS:.0f} seconds: send it at once.",
         413: f"The body is over {MAX_BODY >> 20} MB: send less of the document around the cursor.",
     }.get(error.status_code, str(error.detail))
-    return _problem("http-error", error.status_code, detail)
+    return _problem("http-error", error.status_code, detail, dict(error.headers or {}))
 
 
 async def _request_error(_: Request, error: Exception) -> Response:
-    error = cast(RequestError, error)
-    return _problem(error.kind, error.status, str(error))
-
-
-async def _internal(_: Request, error: Exception) -> Response:
-    log.error("a request failed", exc_info=error)
-    return _problem("internal", 500, "The server failed on this request; its log says why.")
+    return problem(cast(RequestError, error))

@@ -79,7 +79,8 @@ class InProcess:
         made = self.writer.hole(hole, "spm")
         if not isinstance(runner, Scorer) or len(made.ids) > runner.context:
             return None, 0
-        scores = runner.score(None if self.adapter == BARE else self.adapter, made.ids, made.prompt_tokens)
+        version = self.service.model.shelf.version(None if self.adapter == BARE else self.adapter)
+        scores = runner.score(version, made.ids, made.prompt_tokens)
         return -sum(scores), len(scores)
 
 

@@ -1,0 +1,108 @@
+"""The door: which host was asked for, which web page asks, whose token that is, and whether it asks too much."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from starling_server.errors import Forbidden, RequestError, Unauthorized, WrongHost
+from starling_server.http.limits import Allowances
+from starling_server.http.problems import problem
+from starling_server.keyring import Client, Keyring
+
+OPEN = frozenset({"/", "/health", "/ready", "/openapi.json", "/favicon.ico"})
+"""Answered without a token: whether the process works, and what is the same on every installation."""
+OPEN_UNDER = "/assets/"
+"""The page's own files."""
+ADMIN = "/v1/adapters/"
+"""What is changed below here needs a token with `:admin`."""
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may come in."""
+
+    keyring: Keyring
+    hosts: Collection[str] = field(default_factory=tuple)
+    """Names that the server goes by, beside localhost and every address."""
+    origins: Collection[str] = field(default_factory=tuple)
+    """Web pages of others that may ask, as `https://host:port`."""
+
+    def check_place(self, headers: Headers) -> None:
+        """Raise WrongHost or Forbidden for a request that a web page of somebody else has sent.
+
+        A page whose own name was rebound to this machine's address still names itself in `Host`. An address there is
+        no name that could be rebound.
+        """
+        host = headers.get("host", "").lower()
+        if not (_is_address(_name(host)) or _name(host) in {"localhost", *self.hosts}):
+            raise WrongHost("The Host header names another server: ask by address, or start with --allow-host.")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self.origins and origin.lower().partition("://")[2] != host:
+            raise Forbidden("Requests from web pages of others are refused: start with --allow-origin to let one in.")
+
+    def identify(self, headers: Headers) -> Client | None:
+        """Whose token the request carries; None for none or an unknown one."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        return self.keyring.who(token.strip()) if scheme.lower() == "bearer" else None
+
+    def check_client(self, client: Client | None, method: str, path: str) -> None:
+        """Raise Unauthorized or Forbidden where `client` may not do that."""
+        changes = path.startswith(ADMIN) and method not in READS
+        if changes and self.keyring.empty:
+            raise Forbidden(
+                "Adapters are changed with an admin token: start with --token-file, and a line name:token:admin."
+            )
+        is_open = path in OPEN or path.startswith(OPEN_UNDER)
+        if client is None and not self.keyring.empty and not is_open:
+            raise Unauthorized("Send a token that this server knows: Authorization: Bearer TOKEN.")
+        if changes and client is not None and not client.admin:
+            raise Forbidden("This token may ask for suggestions only: adapters are changed with an admin token.")
+
+
+class Guard:
+    """Lets a request in, with its client's name in `request.state.client`, or answers with a problem document."""
+
+    def __init__(self, app: ASGIApp, access: Access, allowances: Allowances) -> None:
+        self._app, self._access, self._allowances = app, access, allowances
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, count, pass on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            self._access.check_place(headers)
+            client = self._access.identify(headers)
+            name = client.name if client else _address(scope)
+            allowance = await self._allowances.take(name)
+            self._access.check_client(client, scope["method"], scope["path"])
+            scope.setdefault("state", {}).update(client=name, known=client is not None or self._access.keyring.empty)
+            with self._allowances.running(name, allowance):
+                await self._app(scope, receive, send)
+        except RequestError as error:  # those of routes are answered inside
+            await problem(error)(scope, receive, send)
+
+
+def _name(host: str) -> str:
+    """A `Host` header without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] or host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"

@@ -1,0 +1,146 @@
+"""A serving process from its socket to its end: answers from the first moment, loads beside it, and stops in time."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import click
+import uvicorn
+
+from starling_server.address import url
+from starling_server.config import AccessConfig
+from starling_server.http.app import create_app
+from starling_server.http.complete import Api
+from starling_server.http.guard import Access
+from starling_server.http.limits import Allowances
+from starling_server.http.sockets import HEAD_BYTES, IDLE_SECONDS, limited, most_connections
+from starling_server.keyring import Keyring
+from starling_server.metrics import Metrics
+from starling_server.service import Service
+from starling_server.watchdog import GaveUp, Watchdog
+
+log = logging.getLogger(__name__)
+FINISH_SECONDS = 1.5
+"""How long running requests may go on after a signal; then they answer with what they have."""
+STOP_SECONDS = 3
+"""How long a stopping server waits for them in all; then their connections are cut."""
+WORKER_SECONDS = 0.5
+"""How long the worker's thread is waited for at the end; it is a daemon's."""
+GAVE_UP = 70
+"""Exit status where the model cannot be brought back: EX_SOFTWARE of sysexits.h, for a supervisor to start anew."""
+
+
+class Serving:
+    """One server for one event loop."""
+
+    def __init__(
+        self,
+        load: Callable[[], Service],
+        keyring: Keyring,
+        config: AccessConfig,
+        stall_seconds: float,
+        idle_seconds: float = 0,
+    ) -> None:
+        """`load` makes the service, in a thread of its own; after `idle_seconds` without a request, if any, it ends."""
+        self._api, self._idle_seconds = Api(), idle_seconds
+        self._metrics = Metrics(lambda: self._api.service)
+        self._watchdog = Watchdog(load, stall_seconds, self._take)
+        access = Access(keyring, frozenset(map(str.lower, config.allow_host)), frozenset(config.allow_origin))
+        allowances = Allowances(config.client_rate, config.client_concurrency)
+        self._app = create_app(self._api, self._metrics, access, allowances)
+        self._loads = 0
+
+    def run(self, listener: socket.socket) -> int:
+        """Serve until SIGTERM, and say with which status to end: 0 or GAVE_UP.
+
+        Raises KeyboardInterrupt after Ctrl-C, and what loading raises.
+        """
+        try:
+            if asyncio.run(self._serve(listener)) == signal.SIGINT:
+                raise KeyboardInterrupt
+        except GaveUp as error:
+            log.error("%s The process ends, so that whoever started it can start it anew.", error)
+            return GAVE_UP
+        return 0
+
+    async def _serve(self, listener: socket.socket) -> int | None:
+        """Until a signal, which it returns."""
+        server = _Server(self._config(), self._end)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        watching = asyncio.create_task(self._look_after(listener, server))
+        await asyncio.wait([serving, watching], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            if watching.done():
+                watching.result()
+        finally:
+            server.should_exit = True
+            await serving
+            watching.cancel()
+            if self._api.service is not None:
+                self._api.service.close(WORKER_SECONDS)
+        return server.stopped_by
+
+    async def _look_after(self, listener: socket.socket, server: uvicorn.Server) -> None:
+        await self._watchdog.start()
+        click.echo(f"Listening on {url(listener)}")
+        ending = asyncio.create_task(self._end_when_idle(server)) if self._idle_seconds else None
+        try:
+            await self._watchdog.watch()
+        finally:
+            if ending is not None:
+                ending.cancel()
+
+    async def _end_when_idle(self, server: uvicorn.Server) -> None:
+        await self._api.activity.until_idle(self._idle_seconds)
+        log.info("no request for %g minutes: ending", self._idle_seconds / 60)
+        server.should_exit = True
+
+    def _take(self, service: Service | None) -> None:
+        """Answer with `service` from now on."""
+        if service is not None:
+            service.observer = self._metrics
+            self._metrics.reloads.inc(min(self._loads, 1))
+            self._loads += 1
+        self._api.service = service
+
+    def _end(self) -> None:
+        if self._api.service is not None:
+            self._api.service.scheduler.end()
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._app,
+            http=limited(most_connections()),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+
+
+class _Server(uvicorn.Server):
+    """Keeps the signal to itself, so that the process ends with a status of its own, and lets requests finish."""
+
+    def __init__(self, config: uvicorn.Config, end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._finish = end
+        self.stopped_by: int | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second Ctrl-C waits for nobody."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit, self.stopped_by = True, sig
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the socket at once; after a while ask running requests to come to an end."""
+        asyncio.get_running_loop().call_later(FINISH_SECONDS, self._finish)
+        await super().shutdown(sockets)

@@ -1,0 +1,126 @@
+"""Versions of adapters over a real runner: what is in memory, what stays, what goes."""
+
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+from support import adapter
+
+from starling_server import adapters, shelf
+from starling_server.bases import Base
+from starling_server.errors import BrokenAdapter, UnknownAdapter
+from starling_server.loading import Loaded
+from starling_server.runner_torch import TorchRunner
+from starling_server.shelf import Shelf
+
+
+@pytest.fixture
+def base(tiny: Loaded) -> Base:
+    return tiny.base
+
+
+@pytest.fixture
+def runner(tiny: Loaded) -> TorchRunner:
+    return TorchRunner(tiny)
+
+
+def make(tiny: Loaded, runner: TorchRunner, most_bytes: int = 0) -> tuple[Shelf, list[str]]:
+    """A shelf, and what it has let go of."""
+    forgotten = list[str]()
+    return Shelf(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, most_bytes, forgotten.append), forgotten
+
+
+def home(name: str) -> Path:
+    return adapters.home() / name
+
+
+def test_the_least_recently_used_goes_when_bytes_run_out(tiny: Loaded, base: Base, runner: TorchRunner) -> None:
+    for seed, name in enumerate("abc"):
+        adapter.write(home(name), base, seed)
+    shelf, forgotten = make(tiny, runner)
+    shelf.scan()
+    first = shelf.ready("a")
+    one = shelf.nbytes
+    assert one > 0
+    bounded, forgotten = make(tiny, runner, round(2.5 * one))
+    runner.remove_adapter(str(first))
+    bounded.scan()
+    keys = {name: bounded.ready(name) for name in "ab"}
+    bounded.ready("a")
+    with bounded.hold("c") as key:
+        keys["c"] = key
+    assert forgotten == [keys["b"]]
+    assert set(runner.adapters) == {keys["a"], keys["c"]}
+    assert bounded.nbytes == 2 * one
+    assert bounded.ready("b") in runner.adapters
+
+
+def test_those_under_way_keep_their_version(tiny: Loaded, base: Base, runner: TorchRunner) -> None:
+    shelf, forgotten = make(tiny, runner)
+    adapter.write(home("a"), base, 1)
+    shelf.scan()
+    with shelf.hold("a") as old:
+        adapter.write(home("a"), base, 2)
+        shelf.scan()
+        with shelf.hold("a") as new:
+            assert new != old
+            assert shelf.version("a") == new
+            assert set(runner.adapters) == {old, new}
+        assert forgotten == []
+    assert forgotten == [old]
+    assert set(runner.adapters) == {new}
+
+
+def test_what_cannot_be_loaded_leaves_the_old_one(tiny: Loaded, base: Base, runner: TorchRunner) -> None:
+    shelf, forgotten = make(tiny, runner)
+    adapter.write(home("a"), base, 1)
+    shelf.scan()
+    good = shelf.ready("a")
+    (home("a") / adapters.WEIGHTS).write_bytes(b"not weights")
+    shelf.scan()
+    assert shelf.ready("a") == good
+    (home("a") / "manifest.json").write_text("{")
+    shelf.scan()
+    assert shelf.ready("a") == good
+    (found,) = shelf.states()
+    assert (found.version, found.loaded, "manifest.json is damaged" in str(found.broken)) == (good, True, True)
+    with pytest.raises(BrokenAdapter, match="damaged"):
+        shelf.offer("a")
+    adapter.write(home("a"), base, 3)
+    shelf.scan()
+    assert shelf.ready("a") != good
+    assert shelf.states()[0].broken is None
+    assert forgotten == [good]
+
+
+def test_what_is_gone_is_served_no_longer_but_not_at_once(
+    tiny: Loaded, base: Base, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, forgotten = make(tiny, runner)
+    adapter.write(home("a"), base)
+    served.scan()
+    key = served.ready("a")
+    rmtree(home("a"))
+    served.scan()
+    assert served.resolve("a") == "a", "it may only be changing places"
+    monkeypatch.setattr(shelf, "GONE_SECONDS", 0.0)
+    served.scan()
+    with pytest.raises(UnknownAdapter):
+        served.resolve("a")
+    served.tidy()
+    assert forgotten == [key]
+    assert runner.adapters == ()
+
+
+def test_a_folder_that_was_named_is_not_replaced_by_its_namesake(
+    tiny: Loaded, base: Base, runner: TorchRunner, tmp_path: Path
+) -> None:
+    shelf, _ = make(tiny, runner)
+    shelf.add(adapters.load(adapter.write(tmp_path / "a", base, 1)))
+    adapter.write(home("a"), base, 2)
+    adapter.write(home(".a.new"), base, 2)
+    before = shelf.version("a")
+    assert shelf.names() == ["a"]
+    assert shelf.version("a") == before
+    with pytest.raises(UnknownAdapter):
+        shelf.offer("../a")
