@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pynvim
+from support.shared import end_servers
 
 HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "editor-configs" / "neovim"
@@ -173,7 +174,9 @@ class Start:
             *("--cmd", f"lua {lua}"),
         ]
         command = [self.binary, "--clean", "--headless", "--listen", str(address), *settings]
-        process = subprocess.Popen(command, env=os.environ | homes)
+        state = home / "starling"
+        self.ends.callback(end_servers, state)
+        process = subprocess.Popen(command, env=os.environ | homes | {"STARLING_STATE_DIR": str(state)})
         self.ends.callback(ended, process)
         wait_until(lambda: listens(address), "Neovim to listen")
         nvim = pynvim.attach("socket", path=str(address))

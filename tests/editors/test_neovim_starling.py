@@ -20,11 +20,11 @@ HEAD = """class Settings:
 """
 
 
-@pytest.fixture(scope="module", params=["in the language server", "in serve-copilot"])
+@pytest.fixture(scope="module", params=["in the server of all editors", "in serve-copilot"])
 def editor(request: pytest.FixtureRequest, start_once: Start, starling_lsp_command: list[str]) -> Editor:
     """One Neovim for all tests of this module, since the model takes seconds to load, for each place of the model."""
     remote = request.param == "in serve-copilot"
-    options = {"server": request.getfixturevalue("served")} if remote else {"base": "tiny"}
+    options = {"server": request.getfixturevalue("served")} if remote else {"base": "tiny", "server": "auto"}
     lua = "vim.keymap.set('i', '<C-j>', '<Plug>(starling-next)')"
     editor = start_once(starling_lsp_command, lua, enable={"*": True, "markdown": False}, **options)
     editor.open(start_once.folder / "first.py")

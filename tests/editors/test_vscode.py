@@ -15,6 +15,8 @@ import pytest
 pytest.importorskip("playwright", reason="pip install playwright")
 from editors.vscode import Code, Host, wait_until
 from playwright.sync_api import Playwright, sync_playwright
+from support.serving import ALICE, protected
+from support.shared import servers
 
 HERE = Path(__file__).parent
 VSIX = HERE.parents[1] / "editor-configs" / "vscode" / "starling.vsix"
@@ -131,6 +133,14 @@ def test_a_server_that_is_killed_comes_back(code: Code) -> None:
     assert suggested(code, "after.py")
 
 
+def test_the_model_of_all_windows_comes_back(code: Code) -> None:
+    suggested(code, "shared.py")
+    [server] = servers(code.state)
+    server.send_signal(signal.SIGKILL)
+    assert suggested(code, "again.py")
+    assert servers(code.state) != [server]
+
+
 def test_a_program_that_is_missing_is_named_until_it_is_there(
     host: Host, playwright: Playwright, tmp_path: Path
 ) -> None:
@@ -142,6 +152,20 @@ def test_a_program_that_is_missing_is_named_until_it_is_there(
         code.command("Starling: Restart the Language Server")
         code.wait_for_status("is ready")
         assert suggested(code, "found.py")
+
+
+def test_a_token_is_asked_for_and_kept(host: Host, playwright: Playwright, tmp_path: Path) -> None:
+    with protected(tmp_path) as served:
+        code = Code(host, playwright, tmp_path / "home", {**SETTINGS, "starling.serverUrl": served.url})
+        with code.ends:
+            code.wait_for_status("token")
+            code.command("Starling: Set the Server's Token")
+            code.page.locator(".quick-input-widget input").first.fill(ALICE)
+            code.page.keyboard.press("Enter")
+            code.wait_for_status("is ready")
+            assert suggested(code, "with_a_token.py")
+            kept = [path for path in code.folder.parent.rglob("*.json") if ALICE in path.read_text(errors="replace")]
+            assert not kept, "in no settings file"
 
 
 def _servers() -> list[psutil.Process]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 from playwright.sync_api import Page, Playwright
+from support.shared import end_servers
 
 SECONDS = 60.0
 QUIET = {
@@ -53,9 +54,10 @@ class Code:
     """One window on one folder."""
 
     def __init__(self, host: Host, playwright: Playwright, home: Path, settings: dict[str, Any]) -> None:
-        self.folder, self._home, self._host = home / "work", home, host
+        self.folder, self.state, self._home, self._host = home / "work", home / "state", home, host
         self.folder.mkdir(parents=True)
         self.ends = ExitStack()
+        self.ends.callback(end_servers, self.state)
         self._dirs = ["--user-data-dir", str(home / "data"), "--extensions-dir", str(home / "extensions")]
         self._configure(settings)
         self._run("--install-extension", str(host.extension))
@@ -135,7 +137,8 @@ class Code:
 
     def _environment(self) -> dict[str, str]:
         """A home of its own, so that nothing of the person's configuration is read or written."""
-        return {**os.environ, "HOME": str(self._home), "XDG_CONFIG_HOME": str(self._home / "config")}
+        homes = {"HOME": self._home, "XDG_CONFIG_HOME": self._home / "config", "STARLING_STATE_DIR": self.state}
+        return {**os.environ, **{name: str(path) for name, path in homes.items()}}
 
     def _open(self, playwright: Playwright) -> Page:
         flags = ["--auth", "none", "--bind-addr", "127.0.0.1:0", "--disable-telemetry", "--disable-update-check"]

@@ -1,7 +1,6 @@
 """`--server auto`: one model for all of a user's editors, started once, replaced when it dies or hangs."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import stat
@@ -11,9 +10,9 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 from support.editor import COMMAND, Editor, editor
+from support.shared import end_servers, servers
 
 from starling_lsp import starting
 from starling_lsp.starting import Place
@@ -33,18 +32,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     monkeypatch.setenv("STARLING_STATE_DIR", str(tmp_path))
     folder = tmp_path / "servers"
     yield folder
-    for process in servers(folder):
-        process.kill()
-
-
-def servers(folder: Path) -> list[psutil.Process]:
-    """Processes that were told to leave their record there."""
-    found = list[psutil.Process]()
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if any(part.startswith(str(folder)) for part in process.cmdline()):
-                found.append(process)
-    return found
+    end_servers(folder)
 
 
 def record_in(folder: Path) -> Running:

@@ -36,8 +36,13 @@ export interface Watcher {
   readonly shown: () => Shown | undefined;
 }
 
-/** A client of the program at `path`, not started. */
-export function newClient(path: string, log: LogOutputChannel, watcher: Watcher): LanguageClient {
+/** A client of the program at `path`, which gets to know `environment` too; not started. */
+export function newClient(
+  path: string,
+  environment: Readonly<Record<string, string>>,
+  log: LogOutputChannel,
+  watcher: Watcher,
+): LanguageClient {
   const args = [...settings().serverArgs];
   const options: LanguageClientOptions = {
     documentSelector: SCHEMES.map((scheme) => ({ scheme })),
@@ -52,7 +57,7 @@ export function newClient(path: string, log: LogOutputChannel, watcher: Watcher)
       workspace: { configuration: (params) => params.items.map((item) => (item.section === SECTION ? serverOptions() : null)) },
     },
   };
-  return new LanguageClient("starling", "Starling", { command: path, args }, options);
+  return new LanguageClient("starling", "Starling", { command: path, args, options: { env: { ...process.env, ...environment } } }, options);
 }
 
 /** The server's answer, where one is wanted at all. */

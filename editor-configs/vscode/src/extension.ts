@@ -4,15 +4,17 @@ import { type ExtensionContext, type LogOutputChannel, commands, window, workspa
 import { showMenu } from "./menu";
 import { Session } from "./session";
 import { toggleLanguage } from "./settings";
+import { Token } from "./token";
 
 const GHOST_TEXT = "editor.inlineSuggest.enabled";
 let session: Session | undefined;
 
 export async function activate(context: ExtensionContext): Promise<void> {
   const log = window.createOutputChannel("Starling", { log: true });
-  const started = new Session(log, context.globalState);
+  const token = new Token(context.secrets);
+  const started = new Session(log, context.globalState, token);
   session = started;
-  const registered = Object.entries(actions(started, log)).map(([name, action]) => commands.registerCommand(`starling.${name}`, action));
+  const registered = Object.entries(actions(started, log, token)).map(([name, action]) => commands.registerCommand(`starling.${name}`, action));
   context.subscriptions.push(log, started, ...registered);
   void warnWithoutGhostText();
   await started.start();
@@ -22,7 +24,7 @@ export async function deactivate(): Promise<void> {
   await session?.stop();
 }
 
-function actions(session: Session, log: LogOutputChannel): Record<string, () => unknown> {
+function actions(session: Session, log: LogOutputChannel, token: Token): Record<string, () => unknown> {
   return {
     trigger: () => commands.executeCommand("editor.action.inlineSuggest.trigger"),
     toggle: () => session.toggle(),
@@ -30,6 +32,7 @@ function actions(session: Session, log: LogOutputChannel): Record<string, () => 
     restart: () => session.restart(),
     showLog: () => log.show(),
     menu: () => showMenu(session),
+    setToken: async () => (await token.ask()) && session.restart(),
   };
 }
 

@@ -7,6 +7,7 @@ import { INSTALL, program } from "./program";
 import { SECTION } from "./settings";
 import { Shown } from "./shown";
 import { type Status, StatusItem } from "./status";
+import type { Token } from "./token";
 
 const OFF = "starling.off";
 /** Settings that only a new process takes up. */
@@ -33,6 +34,7 @@ export class Session implements Disposable {
   constructor(
     private readonly log: LogOutputChannel,
     private readonly memory: Memento,
+    private readonly token: Token,
   ) {}
 
   /** Whether the user turned suggestions off. */
@@ -52,7 +54,7 @@ export class Session implements Disposable {
       return;
     }
     this.log.info(`starting ${path}`);
-    const client = newClient(path, this.log, {
+    const client = newClient(path, await this.token.environment(), this.log, {
       off: () => this.off,
       shown: () => this.shown,
       died: (waitMs) => this.status.say("error", `the language server ended; it starts again in ${waitMs / 1_000} s`),
