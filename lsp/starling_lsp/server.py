@@ -4,12 +4,16 @@ The contract: a superseded or cancelled request is answered with error -32800; n
 suggest is an empty list, never null; trouble goes to the status and the log, never into a reply.
 """
 
+import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from threading import Event
+from typing import Any, BinaryIO
 
 from lsprotocol import types
+from pygls.io_ import StdoutWriter, run_async
 from pygls.lsp.server import LanguageServer
 
 from starling_lsp import convert, options
@@ -23,6 +27,7 @@ from starling_lsp.journal import Journal
 from starling_lsp.link import Connect, Link
 from starling_lsp.statistics import Statistics
 from starling_lsp.status import Status
+from starling_lsp.stdio import Messages
 from starling_server import __version__
 from starling_server.errors import StarlingError
 from starling_server.schema import CompleteRequest, CompleteResponse
@@ -47,6 +52,20 @@ class StarlingServer(LanguageServer):
         """None while none are wanted."""
         self._client = ""
         self._given: dict[str, Any] = {}
+
+    def _start_io_async(self, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
+        """As pygls does, but for how messages are read; should it rename this, its own way is used, a little slower."""
+        self._stop_event = Event()
+        self.protocol.set_writer(StdoutWriter(stdout or sys.stdout.buffer))
+        reader = Messages(stdin or sys.stdin.buffer, self.thread_pool)
+        try:
+            asyncio.run(run_async(self._stop_event, reader, self.protocol, error_handler=self.report_server_error))
+        except BrokenPipeError:
+            log.warning("the editor has gone")
+        except (KeyboardInterrupt, SystemExit):
+            pass
+        finally:
+            self.shutdown()
 
     @property
     def documents(self) -> Documents:

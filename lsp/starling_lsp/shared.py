@@ -8,8 +8,7 @@ from typing import Self
 from starling_lsp.choice import first_adapter
 from starling_lsp.options import Options
 from starling_lsp.remote import Remote
-from starling_lsp.starting import Place, find_or_start
-from starling_server import running
+from starling_lsp.starting import Place, find_or_start, is_gone
 from starling_server.client import Client
 from starling_server.errors import NotReady, RequestError, ServerUnreachable
 from starling_server.running import Running
@@ -100,7 +99,7 @@ class Shared:
             try:
                 return await self._once_ready(self._server)
             except ServerUnreachable as error:
-                if not running.alive(self._place.record):
+                if await asyncio.to_thread(is_gone, self._place):
                     raise self._place.failure() from error
                 # it hangs: the next round ends it
 

@@ -124,6 +124,14 @@ def _spawn(place: Place) -> "subprocess.Popen[bytes]":
 def _kill(server: Running, place: Place) -> None:
     """End a server that does not answer; it holds its record's lock, so the number is still its own."""
     os.kill(server.pid, KILL)
+    is_gone(place)
+
+
+def is_gone(place: Place) -> bool:
+    """Whether no server lives there any more; one that is ending has some seconds for it."""
     until = monotonic() + DEATH_SECONDS
-    while running.alive(place.record) and monotonic() < until:
+    while running.alive(place.record):
+        if monotonic() > until:
+            return False
         sleep(POLL_SECONDS)
+    return True
