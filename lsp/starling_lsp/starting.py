@@ -9,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -91,6 +92,7 @@ def answers(server: Running) -> bool:
 def _start(place: Place) -> Running:
     """Start a server, and wait until it says where it answers."""
     process = _spawn(place)
+    threading.Thread(target=process.wait, name="starling-reaper", daemon=True).start()  # else it stays as a zombie
     until = monotonic() + START_SECONDS
     while monotonic() < until:
         ended = process.poll() is not None
