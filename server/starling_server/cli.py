@@ -20,7 +20,7 @@ from starling_server.config import (
     RunnerName,
     ServiceConfig,
 )
-from starling_server.flags import MODEL_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS, flags
+from starling_server.flags import ENGINE_FLAGS, MODEL_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS, flags
 from starling_server.service import Service
 from starling_server.start import in_daemon_thread, start
 
@@ -39,7 +39,7 @@ STOP_SECONDS = 5
     metavar="NAME_OR_DIR",
     help="Serve this adapter; may be repeated. The first is the default.",
 )
-@flags(MODEL_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS)
+@flags(MODEL_FLAGS, RUNNER_FLAGS, ENGINE_FLAGS, SERVICE_FLAGS)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--port", default=8077, show_default=True, help="0 takes a free one; the line printed names it.")
 @click.option("--verbose", is_flag=True, help="Log every request's path, counts and times, never its text.")
@@ -52,6 +52,8 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     runner: RunnerName,
     ggml_type: GgmlType,
     cuda_graphs: bool,
+    engine: str,
+    upstream_model: str | None,
     max_tokens: int,
     mode: Mode,
     context_tokens: int,
@@ -80,10 +82,13 @@ def serve_copilot(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("starling_server").setLevel(logging.DEBUG if verbose else logging.INFO)
-    engine = EngineConfig(cache_mb=cache_mb)
+    caches = EngineConfig(cache_mb=cache_mb)
     rules: tuple[Rule, ...] = tuple(rule for rule in RULES if rule not in without_stop)
-    service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, drafts, rules, engine)
-    model = ModelConfig(base, quantize, device, runner=runner, ggml_type=ggml_type, cuda_graphs=cuda_graphs)
+    service = ServiceConfig(max_tokens, context_tokens, deadline_ms, mode, prefetch, drafts, rules, caches)
+    model = ModelConfig(
+        base, quantize, device, runner=runner, ggml_type=ggml_type, cuda_graphs=cuda_graphs, engine=engine,
+        upstream_model=upstream_model,
+    )  # fmt: skip
     served = [adapters.find(name) for name in named]
     with listen(host, port) as listener:
         asyncio.run(_serve(listener, lambda: start(model, service, served)))

@@ -33,6 +33,7 @@ THIRD_PARTY = (
     "rapidfuzz",
     "rensa",
     "safetensors",
+    "stamina",
     "tokenizers",
     "tree_sitter",
     *EXTRAS,

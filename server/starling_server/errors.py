@@ -9,8 +9,10 @@ StarlingError            str() is one sentence that says what is wrong and what 
 │   └── LeakError        a trained model gives back a secret of its source
 └── RequestError         one request cannot be served; `status` is its HTTP status
     ├── UnknownAdapter   404
+    ├── UnreadablePrompt 422, a raw prompt that leaves the model no room, or of unknown ids
     ├── NotReady         503, the model is still loading
     ├── OutOfMemory      503, a forward does not fit beside what else is in memory
+    ├── UpstreamDown     503, the server that computes for this one does not answer
     └── ServerUnreachable   502, a client could not talk to its server
 """
 
@@ -49,6 +51,8 @@ class RequestError(StarlingError):
     """One request cannot be served."""
 
     status = 400
+    retry_after: int | None = None
+    """Seconds after which asking again may help: the header `Retry-After`."""
 
     @property
     def kind(self) -> str:
@@ -62,6 +66,12 @@ class UnknownAdapter(RequestError):
     status = 404
 
 
+class UnreadablePrompt(RequestError):
+    """A raw prompt that fills the model's whole context, or holds ids that there are none of."""
+
+    status = 422
+
+
 class NotReady(RequestError):
     """The model is still loading."""
 
@@ -72,6 +82,13 @@ class OutOfMemory(RequestError):
     """A forward does not fit into the memory that is left."""
 
     status = 503
+
+
+class UpstreamDown(RequestError):
+    """The server that computes for this one does not answer, or not as it should."""
+
+    status = 503
+    retry_after = 2
 
 
 class ServerUnreachable(RequestError):

@@ -25,7 +25,7 @@ class TakesAdapters(Protocol):
 class Shelf:
     """Names to adapters of one base."""
 
-    def __init__(self, runner: TakesAdapters, base_id: str, fingerprint: str, family: str) -> None:
+    def __init__(self, runner: TakesAdapters, base_id: str, fingerprint: str | None, family: str) -> None:
         self._runner = runner
         self._belongs = (base_id, fingerprint, family)
         self._named: dict[str, Adapter] = {}

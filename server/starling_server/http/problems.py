@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 PROBLEM_TYPE = "urn:starling:problem:"
 """Prefix of problem types: identifiers, not places to look (RFC 9457, 3.1.1)."""
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}} for status in (404, 413, 422, 503)
+    status: {"model": Problem, "content": {"application/problem+json": {}}} for status in (400, 404, 413, 422, 503)
 }
 """What every route may answer, for the OpenAPI document."""
 
@@ -46,16 +46,22 @@ async def _invalid(_: Request, error: Exception) -> Response:
 async def _http_error(_: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     detail = {
+        400: "The body is not text in UTF-8: send JSON, see /openapi.json.",
         404: "There is nothing at this address: /openapi.json lists what there is.",
         405: "This address does not take that method: /openapi.json lists what it takes.",
         413: f"The body is over {MAX_BODY >> 20} MB: send less of the document around the cursor.",
     }.get(error.status_code, str(error.detail))
-    return _problem("http-error", error.status_code, detail)
+    answer = _problem("http-error", error.status_code, detail)
+    answer.headers.update(error.headers or {})  # 405 names the methods in `Allow`
+    return answer
 
 
 async def _request_error(_: Request, error: Exception) -> Response:
     error = cast(RequestError, error)
-    return _problem(error.kind, error.status, str(error))
+    answer = _problem(error.kind, error.status, str(error))
+    if error.retry_after is not None:
+        answer.headers["retry-after"] = str(error.retry_after)
+    return answer
 
 
 async def _internal(_: Request, error: Exception) -> Response:
