@@ -3,6 +3,7 @@
 `STARLING_FUZZ_EXAMPLES=500` asks that many for each operation; the number here keeps it short.
 """
 
+import logging
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+log = logging.getLogger(__name__)
 EXAMPLES = os.environ.get("STARLING_FUZZ_EXAMPLES", "8")
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
@@ -44,4 +46,5 @@ def test_no_answer_is_outside_the_document(hasty: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     cases = re.search(r"(\d+) generated", done.stdout)
     assert cases is not None, done.stdout[-2000:]
+    log.info("%s cases", cases[1])
     assert int(cases[1]) > int(EXAMPLES)
