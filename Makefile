@@ -12,7 +12,7 @@ WORKERS ?= 2
 MALLOC := glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
 
 .DEFAULT_GOAL := help
-.PHONY: vsix help setup ggml demo tiny-base test check fmt
+.PHONY: page vsix help setup ggml demo tiny-base test check fmt
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,3 +58,6 @@ fmt: setup ## format and fix what can be fixed by itself
 
 vsix: ## package the VS Code extension (needs Node.js): editor-configs/vscode/starling.vsix
 	cd editor-configs/vscode && npm ci --no-audit --no-fund --loglevel=error && npm run --silent package
+
+page: ## bundle the page that serve-copilot answers at / (needs Node.js): server/starling_server/page
+	cd server/page && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build

@@ -25,6 +25,7 @@ from report import last_line, machine, p50, p90, ratio, show
 
 from starling_server import bases
 from starling_server.config import EngineConfig, ModelConfig
+from starling_server.engine import Engine
 from starling_server.schema import CompleteRequest
 from starling_server.service import Service
 
@@ -69,6 +70,7 @@ async def cursor(service: Service, passage: Passage, config: dict[str, Any], siz
     width = config.get("n_embd") or config["hidden_size"]
     key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads", heads)
     computed = 2 * layers * key_heads * (width // heads) * size * tokens
+    assert isinstance(service.model.engine, Engine)
     kept = service.model.engine.pool.nbytes
     return {"tokens": tokens, "bytes": kept, "computed_bytes": computed, "ratio": ratio(kept, computed)}
 

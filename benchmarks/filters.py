@@ -23,7 +23,7 @@ from report import last_line, machine, show
 
 from starling_server import stops, window
 from starling_server.config import RULES, Rule, ServiceConfig
-from starling_server.engine import Job, never
+from starling_server.engine import Engine, Job, never
 from starling_server.extent import Extent, decide
 from starling_server.service import Model
 from starling_server.trim import FILTERS, Place, trim
@@ -69,7 +69,8 @@ def ask(model: Model, hole: Hole) -> Answer:
     budget = window.budget(context, TOKENS)
     fitted = window.fit(hole.prefix, hole.suffix, budget, model.tokenizer.encode)
     prompt = model.fim.prompt(fitted.prefix, fitted.suffix)
-    job = Job(prompt, TOKENS, model.fim.stops, model.sampler(0.0, None), None, never, None)
+    job = Job(prompt, TOKENS, model.fim.stops, model.sampler(0.0, None, 1.0), None, never, None)
+    assert isinstance(model.engine, Engine)
     generation = model.engine.generate(job)
     ids = list[int]()
     while (token := model.engine.run(generation.next())) is not None:

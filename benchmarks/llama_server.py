@@ -28,7 +28,7 @@ GREEDY: dict[str, Any] = {
 
 
 @contextmanager
-def serving(gguf: Path, context: int) -> Generator[tuple[str, int]]:
+def serving(gguf: Path, context: int, *more: str) -> Generator[tuple[str, int]]:
     """Address and process id of a llama-server with this model of `context` positions; raises Missing without one."""
     binary = program("llama-server")
     if binary is None:
@@ -37,7 +37,7 @@ def serving(gguf: Path, context: int) -> Generator[tuple[str, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = ("--threads", str(os.cpu_count()), *(("--ctx-size", str(ROOM)) if context < ROOM else ()))
-    command = [str(binary), "-m", str(gguf), "--port", str(port), *RECOMMENDED, *own]
+    command = [str(binary), "-m", str(gguf), "--port", str(port), *RECOMMENDED, *own, *more]
     as_it_comes = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}  # ours (report.py)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=as_it_comes) as process:
         try:

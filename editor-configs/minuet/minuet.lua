@@ -1,5 +1,4 @@
--- minuet-ai.nvim. Wants serve-copilot to answer /v1/completions, which this version does not do yet; in Neovim the
--- plugin in ../neovim needs neither.
+-- minuet-ai.nvim, for a running serve-copilot; in Neovim the plugin in ../neovim needs neither.
 require('minuet').setup({
   provider = 'openai_fim_compatible',
   n_completions = 1,

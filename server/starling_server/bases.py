@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from starling_server.fim import FAMILIES
 TINY = "tiny"
 TINY_DIR = Path(__file__).parent / "tiny"
 NEEDED = ("config.json", "tokenizer.json")
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")
 HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 4096
 """What of each weights file goes into a fingerprint: its first bytes, and samples evenly spread over all of it."""
 
@@ -70,11 +71,26 @@ def choose(gpu_bytes: int) -> tuple[str, str]:
 def find(name: str) -> Base:
     """Resolve `tiny`, a directory or a Hub id, and check it; raises BaseModelError."""
     path = _locate(name)
+    base = _read(name, path)
+    if not any(_weights(path)):
+        raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
+    return base
+
+
+def find_vocabulary(name: str) -> Base:
+    """The same for one whose weights another server holds: no more than config and tokenizer has to be here."""
+    return _read(name, _locate(name, ["config.json", "tokenizer.json"]))
+
+
+def has_weights(base: Base) -> bool:
+    """Whether its weights are on this disk too."""
+    return any(_weights(base.path))
+
+
+def _read(name: str, path: Path) -> Base:
     for needed in NEEDED:
         if not (path / needed).is_file():
             raise BaseModelError(f"Base {name!r} has no {needed}: name a directory in Hugging Face's model layout.")
-    if not any(_weights(path)):
-        raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
     return Base(name, path, _revision(name, path), _read_config(name, path))
 
 
@@ -109,7 +125,7 @@ def _weights(path: Path) -> Iterator[Path]:
     return path.glob("*.safetensors")
 
 
-def _locate(name: str) -> Path:
+def _locate(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
     if name == TINY:
         return TINY_DIR
     path = Path(name).expanduser()
@@ -119,14 +135,14 @@ def _locate(name: str) -> Path:
         raise BaseModelError(
             f"There is no base {name!r}: name a directory, a Hub id such as bigcode/starcoder2-3b, or tiny."
         )
-    return _download(name)
+    return _download(name, files)
 
 
-def _download(name: str) -> Path:
+def _download(name: str, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt", "README.md"]))
+        return Path(snapshot_download(name, allow_patterns=list(files)))
     except Exception as error:  # the Hub client raises a dozen kinds; all mean the same to the user
         raise BaseModelError(
             f"Base {name!r} is not on this disk and could not be downloaded ({type(error).__name__}): "

@@ -11,7 +11,16 @@ import click
 from starling_server import __version__, adapters, address, keyring, logs, running, settings
 from starling_server.address import is_loopback, listen
 from starling_server.config import RULES, AccessConfig, EngineConfig, ModelConfig, Rule, ServiceConfig
-from starling_server.flags import ACCESS_FLAGS, LOG_FLAGS, MODEL_FLAGS, QUEUE_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS, flags
+from starling_server.flags import (
+    ACCESS_FLAGS,
+    ENGINE_FLAGS,
+    LOG_FLAGS,
+    MODEL_FLAGS,
+    QUEUE_FLAGS,
+    RUNNER_FLAGS,
+    SERVICE_FLAGS,
+    flags,
+)
 from starling_server.keyring import Keyring
 from starling_server.start import start
 
@@ -25,7 +34,7 @@ from starling_server.start import start
     metavar="NAME_OR_DIR",
     help="Serve this adapter; may be repeated. The first is the default.",
 )
-@flags(MODEL_FLAGS, RUNNER_FLAGS, SERVICE_FLAGS, QUEUE_FLAGS, ACCESS_FLAGS, LOG_FLAGS)
+@flags(MODEL_FLAGS, RUNNER_FLAGS, ENGINE_FLAGS, SERVICE_FLAGS, QUEUE_FLAGS, ACCESS_FLAGS, LOG_FLAGS)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -96,6 +105,8 @@ def _model(given: dict[str, Any]) -> ModelConfig:
         runner=given["runner"],
         ggml_type=given["ggml_type"],
         cuda_graphs=given["cuda_graphs"],
+        engine=given["engine"],
+        upstream_model=given["upstream_model"],
     )
 
 

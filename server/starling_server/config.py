@@ -1,11 +1,14 @@
 """Settings, one frozen dataclass per concern. Values come in at the edge and travel inward as plain arguments."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from starling_server.errors import UsageError
 
+HERE, OPENAI = "in-process", "openai:"
+"""What `--engine` says: the model in this process, or what stands before another server's address."""
 Quantize = Literal["auto", "nf4", "none"]
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Mode = Literal["auto", "line", "block"]
@@ -17,8 +20,8 @@ GGML_TYPES: tuple[GgmlType, ...] = get_args(GgmlType)
 Rule = Literal["suffix", "bracket", "repeat"]
 """Stops that can be switched off."""
 RULES: tuple[Rule, ...] = get_args(Rule)
-Reason = Literal["line", "block", "suffix", "bracket", "repeat"]
-"""Which stop ended a suggestion."""
+Reason = Literal["line", "block", "suffix", "bracket", "repeat", "stop"]
+"""Which stop ended a suggestion; `stop`: a text that the request names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,20 @@ class ModelConfig:
     """What the ggml runner keeps a base's matrices as, in place of `quantize` and `dtype`."""
     cuda_graphs: bool = True
     """On a CUDA GPU, replay captured steps while one sequence decodes."""
+    engine: str = HERE
+    """`in-process`, or `openai:URL`: another server that computes for this one."""
+    upstream_model: str | None = None
+    """What that server calls the base."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, naming the flag."""
+        if self.engine != HERE and not re.fullmatch(rf"{OPENAI}https?://\S+", self.engine):
+            raise UsageError(
+                f"--engine {self.engine} names nobody: give {HERE}, or {OPENAI}http://HOST:PORT/v1 of a server that "
+                "serves the same base."
+            )
+        if self.engine == HERE and self.upstream_model:
+            raise UsageError(f"--upstream-model goes with --engine {OPENAI}URL.")
 
 
 @dataclass(frozen=True, slots=True)

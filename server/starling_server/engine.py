@@ -9,13 +9,13 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from starling_server import cache
 from starling_server.cache import Pool
 from starling_server.config import Reason
 from starling_server.drafts import Drafter, agreed
-from starling_server.runner import Feed, Rows, Runner, Sampler
+from starling_server.runner import Feed, Rows, Runner, Sampler, Sizes
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -174,6 +174,50 @@ class Generation:
         return rows
 
 
+class Generating(Protocol):
+    """One running job, whoever computes it."""
+
+    @property
+    def finish(self) -> Finish:
+        """Why it ended, or would end now."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """What it took so far."""
+        ...
+
+    def next(self) -> Steps[int | None]:
+        """The next token, None at the end."""
+        ...
+
+    def close(self) -> None:
+        """Stop here; safe to call twice."""
+        ...
+
+
+class Generates(Protocol):
+    """What runs jobs: `Engine` over a runner here, `relay.Relay` over another server."""
+
+    @property
+    def runner(self) -> Sizes:
+        """What it can take."""
+        ...
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of keys and values between requests."""
+        ...
+
+    def generate(self, job: Job) -> Generating:
+        """Start `job`."""
+        ...
+
+    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """One step of several jobs."""
+        ...
+
+
 class Engine:
     """Starts generations over a runner and keeps their sequences in a pool."""
 
@@ -181,6 +225,11 @@ class Engine:
         self.runner = runner
         self.pool = Pool(runner, cache_bytes)
         self.chunk = chunk or runner.chunk
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of keys and values between requests."""
+        return self.pool.nbytes
 
     def generate(self, job: Job) -> Generation:
         """Start `job`; nothing is computed before the first token is asked for."""

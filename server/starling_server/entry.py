@@ -36,6 +36,7 @@ THIRD_PARTY = (
     "rapidfuzz",
     "rensa",
     "safetensors",
+    "stamina",
     "tokenizers",
     "tree_sitter",
     *EXTRAS,

@@ -14,10 +14,12 @@ StarlingError            str() is one sentence that says what is wrong and what 
     ├── BrokenAdapter    409, an adapter's files cannot be loaded
     ├── WrongHost        421, a name in `Host` that is not this server's
     ├── TooManyRequests  429, one client asks too often, or too much at once
+    ├── UnreadablePrompt 422, a raw prompt that leaves the model no room, or of unknown ids
     ├── NotReady         503, the model is still loading
     ├── Overloaded       503, the queue is full
     ├── Stalled          503, the model's thread hangs or has died
     ├── OutOfMemory      503, a forward does not fit beside what else is in memory
+    ├── UpstreamDown     503, the server that computes for this one does not answer
     └── ServerUnreachable   502, a client could not talk to its server
 """
 
@@ -102,6 +104,12 @@ class TooManyRequests(RequestError):
     retry_after = 1
 
 
+class UnreadablePrompt(RequestError):
+    """A raw prompt that fills the model's whole context, or holds ids that there are none of."""
+
+    status = 422
+
+
 class NotReady(RequestError):
     """The model is still loading."""
 
@@ -127,6 +135,13 @@ class OutOfMemory(RequestError):
     """A forward does not fit into the memory that is left."""
 
     status = 503
+
+
+class UpstreamDown(RequestError):
+    """The server that computes for this one does not answer, or not as it should."""
+
+    status = 503
+    retry_after = 2
 
 
 class ServerUnreachable(RequestError):

@@ -40,6 +40,19 @@ class Tokenizer(Names, Protocol):
         ...
 
 
+class Vocabulary(Tokenizer, Protocol):
+    """A tokenizer that also reads raw prompts, which only `/v1/completions` does: all else is text."""
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        ...
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Ids of `text`, special tokens' spellings read as special tokens."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """How one model family writes its sentinels."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from starling_server.config import GGML_TYPES, RULES, RUNNERS
+from starling_server.config import GGML_TYPES, HERE, OPENAI, RULES, RUNNERS
 from starling_server.logs import LOG_FORMATS
 
 Command = Callable[..., Any]
@@ -48,6 +48,20 @@ RUNNER_FLAGS = (
         default=True,
         show_default=True,
         help="On a CUDA GPU, capture decoding steps once and replay them: faster, for some hundred MB of memory.",
+    ),
+)
+ENGINE_FLAGS = (
+    click.option(
+        "--engine",
+        default=HERE,
+        show_default=True,
+        help=f"Who computes: this process, or {OPENAI}http://HOST:PORT/v1, a vLLM, SGLang or llama-server that has the "
+        "same base and the adapters under their names. Only the tokenizer of --base is then read here. A key for it "
+        "goes into STARLING_UPSTREAM_KEY.",
+    ),
+    click.option(
+        "--upstream-model",
+        help="What the server of --engine calls the base; by default its model of that name, or its only one.",
     ),
 )
 SERVICE_FLAGS = (

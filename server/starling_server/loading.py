@@ -4,8 +4,9 @@ import logging
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,6 +44,21 @@ class TextTokenizer:
 
     def _encode_whole(self, text: str) -> list[int]:
         return self.hf(text, add_special_tokens=False, split_special_tokens=True).input_ids
+
+    @cached_property
+    def _marked(self) -> Any:
+        """One of its own, since whether sentinels are read is a tokenizer's state and threads share them."""
+        return deepcopy(self.hf)
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        return len(self.hf)
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Ids of `text`, nothing added; `"<fim_middle>"` becomes the sentinel. Lone surrogates become '?'."""
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return self._marked(clean, add_special_tokens=False, split_special_tokens=False).input_ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`, bytes that form no character as U+FFFD."""

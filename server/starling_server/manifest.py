@@ -75,9 +75,13 @@ def read(folder: Path) -> Manifest:
     return manifest
 
 
-def check(manifest: Manifest, base_id: str, fingerprint: str, family: str) -> None:
-    """Raise AdapterError unless the adapter was trained on this base with this FIM format."""
-    if manifest.base.fingerprint != fingerprint:
+def check(manifest: Manifest, base_id: str, fingerprint: str | None, family: str) -> None:
+    """Raise AdapterError unless the adapter was trained on this base with this FIM format.
+
+    Without the base's weights there is no `fingerprint`, and its name has to do.
+    """
+    known, wanted = (manifest.base.id, base_id) if fingerprint is None else (manifest.base.fingerprint, fingerprint)
+    if known != wanted:
         raise AdapterError(
             f"Adapter {manifest.name!r} was trained on base {manifest.base.id!r} and does not fit {base_id!r}: "
             f"start with --base {manifest.base.id}, or train it again."

@@ -28,6 +28,7 @@ class Metrics:
         self.outcomes = self._counter("completions", "Suggestions asked for, by how they ended.", "adapter", "outcome")
         self.tokens = self._counter("tokens", "Tokens, by what became of them.", "adapter", "kind")
         self.reloads = self._counter("model_reloads", "Times the model was loaded again: its thread hung or died.")
+        self.events = self._counter("events", "What became of suggestions, as editors tell.", "adapter", "event")
         self.queue = self._histogram("queue", "Waiting for the model.")
         self.prefill = self._histogram("prefill", "Reading the prompt.")
         self.decode = self._histogram("decode", "Writing the suggestion.")
@@ -66,7 +67,7 @@ class Metrics:
         self._gauge("ready", "1 while the model answers.", lambda _: 1)
         self._gauge("queue_depth", "Requests that wait for the model.", lambda service: service.scheduler.queued)
         self._gauge("running", "Requests that the model works on.", lambda service: service.scheduler.running)
-        self._gauge("cache_bytes", "Keys and values that are kept.", lambda service: service.model.engine.pool.nbytes)
+        self._gauge("cache_bytes", "Keys and values that are kept.", lambda service: service.model.engine.kept_bytes)
         self._gauge("adapters_loaded", "Adapters in memory.", lambda service: service.model.shelf.loaded)
         self._gauge("adapter_bytes", "Memory of the adapters.", lambda service: service.model.shelf.nbytes)
 

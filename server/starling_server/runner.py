@@ -15,6 +15,10 @@ Rows = Any
 Cache = Any
 """Keys and values of the runner's own type."""
 Sampler = Callable[[Logits], int]
+COLDEST = 1e-4
+"""A temperature below this is greedy: logits over it would be no numbers any more."""
+Likelihoods = Callable[[Logits, int, int], tuple[float, list[tuple[int, float]]]]
+"""From logits, an id and a number: the id's log-probability in nats, and that many likeliest ids with theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +34,22 @@ class Feed:
     """The cache's."""
 
 
-class Runner(Protocol):
-    """Feed tokens after a kept prefix and get logits. Not thread-safe: one thread owns it."""
+class Sizes(Protocol):
+    """What whoever computes can take."""
 
     context: int
     """Most tokens that a cache can hold."""
-    chunk: int
-    """Prefill tokens per forward that keep this device busy and a cancelled request waiting shortly."""
     rows: int
     """Most sequences that one forward takes."""
     draft: int
     """Drafted tokens that a forward checks beside the sampled one for little more than that one costs; 0 for none."""
+
+
+class Runner(Sizes, Protocol):
+    """Feed tokens after a kept prefix and get logits. Not thread-safe: one thread owns it."""
+
+    chunk: int
+    """Prefill tokens per forward that keep this device busy and a cancelled request waiting shortly."""
 
     def open(self, adapter: str | None) -> Cache:
         """An empty cache; `adapter` None means the bare base."""

@@ -1,6 +1,6 @@
 """The wire's types: what `/complete` takes and answers, and the problem document of every error."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -38,7 +38,16 @@ class CompleteRequest(BaseModel):
         "there next comes sooner.",
     )
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 is greedy.")
+    top_p: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1.0,
+        description="With a temperature: only the likeliest tokens that make up this share.",
+    )
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Makes sampling repeatable.")
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        default=(), max_length=64, description="Texts that end a suggestion and are not part of it."
+    )
     n: int = Field(
         default=1, ge=1, le=8, description="Choices; equal ones come once. More than one needs a temperature."
     )
@@ -48,6 +57,7 @@ class CompleteRequest(BaseModel):
         default=None, ge=1, le=600_000, description="Answer with what is there after this time."
     )
     stream: bool = Field(default=False, description="Answer with server-sent events.")
+    show_prompt: bool = Field(default=False, description="Tell in the answer's `prompt` what the model was given.")
 
     @model_validator(mode="after")
     def _choices_differ(self) -> Self:
@@ -94,6 +104,11 @@ class CompleteResponse(BaseModel):
     choices: list[Choice] = Field(min_length=1)
     usage: Usage
     timings: Timings
+    prompt: str | None = Field(
+        default=None,
+        description="With `show_prompt`: the prompt's tokens as text. Null where the model was not asked, since the "
+        "answer was known or the place wants none.",
+    )
 
 
 class TextEvent(BaseModel):

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TypeVar
@@ -12,17 +13,18 @@ from uuid import uuid4
 from starling_server import fim, stops, window
 from starling_server.config import Mode, ServiceConfig
 from starling_server.drafts import Drafter
-from starling_server.engine import Engine, Finish, Job, Steps, Usage
+from starling_server.engine import Finish, Generates, Job, Steps, Usage
 from starling_server.errors import OutOfMemory, Overloaded
-from starling_server.extent import Extent, decide
+from starling_server.extent import decide
 from starling_server.flights import GRACE_SECONDS, Flight, Flights, landing
 from starling_server.observer import Nobody, Observer, ending
 from starling_server.recall import Recall, Remembered, continuation
-from starling_server.runner import Sampler
+from starling_server.runner import Likelihoods, Sampler
 from starling_server.scheduler import Interrupted, Scheduler, Ticket
 from starling_server.schema import Choice, CompleteRequest, CompleteResponse, Timings
 from starling_server.schema import Usage as WireUsage
 from starling_server.shelf import Shelf
+from starling_server.stops import Stop, TextStop
 from starling_server.trim import Place, strip_indent, trim
 
 log = logging.getLogger(__name__)
@@ -41,13 +43,16 @@ class Model:
     """What the service needs of a loaded base."""
 
     id: str
-    engine: Engine
-    tokenizer: fim.Tokenizer
+    engine: Generates
+    tokenizer: fim.Vocabulary
     fim: fim.Fim
     shelf: Shelf
-    sampler: Callable[[float, int | None], Sampler]
+    sampler: Callable[[float, int | None, float], Sampler]
+    """From temperature, seed and `top_p`."""
     device: str = "cpu"
     """Where it computes, for a person."""
+    likelihoods: Likelihoods | None = None
+    """None where no logits are here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +67,21 @@ class _Ask:
     session: str | None
     max_tokens: int
     temperature: float
+    top_p: float
     seed: int | None
+    stop: tuple[str, ...]
     n: int
     mode: Mode
     language: str | None
     comments: bool
     seconds: float
+    show_prompt: bool
 
     @property
     def scope(self) -> tuple[object, ...]:
         """What the remembered answers of this request have in common."""
-        return (self.session, self.adapter, self.version, self.max_tokens, self.mode, self.language, self.comments)
+        asked = (self.max_tokens, self.mode, self.language, self.comments, self.stop)
+        return (self.session, self.adapter, self.version, *asked)
 
     @property
     def memorable(self) -> bool:
@@ -87,6 +96,8 @@ class _Outcome:
     choices: list[Choice]
     usage: Usage
     queue_ms: float
+    prompt: str | None = None
+    """Where it was asked for."""
 
 
 class Service:
@@ -147,11 +158,12 @@ class Service:
     async def run(self, work: Callable[[Ticket], Steps[T]], seconds: float) -> T:
         """What other work for the model brings; it ends after `seconds`, or as soon as this task is cancelled.
 
-        Raises Interrupted where it ended before it began.
+        Raises Interrupted where it ended before it began, OutOfMemory.
         """
         ticket, future = self.scheduler.submit(work, None, seconds)
         try:
-            return await asyncio.wrap_future(future)
+            with _memory():
+                return await asyncio.wrap_future(future)
         finally:
             self.scheduler.cancel(ticket)
 
@@ -174,12 +186,15 @@ class Service:
             session=request.session,
             max_tokens=self.config.max_tokens if request.max_tokens is None else request.max_tokens,
             temperature=request.temperature,
+            top_p=request.top_p,
             seed=request.seed,
+            stop=request.stop,
             n=request.n,
             mode=request.mode or self.config.mode,
             language=request.language,
             comments=request.comments,
             seconds=(request.deadline_ms or self.config.deadline_ms) / 1e3,
+            show_prompt=request.show_prompt,
         )
 
     async def _ask_model(self, ask: _Ask, on_text: OnText | None) -> _Outcome:
@@ -260,25 +275,27 @@ class Service:
             return _nothing("nothing", ticket.queue_ms)
         cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self.model.tokenizer.encode)
         prompt = self.model.fim.prompt(cut.prefix, cut.suffix)
+        rules = stops.rules(extent, place.prefix, place.suffix, self.config.rules)
+        rules += [TextStop(ask.stop)] if ask.stop else []
         usage, choices = Usage(), dict[str, Choice]()
         for number in range(ask.n):
             seed = None if ask.seed is None else ask.seed + number
-            sample = self.model.sampler(ask.temperature, seed)
+            sample = self.model.sampler(ask.temperature, seed, ask.top_p)
             drafter = self._drafter(ask, prompt) if self.config.drafts else None
             job = Job(prompt, ask.max_tokens, self.model.fim.stops, sample, adapter, ticket.interrupted, drafter)
-            text, finish, used = yield from self._choose(extent, place, job, on_text)
+            text, finish, used = yield from self._choose(rules, place, job, on_text)
             choice = _choice(text.replace("\n", _newline(ask)), finish)
             usage = used if number == 0 else _more(usage, used)
             choices.setdefault(choice.text, choice)
-        outcome = _Outcome(list(choices.values()), usage, ticket.queue_ms)
+        shown = self.model.tokenizer.decode(prompt) if ask.show_prompt else None
+        outcome = _Outcome(list(choices.values()), usage, ticket.queue_ms, shown)
         self._remember(ask, outcome.choices[0])
         return outcome
 
     def _choose(
-        self, extent: Extent, place: Place, job: Job, on_text: OnText | None
+        self, rules: Sequence[Stop], place: Place, job: Job, on_text: OnText | None
     ) -> Steps[tuple[str, Finish, Usage]]:
         """One choice: decode until the model or a stop ends it, then trim."""
-        rules = stops.rules(extent, place.prefix, place.suffix, self.config.rules)
         generation = self.model.engine.generate(job)
         text, ids, fired = "", list[int](), None
         try:
@@ -327,14 +344,23 @@ class Service:
             timings=Timings(
                 queue_ms=outcome.queue_ms, prefill_ms=used.prefill_ms, decode_ms=used.decode_ms, total_ms=total_ms
             ),
+            prompt=outcome.prompt,
         )
 
 
 async def _land(ticket: Ticket, future: "Future[_Outcome]") -> _Outcome:
     try:
-        return await asyncio.wrap_future(future)
+        with _memory():
+            return await asyncio.wrap_future(future)
     except Interrupted as ended:
         return _nothing(ended.reason, ticket.queue_ms)
+
+
+@contextmanager
+def _memory() -> Generator[None]:
+    """The model's lack of memory as the request's error."""
+    try:
+        yield
     except MemoryError as error:
         raise OutOfMemory("The model ran out of memory: lower --context-tokens or serve a smaller base.") from error
 

@@ -92,7 +92,7 @@ class Shelf:
         self,
         runner: TakesAdapters,
         base_id: str,
-        fingerprint: str,
+        fingerprint: str | None,
         family: str,
         most_bytes: int = 0,
         forget: Callable[[str], None] = _keep,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from starling_server.adapters import Adapter
-from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.config import HERE, ModelConfig, ServiceConfig
 from starling_server.errors import UsageError
 from starling_server.service import Service
 
@@ -28,7 +28,11 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     if model.base == "auto" and served:
         model = replace(model, base=served[0].manifest.base.id)
         log.info("base %s: the one that adapter %s was trained on", model.base, served[0].name)
-    loaded, runner, cache_bytes, sampler = (_ggml if model.runner == "ggml" else _torch)(model, service)
+    if model.engine != HERE:
+        from starling_server.start_relay import start_relay
+
+        return start_relay(model, service, served)
+    loaded, runner, cache_bytes, sampling = (_ggml if model.runner == "ggml" else _torch)(model, service)
     engine = Engine(runner, cache_bytes, service.engine.chunk_tokens)
     most = service.adapters_mb << 20
     shelf = Shelf(runner, loaded.base.id, loaded.fingerprint, loaded.fim.family, most, engine.pool.forget)
@@ -39,9 +43,9 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     for count in (1, 1, 1 + runner.draft):  # it prepares kernels and captures steps; nobody should wait for that
         runner.feed([Feed(first, [loaded.fim.prefix] * count)])
     runner.close(first)
-    return Service(
-        Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler, _device(loaded)), service
-    )
+    sampler, likelihoods, device = sampling.sampler, sampling.likelihoods, _device(loaded)
+    known = Model(loaded.base.id, engine, loaded.tokenizer, loaded.fim, shelf, sampler, device, likelihoods)
+    return Service(known, service)
 
 
 def _device(loaded: Any) -> str:
@@ -50,31 +54,29 @@ def _device(loaded: Any) -> str:
 
 
 def _torch(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:
-    """What is loaded, its runner, bytes of kept caches, its sampler."""
-    from starling_server import bench, loading
+    """What is loaded, its runner, bytes of kept caches, what reads its logits."""
+    from starling_server import bench, loading, sampling
     from starling_server.runner_cuda import CudaRunner
     from starling_server.runner_torch import TorchRunner
-    from starling_server.sampling import sampler
 
     loaded = loading.load(model)
     graphs = model.cuda_graphs and loaded.device.type == "cuda"
     runner = CudaRunner(loaded, bench.capturing(loaded.device)) if graphs else TorchRunner(loaded)
-    return loaded, runner, service.engine.cache_mb << 20, sampler
+    return loaded, runner, service.engine.cache_mb << 20, sampling
 
 
 def _ggml(model: ModelConfig, service: ServiceConfig) -> tuple[Any, Any, int, Any]:
     """The same without torch; the caches' memory is all taken now, and what running requests need is left to them."""
     try:
-        from starling_server import llama, loading_ggml
+        from starling_server import llama, loading_ggml, sampling_numpy
         from starling_server.runner_ggml import GgmlRunner
-        from starling_server.sampling_numpy import sampler
 
         llama.api()  # before anything is exported for it
     except ModuleNotFoundError as error:
         raise UsageError(f"--runner ggml needs the package {error.name}: pip install 'starling[ggml]'") from error
     loaded = loading_ggml.load(model)
     runner = GgmlRunner(loaded, service.engine.cache_mb << 20, service.context_tokens)
-    return loaded, runner, min(runner.spare_bytes, service.engine.cache_mb << 20), sampler
+    return loaded, runner, min(runner.spare_bytes, service.engine.cache_mb << 20), sampling_numpy
 
 
 def in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":

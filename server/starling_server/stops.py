@@ -122,6 +122,24 @@ class RepeatStop:
         return len("\n".join(lines)) if looped else None
 
 
+@dataclass(frozen=True, slots=True)
+class TextStop:
+    """Texts that the request names."""
+
+    texts: tuple[str, ...]
+    reason: Reason = "stop"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before the first of them."""
+        return min((at for stop in self.texts if (at := text.find(stop)) >= 0), default=None)
+
+    def may_begin(self, text: str) -> int:
+        """How many characters at the end of `text` may yet turn out to be the beginning of one of them."""
+        longest = min(len(text), max(map(len, self.texts), default=1) - 1)
+        ends = (size for size in range(longest, 0, -1) if any(stop.startswith(text[-size:]) for stop in self.texts))
+        return next(ends, 0)
+
+
 def rules(extent: Extent, prefix: str, suffix: str, on: Collection[Rule]) -> list[Stop]:
     """All stops for a cursor between `prefix` and `suffix`: the extent's own and those of `on` that apply there."""
     rest, _, below = suffix.partition("\n")

@@ -24,8 +24,8 @@ from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.errors import AdapterError, OutputError, UsageError
 from starling_server.gguf_export import kept
 from starling_server.loading import Loaded
-from starling_server.loading_ggml import load_tokenizer
 from starling_server.start import start
+from starling_server.tokenizer_file import load_tokenizer
 
 WITHOUT_TORCH = """
 import asyncio, sys

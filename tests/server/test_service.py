@@ -132,7 +132,7 @@ async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: 
 async def test_a_model_that_says_nothing_but_sentinels_suggests_nothing() -> None:
     service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False))
 
-    def sampler(_temperature: float, _seed: int | None) -> Sampler:
+    def sampler(_temperature: float, _seed: int | None, _top_p: float) -> Sampler:
         return lambda _: service.model.fim.middle
 
     object.__setattr__(service.model, "sampler", sampler)

@@ -7,14 +7,23 @@ from starlette.middleware.cors import CORSMiddleware
 
 from starling_server import __version__
 from starling_server.http.complete import Api
+from starling_server.http.completions import Completions
+from starling_server.http.completions_wire import Completion
+from starling_server.http.events import Events
 from starling_server.http.guard import Access, Guard
 from starling_server.http.idle import Noted
+from starling_server.http.infill import Infill, InfillResponse, Selected
 from starling_server.http.limits import MAX_BODY, Allowances, BodyLimit
+from starling_server.http.models import Models
+from starling_server.http.openai_errors import answer_openai
 from starling_server.http.operate import Operations
+from starling_server.http.page import serve_page
 from starling_server.http.problems import PROBLEMS, answer_problems
 from starling_server.http.trace import Trace
 from starling_server.metrics import Metrics
 from starling_server.schema import CompleteResponse
+
+Answers = dict[int | str, dict[str, Any]]
 
 
 def create_app(api: Api, metrics: Metrics, access: Access, allowances: Allowances) -> FastAPI:
@@ -27,12 +36,30 @@ def create_app(api: Api, metrics: Metrics, access: Access, allowances: Allowance
         redoc_url=None,
     )
     answer_problems(app)
-    answers: dict[int | str, dict[str, Any]] = {200: {"model": CompleteResponse}, **PROBLEMS}
-    app.add_api_route("/complete", api.complete, methods=["POST"], response_model=None, responses=answers)
+    answer_openai(app)
+    _post(app, "/complete", api.complete, answers(CompleteResponse))
+    _post(app, "/v1/completions", Completions(api).create, answers(Completion))
+    _post(app, "/infill", Infill(api).create, answers(InfillResponse | Selected))
+    models, events = Models(api), Events(api, metrics)
+    app.add_api_route("/v1/models", models.every, responses={503: PROBLEMS[503]})
+    app.add_api_route("/v1/models/{name:path}", models.one, responses=PROBLEMS)
+    _post(app, "/v1/events", events.count, {204: {"description": "Counted."}, **PROBLEMS}, 204)
+    serve_page(app)
     _operate(app, Operations(api, metrics))
     app.add_middleware(Noted, activity=api.activity)
     _surround(app, metrics, access, allowances)
     return app
+
+
+def answers(model: Any) -> Answers:
+    """What a route that suggests may answer: JSON of this model, events of a stream, or a problem document."""
+    event = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
+    streamed = {"text/event-stream": {"schema": event}}
+    return {200: {"model": model, "content": streamed}, **PROBLEMS}
+
+
+def _post(app: FastAPI, path: str, method: Any, responses: Answers, status: int = 200) -> None:
+    app.add_api_route(path, method, methods=["POST"], response_model=None, responses=responses, status_code=status)
 
 
 def _operate(app: FastAPI, operations: Operations) -> None:

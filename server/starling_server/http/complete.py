@@ -1,20 +1,17 @@
 """`/complete`: our own shape."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from starling_server.errors import NotReady
+from starling_server.http.connection import answer, streamed
 from starling_server.http.idle import Activity
-from starling_server.schema import CompleteRequest, CompleteResponse, TextEvent
+from starling_server.schema import CompleteRequest, TextEvent
 from starling_server.service import Service
-
-POLL_SECONDS = 0.05
-"""How often a waiting request looks whether its client is still there."""
 
 
 class Api:
@@ -34,7 +31,7 @@ class Api:
         if body.stream:
             service.check(body)
             return StreamingResponse(_events(service, body), media_type="text/event-stream")
-        return await _while_connected(request, service, body)
+        return await answer(request, service.complete(body))
 
     def loaded(self) -> Service:
         """The service; raises NotReady while there is none."""
@@ -43,42 +40,11 @@ class Api:
         return self.service
 
 
-async def _while_connected(request: Request, service: Service, body: CompleteRequest) -> Response:
-    """The answer, or nothing as soon as the client has gone: a plain route is not cancelled by that."""
-    work = asyncio.create_task(service.complete(body))
-    try:
-        while not work.done():
-            await asyncio.wait([work], timeout=POLL_SECONDS)
-            if not work.done() and await request.is_disconnected():
-                return Response(status_code=499)  # nobody reads it
-        return Response(work.result().model_dump_json(), media_type="application/json")
-    finally:
-        await _stop(work)
-
-
 async def _events(service: Service, body: CompleteRequest) -> AsyncGenerator[bytes]:
     """Server-sent events of one answer; leaving early stops the model."""
-    texts: asyncio.Queue[str | None] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-
-    def tell(text: str) -> None:
-        loop.call_soon_threadsafe(texts.put_nowait, text)
-
-    work = asyncio.create_task(service.complete(body, tell))
-    work.add_done_callback(lambda _: texts.put_nowait(None))
-    sent = 0
-    try:
-        while (text := await texts.get()) is not None:
-            if len(text) > sent:
-                yield format_sse_event(event="text", data_str=TextEvent(delta=text[sent:]).model_dump_json())
-                sent = len(text)
-        yield format_sse_event(event="done", data_str=work.result().model_dump_json())
-    finally:
-        await _stop(work)
-
-
-async def _stop(work: "asyncio.Task[CompleteResponse]") -> None:
-    if not work.done():
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
+    async with aclosing(streamed(lambda tell: service.complete(body, tell))) as items:
+        async for item in items:
+            if isinstance(item, str):
+                yield format_sse_event(event="text", data_str=TextEvent(delta=item).model_dump_json())
+            else:
+                yield format_sse_event(event="done", data_str=item.model_dump_json())

@@ -15,7 +15,7 @@ PROBLEM_TYPE = "urn:starling:problem:"
 """Prefix of problem types: identifiers, not places to look (RFC 9457, 3.1.1)."""
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}}
-    for status in (401, 403, 404, 408, 413, 421, 422, 429, 503)
+    for status in (400, 401, 403, 404, 408, 413, 421, 422, 429, 503)
 }
 """What every route may answer, for the OpenAPI document."""
 
@@ -59,6 +59,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
 async def _http_error(_: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     detail = {
+        400: "The body is not text in UTF-8: send JSON, see /openapi.json.",
         404: "There is nothing at this address: /openapi.json lists what there is.",
         405: "This address does not take that method: /openapi.json lists what it takes.",
         408: f"The body was not whole after {BODY_SECONDS:.0f} seconds: send it at once.",

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from starling_server import upstream
 from starling_server.client import Client
 from starling_server.errors import ServerUnreachable, UsageError
 from starling_server.schema import CompleteRequest
@@ -113,8 +114,7 @@ def client(url: str) -> httpx2.AsyncClient:
 async def only_model(http: httpx2.AsyncClient) -> str:
     """The one model that an OpenAI server has; raises UsageError where a name must be given."""
     try:
-        answer = await http.get("models")
-        names = [str(model["id"]) for model in answer.raise_for_status().json()["data"]]
+        names = await upstream.models(http)
     except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
         raise _silent(http, error) from error
     if len(names) != 1:

@@ -1,0 +1,219 @@
+"""`/v1/completions`: OpenAI's shape. With a suffix a suggestion, without one the model's own words."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import time
+from uuid import uuid4
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
+
+from starling_server.adapters import BARE
+from starling_server.continuation import Continuation, Written, check, write
+from starling_server.engine import Usage
+from starling_server.errors import RequestError, UnreadablePrompt
+from starling_server.http.complete import Api
+from starling_server.http.completions_wire import (
+    MOST_TOKENS,
+    Choice,
+    Completion,
+    CompletionRequest,
+    CompletionUsage,
+    Finish,
+    Logprobs,
+    PromptDetails,
+)
+from starling_server.http.connection import answer, streamed
+from starling_server.http.models import resolve
+from starling_server.schema import CompleteRequest
+from starling_server.service import Model, OnText, Service
+
+CUT = frozenset({"length", "deadline", "superseded", "cancelled"})
+"""Reasons of ours that are OpenAI's `length`; all others are its `stop`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Part of a choice; with a reason its last."""
+
+    text: str
+    index: int
+    finish: Finish | None = None
+
+
+class Completions:
+    """The route's method."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def create(self, body: CompletionRequest, request: Request) -> Response:
+        """Go on after `prompt`, or suggest what comes between `prompt` and `suffix`.
+
+        With `stream`, server-sent events of the same shape, ended by `[DONE]`.
+        """
+        service = self._api.loaded()
+        adapter = resolve(service, body.model)
+        begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=adapter or service.model.id, choices=[])
+        if body.suffix is not None:
+            asked = suggestion(body, adapter)
+            if body.stream:
+                return _stream(begun, body, suggested_pieces(service, asked))
+            return await answer(request, _suggested(service, asked, begun))
+        raw = await asyncio.to_thread(continuations, service, body, adapter)  # 2 MB take a second to encode
+        if body.stream:
+            return _stream(begun, body, written_pieces(service, raw, bool(body.echo)))
+        return await answer(request, _written(service, raw, bool(body.echo), begun))
+
+
+def suggestion(body: CompletionRequest, adapter: str | None) -> CompleteRequest:
+    """The same request in our own shape."""
+    most = None if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
+    assert isinstance(body.prompt, str)
+    assert body.suffix is not None
+    return CompleteRequest(
+        prefix=body.prompt, suffix=body.suffix, adapter=adapter or BARE, max_tokens=most, temperature=body.draw,
+        top_p=body.top_p or 1.0, seed=body.seed, stop=body.stops, n=body.choices,
+    )  # fmt: skip
+
+
+def continuations(service: Service, body: CompletionRequest, adapter: str | None) -> list[Continuation]:
+    """One for each choice of each prompt; raises UnreadablePrompt."""
+    most = service.config.max_tokens if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
+    made = list[Continuation]()
+    for prompt in body.prompts:
+        ids = _ids(service.model, prompt)
+        for number in range(body.choices):
+            seed = None if body.seed is None else body.seed + number
+            made.append(Continuation(ids, most, adapter, body.draw, body.top_p or 1.0, seed, body.stops, body.logprobs))
+            check(service, made[-1])
+    return made
+
+
+def _ids(model: Model, prompt: str | list[int]) -> list[int]:
+    """A prompt's ids; an empty one begins where documents do."""
+    if isinstance(prompt, str):
+        return model.tokenizer.encode_marked(prompt) or [model.fim.end]
+    if max(prompt) >= model.tokenizer.size:
+        raise UnreadablePrompt(
+            f"prompt holds the id {max(prompt)}, and this base has {model.tokenizer.size}: correct it."
+        )
+    return prompt
+
+
+async def _suggested(service: Service, asked: CompleteRequest, begun: Completion) -> Completion:
+    found = await service.complete(asked)
+    used = found.usage
+    choices = [
+        Choice(text=each.text, index=at, finish_reason=_finish(each.finish_reason))
+        for at, each in enumerate(found.choices)
+    ]
+    counts = usage([Usage(used.prompt_tokens, used.cached_tokens, used.completion_tokens)])
+    return begun.model_copy(update={"choices": choices, "usage": counts})
+
+
+async def _written(service: Service, raw: Sequence[Continuation], echo: bool, begun: Completion) -> Completion:
+    found = await asyncio.gather(*(write(service, asked) for asked in raw))
+    choices = [
+        Choice(
+            text=(service.model.tokenizer.decode(asked.prompt) if echo else "") + each.text,
+            index=at,
+            finish_reason=_finish(each.finish),
+            logprobs=None if asked.likelihoods is None else logprobs(service.model, each),
+        )
+        for at, (asked, each) in enumerate(zip(raw, found, strict=True))
+    ]
+    return begun.model_copy(update={"choices": choices, "usage": usage([each.usage for each in found])})
+
+
+def logprobs(model: Model, written: Written) -> Logprobs:
+    """The tokens that its text begins in."""
+    decode = model.tokenizer.decode
+    offsets = [len(decode([each.token for each in written.likely[:at]])) for at in range(len(written.likely))]
+    inside = [each for each, offset in zip(written.likely, offsets, strict=True) if offset < len(written.text)]
+    return Logprobs(
+        tokens=[decode([each.token]) for each in inside],
+        token_logprobs=[each.nats for each in inside],
+        top_logprobs=[{decode([token]): nats for token, nats in each.best} for each in inside],
+        text_offset=offsets[: len(inside)],
+    )
+
+
+async def suggested_pieces(service: Service, asked: CompleteRequest) -> AsyncGenerator[Piece | CompletionUsage]:
+    """A suggestion is trimmed as a whole, so each choice is one piece."""
+
+    async def start(_: OnText) -> Completion:
+        return await _suggested(service, asked, Completion(id="", created=0, model="", choices=[]))
+
+    async with aclosing(streamed(start)) as items:
+        async for item in items:
+            assert not isinstance(item, str)
+            for choice in item.choices:
+                yield Piece(choice.text, choice.index, choice.finish_reason)
+            if item.usage:
+                yield item.usage
+
+
+async def written_pieces(
+    service: Service, raw: Sequence[Continuation], echo: bool
+) -> AsyncGenerator[Piece | CompletionUsage]:
+    """The choices one after the other, as they are written; then what they took together."""
+    spent = list[Usage]()
+    for at, asked in enumerate(raw):
+        sent = ""
+        if echo:
+            yield Piece(service.model.tokenizer.decode(asked.prompt), at)
+        async with aclosing(streamed(lambda tell, asked=asked: write(service, asked, tell))) as items:
+            async for item in items:
+                if isinstance(item, Written):
+                    spent.append(item.usage)
+                    yield Piece(item.text[len(sent) :], at, _finish(item.finish))
+                else:
+                    sent += item
+                    yield Piece(item, at)
+    yield usage(spent)
+
+
+def usage(spent: Sequence[Usage]) -> CompletionUsage:
+    """What all took together."""
+    prompt, written = sum(each.prompt_tokens for each in spent), sum(each.completion_tokens for each in spent)
+    cached = sum(each.cached_tokens for each in spent)
+    return CompletionUsage(
+        prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written,
+        prompt_tokens_details=PromptDetails(cached_tokens=cached),
+    )  # fmt: skip
+
+
+def _finish(reason: str) -> Finish:
+    return "length" if reason in CUT else "stop"
+
+
+def _stream(begun: Completion, body: CompletionRequest, pieces: AsyncGenerator[Piece | CompletionUsage]) -> Response:
+    with_usage = bool(body.stream_options and body.stream_options.include_usage)
+    return StreamingResponse(_events(begun, with_usage, pieces), media_type="text/event-stream")
+
+
+async def _events(
+    begun: Completion, with_usage: bool, pieces: AsyncGenerator[Piece | CompletionUsage]
+) -> AsyncGenerator[bytes]:
+    """Server-sent events; what fails when the status is already sent is told as OpenAI's client expects it."""
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(piece, Piece):
+                    choice = Choice(text=piece.text, index=piece.index, finish_reason=piece.finish)
+                    yield _event(begun.model_copy(update={"choices": [choice]}))
+                elif with_usage:
+                    yield _event(begun.model_copy(update={"usage": piece}))
+        yield format_sse_event(data_str="[DONE]")
+    except RequestError as error:
+        failed = {"error": {"message": str(error), "type": error.kind, "code": error.status}}
+        yield format_sse_event(data_str=json.dumps(failed))
+
+
+def _event(part: Completion) -> bytes:
+    return format_sse_event(data_str=part.model_dump_json())

@@ -1,0 +1,174 @@
+"""OpenAI's shape of a completion, as far as it is served: what `/v1/completions` and `/v1/models` take and answer."""
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Finish = Literal["stop", "length"]
+Text = Annotated[str, Field(max_length=2_000_000)]
+Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1, max_length=200_000)]
+MOST_TOKENS = 512
+MOST_PROMPTS = 16
+Item = TypeVar("Item")
+Several = Annotated[list[Item], Field(min_length=1, max_length=MOST_PROMPTS)]
+NOT_SERVED: dict[str, tuple[Any, ...]] = {
+    "logit_bias": (None, {}), "presence_penalty": (None, 0), "frequency_penalty": (None, 0),
+}  # fmt: skip
+"""Fields that would change what comes back, and the values with which they do not."""
+
+
+class StreamOptions(BaseModel):
+    """What a stream ends with."""
+
+    include_usage: bool = Field(default=False, description="A last event with the counts and without choices.")
+
+
+class CompletionRequest(BaseModel):
+    """OpenAI's fields; others, which clients send to other servers, are not looked at."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: str | None = Field(
+        default=None,
+        max_length=500,
+        description="An adapter's name, `base` or the base's id for the bare base; `starling` or nothing is the "
+        "server's default.",
+    )
+    prompt: Text | Ids | Several[Text] | Several[Ids] = Field(
+        description="With `suffix`: the document's text before the cursor, and nothing in it is special. Without: "
+        "what the model goes on writing after, as it stands; here, and only here, the spelling of one of the base's "
+        "special tokens (`<fim_prefix>`) is that token. Also ids, or several of one kind.",
+    )
+    suffix: Text | None = Field(
+        default=None,
+        description="The document's text after the cursor. With it, also empty, the answer is a suggestion as "
+        "`/complete` gives it: windowed, stopped where the place calls for it, and trimmed; it streams in one piece.",
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=0, le=2**31, description=f"The server's default without it; {MOST_TOKENS} at most."
+    )
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="0 (greedy) without it, or 0.8 where `n` is above 1."
+    )
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    n: int | None = Field(default=None, ge=1, le=8, description="Choices for each prompt.")
+    best_of: int | None = Field(default=None, ge=1, le=8, description="`n`, or nothing.")
+    stop: (
+        Annotated[str, Field(max_length=200)]
+        | Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=64)]
+        | None
+    ) = Field(default=None, description="Texts that end a choice and are not part of it; 64 at most.")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    echo: bool | None = Field(default=None, description="Begin each choice with its prompt; not with `suffix`.")
+    user: str | None = Field(default=None, description="Not looked at.")
+    logprobs: int | None = Field(
+        default=None,
+        ge=0,
+        le=5,
+        description="How many of the likeliest tokens to tell beside each one. Of raw prompts only, at once and not "
+        "as a stream, of what was written and not of the prompt, and where the model is in this process.",
+    )
+    logit_bias: Any = Field(default=None, description="Refused unless empty.")
+    presence_penalty: Any = Field(default=None, description="Refused unless 0.")
+    frequency_penalty: Any = Field(default=None, description="Refused unless 0.")
+
+    @model_validator(mode="after")
+    def _served(self) -> Self:
+        for name, harmless in NOT_SERVED.items():
+            if getattr(self, name) not in harmless:
+                raise ValueError(f"{name} is not served: leave it out")
+        if self.best_of not in (None, self.n or 1):
+            raise ValueError("best_of must be n: no choices are made and thrown away")
+        if self.logprobs is not None and (self.suffix is not None or self.stream or self.echo):
+            raise ValueError("logprobs goes without suffix, stream and echo")
+        if self.suffix is not None and (self.echo or not isinstance(self.prompt, str)):
+            raise ValueError("suffix goes with one prompt of text, and without echo")
+        if self.choices > 1 and self.temperature == 0:
+            raise ValueError("n > 1 needs a temperature above 0: greedy choices are all the same")
+        return self
+
+    @property
+    def choices(self) -> int:
+        """For each prompt."""
+        return self.n or 1
+
+    @property
+    def draw(self) -> float:
+        """The temperature with its default."""
+        if self.temperature is not None:
+            return self.temperature
+        return 0.8 if self.choices > 1 else 0.0
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """Each prompt as text or ids."""
+        if isinstance(self.prompt, str) or isinstance(self.prompt[0], int):
+            return [self.prompt]  # pyright: ignore[reportReturnType] - a list of ints is one prompt
+        return list(self.prompt)  # pyright: ignore[reportReturnType] - and any other list is several
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """`stop` as several."""
+        return (self.stop,) if isinstance(self.stop, str) and self.stop else tuple(self.stop or ())
+
+
+class Logprobs(BaseModel):
+    """Of each token: its text, its log-probability, the likeliest in its place, and where it begins in `text`."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class Choice(BaseModel):
+    """One text; `index` counts through all prompts, `n` for each."""
+
+    text: str
+    index: int
+    finish_reason: Finish | None
+    logprobs: Logprobs | None = None
+
+
+class PromptDetails(BaseModel):
+    """Of the prompts' tokens."""
+
+    cached_tokens: int = 0
+
+
+class CompletionUsage(BaseModel):
+    """Tokens of all prompts and of all choices."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    prompt_tokens_details: PromptDetails = PromptDetails()
+
+
+class Completion(BaseModel):
+    """The answer, or one event of it."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage | None = None
+
+
+class ModelCard(BaseModel):
+    """The bare base or an adapter."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["starling"] = "starling"
+
+
+class ModelList(BaseModel):
+    """What `model` may name."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]

@@ -1,0 +1,45 @@
+"""`/v1/models`: the bare base and its adapters, under the names that `model` takes."""
+
+from time import time
+
+from starling_server.adapters import BARE
+from starling_server.errors import UnknownAdapter
+from starling_server.http.complete import Api
+from starling_server.http.completions_wire import ModelCard, ModelList
+from starling_server.service import Service
+
+DEFAULT = "starling"
+"""The `model` that means the server's default, for clients that must name one; an adapter of this name goes first."""
+
+
+class Models:
+    """The routes' methods."""
+
+    def __init__(self, api: Api) -> None:
+        self._api, self._since = api, int(time())
+
+    async def every(self) -> ModelList:
+        """The bare base, by its id, and every adapter."""
+        model = self._api.loaded().model
+        return ModelList(data=[self._card(name) for name in (model.id, *model.shelf.names())])
+
+    async def one(self, name: str) -> ModelCard:
+        """One of them."""
+        adapter = resolve(self._api.loaded(), name)
+        return self._card(adapter or self._api.loaded().model.id)
+
+    def _card(self, name: str) -> ModelCard:
+        return ModelCard(id=name, created=self._since)
+
+
+def resolve(service: Service, name: str | None) -> str | None:
+    """An adapter's name from a request's `model`, None for the bare base; raises UnknownAdapter."""
+    shelf = service.model.shelf
+    if name == service.model.id:
+        return shelf.resolve(BARE)
+    try:
+        return shelf.resolve(name)
+    except UnknownAdapter:
+        if name == DEFAULT:
+            return shelf.resolve(None)
+        raise
