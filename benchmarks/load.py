@@ -1,10 +1,12 @@
 """Many people typing through a real `serve-copilot`: waiting times, memory, overload and recovery, and what it logs.
 
     python benchmarks/load.py [--clients 64] [--seconds 300] [--overload 10] [--overload-seconds 60] [--base tiny]
+        [--cache-mb 128]
 
 Each client has a token and a file of this repository of its own, and types three keys a second on average, the time
 between two keys drawn from an exponential distribution (so arrivals are a Poisson process). Every key is a request of
-the client's session; nobody waits for an answer before the next key. Then, with `--overload` times as many clients,
+the client's session. As our language server does, a client leaves the request that is under way when the next key comes:
+that is `superseded`, by whichever side noticed it first. Then, with `--overload` times as many clients,
 the server gets more than it can do: it should say 503 with Retry-After, hold no more memory, and soon answer as before.
 
 The generator runs on the same machine and takes its share of it: `offered_per_second` says what really arrived. At the
@@ -87,16 +89,18 @@ async def ask(http: httpx2.AsyncClient, who: Typist, prefix: str, suffix: str, t
 
 async def type_on(http: httpx2.AsyncClient, who: Typist, until: float, tally: Tally, draw: random.Random) -> None:
     """Type until the time is over, from the start again where the passage ends."""
-    asked = set[asyncio.Task[None]]()
+    asked: asyncio.Task[None] | None = None
     while monotonic() < until:
         for prefix, suffix in who.passage.cursors():
             await asyncio.sleep(draw.expovariate(KEYS_PER_SECOND))
             if monotonic() > until:
                 break
-            task = asyncio.create_task(ask(http, who, prefix, suffix, tally))
-            asked.add(task)
-            task.add_done_callback(asked.discard)
-    await asyncio.gather(*asked)
+            if asked is not None and not asked.done():
+                asked.cancel()
+                tally.outcomes["superseded"] += 1
+            asked = asyncio.create_task(ask(http, who, prefix, suffix, tally))
+    if asked is not None:
+        await asyncio.wait([asked])
 
 
 async def watch(process: psutil.Process, tally: Tally) -> None:
@@ -231,12 +235,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--overload", type=int, default=10, help="times as many clients; 0 leaves it out")
     parser.add_argument("--overload-seconds", type=float, default=60)
+    parser.add_argument("--cache-mb", type=int, default=128, help="small enough to be full while memory is watched")
     asked = parser.parse_args()
     where = machine()
     keys = round(asked.seconds * KEYS_PER_SECOND) + 1
     who = typists(asked.clients * max(1, asked.overload), keys)
     with tempfile.TemporaryDirectory() as folder:
-        with serving(Path(folder), who, "--base", asked.base) as (url, process, log):
+        with serving(Path(folder), who, "--base", asked.base, "--cache-mb", str(asked.cache_mb)) as (url, process, log):
             found = asyncio.run(measure(asked, url, process, who))
         found["log"] = leaks(log, who)
     show("load", {name: found[name] for name in ("calm", "overload") if name in found})
