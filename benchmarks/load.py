@@ -1,13 +1,13 @@
 """Many people typing through a real `serve-copilot`: waiting times, memory, overload and recovery, and what it logs.
 
     python benchmarks/load.py [--clients 64] [--seconds 300] [--overload 10] [--overload-seconds 60] [--base tiny]
-        [--cache-mb 128]
 
 Each client has a token and a file of this repository of its own, and types three keys a second on average, the time
-between two keys drawn from an exponential distribution (so arrivals are a Poisson process). Every key is a request of
-the client's session. As our language server does, a client leaves the request that is under way when the next key comes:
-that is `superseded`, by whichever side noticed it first. Then, with `--overload` times as many clients,
-the server gets more than it can do: it should say 503 with Retry-After, hold no more memory, and soon answer as before.
+between two keys drawn from an exponential distribution (so arrivals are a Poisson process). Documents are opened first,
+as our language server does it: a request that only reads the prompt, which is not timed. Every key is a request of the
+client's session, and a client leaves the request that is under way when the next key comes: that is `superseded`, by
+whichever side noticed it first. Then, with `--overload` times as many clients, the server gets more than it can do: it
+should say 503 with Retry-After, hold no more memory, and soon answer as before.
 
 The generator runs on the same machine and takes its share of it: `offered_per_second` says what really arrived. At the
 end the server's log is searched for every token, and for every longer line of the code that was typed.
@@ -217,8 +217,18 @@ def leaks(log: Path, who: Sequence[Typist]) -> dict[str, int]:
     }
 
 
+async def open_documents(url: str, typists: Sequence[Typist]) -> None:
+    """Let the server read every prompt once."""
+    async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+        for who in typists:
+            prefix, suffix = next(who.passage.cursors())
+            body = {"prefix": prefix, "suffix": suffix, "session": who.session, "max_tokens": 0, "deadline_ms": 60_000}
+            await http.post("/complete", json=body, headers={"authorization": f"Bearer {who.token}"})
+
+
 async def measure(asked: argparse.Namespace, url: str, process: psutil.Process, who: list[Typist]) -> dict[str, Any]:
     """Both phases and the recovery."""
+    await open_documents(url, who[: asked.clients])
     calm = await phase(url, who[: asked.clients], asked.seconds, process)
     found: dict[str, Any] = {"calm": figures(calm, asked.seconds)}
     if asked.overload:
@@ -235,13 +245,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--overload", type=int, default=10, help="times as many clients; 0 leaves it out")
     parser.add_argument("--overload-seconds", type=float, default=60)
-    parser.add_argument("--cache-mb", type=int, default=128, help="small enough to be full while memory is watched")
     asked = parser.parse_args()
     where = machine()
     keys = round(asked.seconds * KEYS_PER_SECOND) + 1
     who = typists(asked.clients * max(1, asked.overload), keys)
     with tempfile.TemporaryDirectory() as folder:
-        with serving(Path(folder), who, "--base", asked.base, "--cache-mb", str(asked.cache_mb)) as (url, process, log):
+        with serving(Path(folder), who, "--base", asked.base) as (url, process, log):
             found = asyncio.run(measure(asked, url, process, who))
         found["log"] = leaks(log, who)
     show("load", {name: found[name] for name in ("calm", "overload") if name in found})
