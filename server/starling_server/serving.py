@@ -34,7 +34,7 @@ SWITCH_SECONDS = 0.0005
 """How long the event loop waits for the interpreter's lock while the model's thread holds it; Python's own is 0.005.
 
 A small model is Python for the most part, and every call of the system gives the lock away: at 5 ms each, 64 people
-typing kept the loop so far behind that answers came 14 seconds late (benchmarks/README.md, "Many at once").
+typing kept the loop so far behind that answers took 14 seconds (benchmarks/README.md, "Many people on one server").
 """
 GAVE_UP = 70
 """Exit status where the model cannot be brought back: EX_SOFTWARE of sysexits.h, for a supervisor to start anew."""
