@@ -3,9 +3,11 @@
     python benchmarks/load.py [--clients 64] [--seconds 300] [--overload 10] [--overload-seconds 60] [--base tiny]
 
 Each client has a token and a file of this repository of its own, and types three keys a second on average, the time
-between two keys drawn from an exponential distribution (so arrivals are a Poisson process). Every key is a request of
-the client's session; nobody waits for an answer before the next key. Then, with `--overload` times as many clients,
-the server gets more than it can do: it should say 503 with Retry-After, hold no more memory, and soon answer as before.
+between two keys drawn from an exponential distribution (so arrivals are a Poisson process). Documents are opened first,
+as our language server does it: a request that only reads the prompt, which is not timed. Every key is a request of the
+client's session, and a client leaves the request that is under way when the next key comes: that is `superseded`, by
+whichever side noticed it first. Then, with `--overload` times as many clients, the server gets more than it can do: it
+should say 503 with Retry-After, hold no more memory, and soon answer as before.
 
 The generator runs on the same machine and takes its share of it: `offered_per_second` says what really arrived. At the
 end the server's log is searched for every token, and for every longer line of the code that was typed.
@@ -87,16 +89,18 @@ async def ask(http: httpx2.AsyncClient, who: Typist, prefix: str, suffix: str, t
 
 async def type_on(http: httpx2.AsyncClient, who: Typist, until: float, tally: Tally, draw: random.Random) -> None:
     """Type until the time is over, from the start again where the passage ends."""
-    asked = set[asyncio.Task[None]]()
+    asked: asyncio.Task[None] | None = None
     while monotonic() < until:
         for prefix, suffix in who.passage.cursors():
             await asyncio.sleep(draw.expovariate(KEYS_PER_SECOND))
             if monotonic() > until:
                 break
-            task = asyncio.create_task(ask(http, who, prefix, suffix, tally))
-            asked.add(task)
-            task.add_done_callback(asked.discard)
-    await asyncio.gather(*asked)
+            if asked is not None and not asked.done():
+                asked.cancel()
+                tally.outcomes["superseded"] += 1
+            asked = asyncio.create_task(ask(http, who, prefix, suffix, tally))
+    if asked is not None:
+        await asyncio.wait([asked])
 
 
 async def watch(process: psutil.Process, tally: Tally) -> None:
@@ -213,8 +217,18 @@ def leaks(log: Path, who: Sequence[Typist]) -> dict[str, int]:
     }
 
 
+async def open_documents(url: str, typists: Sequence[Typist]) -> None:
+    """Let the server read every prompt once."""
+    async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+        for who in typists:
+            prefix, suffix = next(who.passage.cursors())
+            body = {"prefix": prefix, "suffix": suffix, "session": who.session, "max_tokens": 0, "deadline_ms": 60_000}
+            await http.post("/complete", json=body, headers={"authorization": f"Bearer {who.token}"})
+
+
 async def measure(asked: argparse.Namespace, url: str, process: psutil.Process, who: list[Typist]) -> dict[str, Any]:
     """Both phases and the recovery."""
+    await open_documents(url, who[: asked.clients])
     calm = await phase(url, who[: asked.clients], asked.seconds, process)
     found: dict[str, Any] = {"calm": figures(calm, asked.seconds)}
     if asked.overload:

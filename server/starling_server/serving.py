@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -29,6 +30,12 @@ STOP_SECONDS = 3
 """How long a stopping server waits for them in all; then their connections are cut."""
 WORKER_SECONDS = 0.5
 """How long the worker's thread is waited for at the end; it is a daemon's."""
+SWITCH_SECONDS = 0.0005
+"""How long the event loop waits for the interpreter's lock while the model's thread holds it; Python's own is 0.005.
+
+A small model is Python for the most part, and every call of the system gives the lock away: at 5 ms each, 64 people
+typing kept the loop so far behind that answers took 14 seconds (benchmarks/README.md, "Many people on one server").
+"""
 GAVE_UP = 70
 """Exit status where the model cannot be brought back: EX_SOFTWARE of sysexits.h, for a supervisor to start anew."""
 
@@ -58,6 +65,7 @@ class Serving:
 
         Raises KeyboardInterrupt after Ctrl-C, and what loading raises.
         """
+        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             if asyncio.run(self._serve(listener)) == signal.SIGINT:
                 raise KeyboardInterrupt

@@ -105,3 +105,12 @@ def test_the_language_server_alone() -> None:
     figures = last_line("lsp.py", "--lines", "200", "--keys", "20")
     assert figures["keys"] == 20
     assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+
+
+@pytest.mark.slow
+def test_typists_get_no_errors_and_leave_nothing_in_the_log() -> None:
+    figures = last_line("load.py", "--clients", "2", "--seconds", "3", "--overload", "2", "--overload-seconds", "2")
+    assert figures["calm"]["requests"] > 0
+    assert figures["calm"]["errors"] == figures["overload"]["errors"] == 0
+    assert figures["log"]["tokens_in_log"] == figures["log"]["code_lines_in_log"] == 0
+    assert figures["log"]["code_lines_searched"] > 100

@@ -13,6 +13,8 @@ from uvicorn.server import ServerState
 
 HEAD_SECONDS = 10.0
 """A request's headers are here by then, or the connection ends."""
+LAG_SECONDS = 0.5
+"""An event loop that is so far behind can't tell who is slow."""
 IDLE_SECONDS = 30
 """How long a connection is kept after an answer: editors ask again with the next key."""
 HEAD_BYTES = 64 << 10
@@ -99,6 +101,9 @@ class Connection(H11Protocol):
             self._due = None
 
     def _end(self) -> None:
+        late = self._due is not None and self.loop.time() - self._due.when() > LAG_SECONDS
         self._due = None
-        if not self._answering:
+        if late:  # it was this process that had no time: what was sent may lie here unread
+            self._wait()
+        elif not self._answering:
             self.transport.abort()
