@@ -14,7 +14,7 @@ from starling_server.keyring import Client, Keyring
 
 OPEN = frozenset({"/", "/health", "/ready", "/openapi.json", "/favicon.ico"})
 """Answered without a token: whether the process works, and what is the same on every installation."""
-OPEN_UNDER = "/assets/"
+OPEN_UNDER = "/page/"
 """The page's own files."""
 ADMIN = "/v1/adapters/"
 """What is changed below here needs a token with `:admin`."""
