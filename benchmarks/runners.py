@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any, get_args
 
 from starling_server.config import ModelConfig, RunnerName, ServiceConfig
+from starling_server.engine import Engine
 from starling_server.runner import Feed
 from starling_server.start import start
 
@@ -30,6 +31,7 @@ def measured(base: str, runner: RunnerName, prompt: int, tokens: int) -> dict[st
     """One runner, in this process."""
     began = clocks()
     service = start(ModelConfig(base=base, runner=runner), ServiceConfig())
+    assert isinstance(service.model.engine, Engine)
     loaded, feeds, rng = clocks(), service.model.engine.runner, random.Random(0)
     ids, cache = [rng.randrange(8, 8000) for _ in range(prompt)], feeds.open(None)
     for at in range(0, prompt, feeds.chunk):

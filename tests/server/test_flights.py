@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.engine import Job
+from starling_server.engine import Engine, Job
 from starling_server.runner import Feed, Rows
 from starling_server.schema import CompleteRequest, CompleteResponse
 from starling_server.service import Service
@@ -25,6 +25,7 @@ class Watched:
         self.jobs = list[Job]()
         self.forwards = 0
         engine = self.service.model.engine
+        assert isinstance(engine, Engine)
         generate, runner = engine.generate, engine.runner
         feed = runner.feed
 
