@@ -40,5 +40,7 @@ def likelihoods(logits: torch.Tensor, token: int, most: int) -> tuple[float, lis
 def nucleus(weights: torch.Tensor, share: float) -> torch.Tensor:
     """`weights`, shape (vocab,), with zeros for all ids beyond the likeliest that make up `share` together."""
     ordered, ids = weights.sort(descending=True)
-    ordered[ordered.cumsum(-1) - ordered >= share] = 0.0  # the one that crosses the share stays
+    beyond = ordered.cumsum(-1) - ordered >= share  # the one that crosses the share stays
+    beyond[0] = False  # whatever a share of next to nothing is in this type
+    ordered[beyond] = 0.0
     return torch.zeros_like(weights).scatter_(0, ids, ordered)
