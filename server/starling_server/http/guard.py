@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starling_server.errors import Forbidden, RequestError, Unauthorized, WrongHost
 from starling_server.http.limits import Allowances
+from starling_server.http.openai_errors import extended
 from starling_server.http.problems import problem
 from starling_server.keyring import Client, Keyring
 
@@ -18,7 +19,8 @@ OPEN_UNDER = "/page/"
 """The page's own files."""
 ADMIN = "/v1/adapters/"
 """What is changed below here needs a token with `:admin`."""
-READS = frozenset({"GET", "HEAD", "OPTIONS"})
+CHANGES = frozenset({"POST", "DELETE"})
+"""The methods that do; others than these and GET get 405."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Access:
 
     def check_client(self, client: Client | None, method: str, path: str) -> None:
         """Raise Unauthorized or Forbidden where `client` may not do that."""
-        changes = path.startswith(ADMIN) and method not in READS
+        changes = path.startswith(ADMIN) and method in CHANGES
         if changes and self.keyring.empty:
             raise Forbidden(
                 "Adapters are changed with an admin token: start with --token-file, and a line name:token:admin."
@@ -85,7 +87,7 @@ class Guard:
             with self._allowances.running(name, allowance):
                 await self._app(scope, receive, send)
         except RequestError as error:  # those of routes are answered inside
-            await problem(error)(scope, receive, send)
+            await extended(problem(error), scope["path"])(scope, receive, send)
 
 
 def _name(host: str) -> str:

@@ -17,7 +17,7 @@ def answer_openai(app: FastAPI) -> None:
     RFC 9457 lets a document have further members (section 3.2).
     """
     for kind, handler in list(app.exception_handlers.items()):
-        app.exception_handlers[kind] = _extended(handler)  # pyright: ignore[reportArgumentType]
+        app.exception_handlers[kind] = _extending(handler)  # pyright: ignore[reportArgumentType]
 
 
 def error(problem: dict[str, Any]) -> dict[str, Any]:
@@ -26,14 +26,18 @@ def error(problem: dict[str, Any]) -> dict[str, Any]:
     return {"message": problem["detail"], "type": kind, "param": None, "code": problem["status"]}
 
 
-def _extended(handler: Any) -> Handler:
-    async def answer(request: Request, failure: Exception) -> Response:
-        response = await handler(request, failure)
-        if not request.url.path.startswith(SHAPES) or response.media_type != "application/problem+json":
-            return response
-        problem = json.loads(response.body)
-        response.body = json.dumps({**problem, "error": error(problem)}).encode()
-        response.headers["content-length"] = str(len(response.body))
+def extended(response: Response, path: str) -> Response:
+    """`response` with the further member, where it is a problem document and `path` one of `SHAPES`."""
+    if not path.startswith(SHAPES) or response.media_type != "application/problem+json":
         return response
+    problem = json.loads(bytes(response.body))
+    response.body = json.dumps({**problem, "error": error(problem)}).encode()
+    response.headers["content-length"] = str(len(response.body))
+    return response
+
+
+def _extending(handler: Any) -> Handler:
+    async def answer(request: Request, failure: Exception) -> Response:
+        return extended(await handler(request, failure), request.url.path)
 
     return answer
