@@ -108,6 +108,13 @@ def test_the_language_server_alone() -> None:
 
 
 @pytest.mark.slow
+def test_windows_share_a_model() -> None:
+    sides = last_line("windows.py", "--windows", "2")["sides"]
+    assert 0 < sides["shared"]["memory_mb"] < sides["own"]["memory_mb"]
+    assert sides["shared"]["back_s"] > 0
+
+
+@pytest.mark.slow
 def test_typists_get_no_errors_and_leave_nothing_in_the_log() -> None:
     figures = last_line("load.py", "--clients", "2", "--seconds", "3", "--overload", "2", "--overload-seconds", "2")
     assert figures["calm"]["requests"] > 0
