@@ -43,6 +43,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
         yield server
 
 
+def test_a_rotated_token_is_taken_up_at_once(server: Server) -> None:
+    file = server.folder / "tokens"
+    before, new = file.read_text(encoding="utf-8"), "alice-s-next-token-0123456789"
+    file.write_text(before.replace(ALICE, new), encoding="utf-8")
+    try:
+        with server.client(ALICE) as late, server.client(new) as early:
+            assert late.post("/complete", json=BODY).status_code == 401
+            assert early.post("/complete", json=BODY).status_code == 200
+    finally:
+        file.write_text(before, encoding="utf-8")
+    with server.client(ALICE) as again:
+        assert again.post("/complete", json=BODY).status_code == 200
+
+
 def problem(answer: httpx2.Response) -> tuple[int, str]:
     assert answer.headers["content-type"] == "application/problem+json"
     return answer.status_code, answer.json()["detail"]
