@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from starling_lsp.choice import Choice
 from starling_server.client import Client
-from starling_server.errors import ServerUnreachable
+from starling_server.errors import ServerUnreachable, Unauthorized
 from starling_server.recall import Recall, Remembered
 from starling_server.schema import Choice as Answer
 from starling_server.schema import CompleteRequest, CompleteResponse, Timings, Usage
@@ -53,13 +53,15 @@ class Remote:
         """Only the server knows."""
 
     async def learn(self, roots: Sequence[Path]) -> None:
-        """Learn what it serves; raises RequestError where it is not there or not ready."""
+        """Learn what it serves; raises RequestError where it is not there, not ready, or does not know us."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 health = await self._client.ready()
         except TimeoutError as error:
             raise ServerUnreachable(f"{self._client.url} takes no requests: start serve-copilot anew.") from error
-        self.base = health.base or ""
+        if health.base is None:  # it says no more to those whom it does not know
+            raise Unauthorized(f"{self._client.url} wants a token that it knows: set STARLING_TOKEN, or tokenFile.")
+        self.base = health.base
         self._choice.served = health.adapters
         self.adapter = next((name for root in roots if (name := self.adapter_of(root))), self.adapter)
 
