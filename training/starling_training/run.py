@@ -106,6 +106,8 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
         plans, free = memory.plans(prepared.base, prepared.config, on_gpu, four_bits), loading.free_bytes(device)
         show.memory(console, plans, prepared.config.lora.method, free)
         if config.dry_run:
+            if interrupt.asked:
+                raise KeyboardInterrupt
             return None
         processes.split(optim.accumulation)
         memory.check(plans[prepared.config.lora.method], free)
