@@ -79,13 +79,13 @@ def check(service: Service, asked: Continuation) -> None:
 
 def _work(model: Model, asked: Continuation, on_text: OnText | None) -> Callable[[Ticket], Steps[Written]]:
     def work(ticket: Ticket) -> Steps[Written]:
-        adapter = model.shelf.ready(asked.adapter)
         sample = model.sampler(asked.temperature, asked.seed, asked.top_p)
         likely = list[Likely]()
         if asked.likelihoods is not None and model.likelihoods is not None:
             sample = _noting(sample, model.likelihoods, asked.likelihoods, likely)
-        job = Job(asked.prompt, asked.max_tokens, model.fim.stops, sample, adapter, ticket.interrupted)
-        written = yield from _written(model, job, TextStop(asked.stop), on_text)
+        with model.shelf.hold(asked.adapter) as adapter:
+            job = Job(asked.prompt, asked.max_tokens, model.fim.stops, sample, adapter, ticket.interrupted)
+            written = yield from _written(model, job, TextStop(asked.stop), on_text)
         return replace(written, likely=likely[: written.usage.completion_tokens])
 
     return work
