@@ -93,7 +93,9 @@ class Allowances:
             own.running -= 1
 
     def _find(self, client: str) -> Allowance:
-        own = self._of.setdefault(client, Allowance(self._rate))
+        own = self._of.get(client)
+        if own is None:
+            own = self._of[client] = Allowance(self._rate)
         self._of.move_to_end(client)
         while len(self._of) > MOST_CLIENTS:
             self._of.popitem(last=False)
