@@ -59,6 +59,7 @@ class Link:
             await asyncio.wait([self._trying])
         completer, self.completer = self.completer, None
         if completer is not None:
+            gc.unfreeze()
             await completer.close()
 
     async def _come_back(self, gone: Completer | None) -> None:
@@ -92,6 +93,7 @@ class Link:
             self._status.tell("error", "The model could not be loaded: see the language server's log.")
             return False
         self.completer = completer
+        gc.collect()
         gc.freeze()  # what was loaded stays: the collector need not look through it again between two keys
         self._status.serves(completer.base, completer.adapter)
         self._status.tell("ready", f"{completer.base} with {completer.adapter or 'no adapter'}")

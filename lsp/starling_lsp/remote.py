@@ -11,15 +11,13 @@ from starling_lsp.choice import Choice
 from starling_server.client import Client
 from starling_server.errors import ServerUnreachable, Unauthorized
 from starling_server.recall import Recall, Remembered
+from starling_server.schema import ENDED, CompleteRequest, CompleteResponse, Timings, Usage
 from starling_server.schema import Choice as Answer
-from starling_server.schema import CompleteRequest, CompleteResponse, Timings, Usage
 
 CONNECT_SECONDS = 5.0
 """After which a server that says nothing counts as not there."""
 ALIVE_SECONDS = 2.0
 """The same for one that answered before."""
-UNFINISHED = frozenset({"deadline", "superseded", "cancelled"})
-"""How answers end that are not whole."""
 
 
 class Remote:
@@ -85,7 +83,7 @@ class Remote:
             return self._from_memory(request, known)
         response = await self._client.complete(request.model_copy(update={"session": self._session(request)}))
         best = response.choices[0]
-        if _memorable(request) and best.finish_reason not in UNFINISHED:
+        if _memorable(request) and best.finish_reason not in ENDED:
             self._recall.add(Remembered(_scope(request), request.prefix, request.suffix, best.text))
         return response
 
@@ -122,12 +120,5 @@ def _memorable(request: CompleteRequest) -> bool:
 
 
 def _scope(request: CompleteRequest) -> tuple[object, ...]:
-    """What the remembered answers of this request have in common."""
-    return (
-        request.session,
-        request.adapter,
-        request.max_tokens,
-        request.mode,
-        request.language,
-        request.comments,
-    )
+    """What the remembered answers of this request have in common: all that is asked for but the place."""
+    return (request.model_copy(update={"prefix": "", "suffix": ""}),)

@@ -90,14 +90,15 @@ class Shared:
             return self._remote
         if self._finding is None or self._finding.done():
             self._finding = asyncio.create_task(self._find())
-        self._remote = remote = await asyncio.shield(self._finding)
-        return remote
+            self._finding.add_done_callback(_look_at)
+        return await asyncio.shield(self._finding)
 
     async def _find(self) -> Remote:
         while True:
             self._server = await asyncio.to_thread(find_or_start, self._place, self._server)
             try:
-                return await self._once_ready(self._server)
+                self._remote = remote = await self._once_ready(self._server)
+                return remote
             except ServerUnreachable as error:
                 if await asyncio.to_thread(is_gone, self._place):
                     raise self._place.failure() from error
@@ -118,6 +119,12 @@ class Shared:
             if error.status == NotReady.status:
                 raise NotReady(str(error)) from error
             raise
+
+
+def _look_at(finding: "asyncio.Task[Remote]") -> None:
+    """So that asyncio does not report a failure that nobody waited for: the next request searches anew."""
+    if not finding.cancelled():
+        finding.exception()
 
 
 async def _unless_dead(remote: Remote, request: CompleteRequest) -> CompleteResponse:

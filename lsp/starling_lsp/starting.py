@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import httpx2
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from starling_lsp import state
 from starling_server import __version__, running
@@ -71,14 +71,20 @@ def find_or_start(place: Place, lost: Running | None = None) -> Running:
     Blocks for up to a minute. Raises UsageError where it cannot start for a reason that its user can mend,
     ServerUnreachable for any other.
     """
-    place.record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with FileLock(place.record.with_suffix(".starting"), timeout=START_SECONDS):
-        found = running.read(place.record)
-        if found is not None and found != lost and answers(found):
-            return found
-        if found is not None:
-            _kill(found, place)
-        return _start(place)
+    try:
+        place.record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(place.record.with_suffix(".starting"), timeout=START_SECONDS):
+            found = running.read(place.record)
+            if found is not None and found != lost and answers(found):
+                return found
+            if found is not None:
+                _kill(found, place)
+            return _start(place)
+    except Timeout as error:
+        raise ServerUnreachable("Another window has been starting the shared server for a minute.") from error
+    except OSError as error:
+        folder = place.record.parent
+        raise UsageError(f"Cannot write to {folder} ({error.strerror}): mend it, or set STARLING_STATE_DIR.") from error
 
 
 def answers(server: Running) -> bool:

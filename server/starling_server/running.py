@@ -51,18 +51,21 @@ def alive(path: Path) -> bool:
 
 @contextmanager
 def announced(path: Path, record: Running) -> Generator[None]:
-    """Hold the lock and show the record meanwhile; raises UsageError where another server is alive."""
+    """Hold the lock and show the record meanwhile; raises UsageError where another server is alive, OutputError."""
+    lock = FileLock(_lock(path))
     try:
-        with FileLock(_lock(path), timeout=LOCK_SECONDS):
-            _write(path, record)
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+        lock.acquire(timeout=LOCK_SECONDS)
+        _write(path, record)
     except Timeout as error:
         raise UsageError(f"Another server is announced at {path}: that one answers.") from error
     except OSError as error:
+        lock.release()
         raise OutputError(f"Cannot write {path} ({error.strerror}): name another place for --announce.") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _write(path: Path, record: Running) -> None:

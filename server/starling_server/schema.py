@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starling_server.config import Mode, Reason
 
 Finish = Reason | Literal["nothing", "stop", "length", "deadline", "superseded", "cancelled"]
+ENDED: frozenset[Finish] = frozenset({"deadline", "superseded", "cancelled"})
+"""Reasons of answers that are not whole."""
 
 
 class CompleteRequest(BaseModel):

@@ -21,7 +21,7 @@ from starling_server.observer import Nobody, Observer, ending
 from starling_server.recall import Recall, Remembered, continuation
 from starling_server.runner import Likelihoods, Sampler
 from starling_server.scheduler import Interrupted, Scheduler, Ticket
-from starling_server.schema import Choice, CompleteRequest, CompleteResponse, Timings
+from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse, Timings
 from starling_server.schema import Usage as WireUsage
 from starling_server.shelf import Shelf
 from starling_server.stops import Stop, TextStop
@@ -32,8 +32,6 @@ T = TypeVar("T")
 OnText = Callable[[str], None]
 """Called on the worker's thread with the raw text so far."""
 HALF_CHARACTER = "\ufffd"
-ENDED: frozenset[Finish] = frozenset({"deadline", "superseded", "cancelled"})
-"""Reasons of answers that are not whole."""
 DRAFT_ANSWERS = 4
 """Newest answers of the session that drafts are looked for in."""
 

@@ -129,3 +129,12 @@ def test_a_left_over_record_is_no_server(tmp_path: Path) -> None:
     with running.announced(path, Running(version="1", pid=1, url="http://127.0.0.1:9", token="t")):
         assert running.read(path) is not None
     assert not path.exists()
+
+
+def test_trouble_of_an_announced_server_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record = Running(version="1", pid=1, url="http://127.0.0.1:9", token="t")
+    with pytest.raises(OSError, match="a disk of its own"), running.announced(path, record):
+        raise OSError("a disk of its own")
+    assert not path.exists()
+    assert not running.alive(path)
