@@ -11,7 +11,9 @@ from typing import Literal, get_args
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
+NONE = "-"
+"""The id of lines that belong to no request."""
+request_id: ContextVar[str] = ContextVar("request_id", default=NONE)
 """Of the request that is being answered here."""
 
 
@@ -20,7 +22,8 @@ class RequestId(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let it pass."""
-        record.request_id = request_id.get()
+        record.request_id = known = request_id.get()
+        record.bracketed = "" if known == NONE else f" [{known}]"
         return True
 
 
@@ -42,7 +45,7 @@ def where(error: BaseException) -> str:
 
 def _formatter(form: LogFormat) -> logging.Formatter:
     if form == "text":
-        return logging.Formatter("%(levelname)s %(name)s [%(request_id)s]: %(message)s")
+        return logging.Formatter("%(levelname)s %(name)s%(bracketed)s: %(message)s")
     from pythonjsonlogger.json import JsonFormatter
 
     renamed = {"levelname": "level", "name": "logger"}
