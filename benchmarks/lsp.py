@@ -4,23 +4,21 @@
 
 A real language server over stdio, whose completer answers at once with the same text, so that all that is left is
 editing, positions, the request, statistics and the wire. A key is an edit and the request after it, measured from
-sending the edit to having the answer, the benchmark's own client included; `server_processor_ms` is what of it the
-server's process computed.
+sending the edit to having the answer, by a client that does nothing but write and read JSON; `server_processor_ms` is
+what of it the server's process computed.
 """
 
 import argparse
-import asyncio
+import json
+import subprocess
 import sys
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter, process_time
 from typing import Any
 
-from lsprotocol import types
-from pygls.lsp.client import LanguageClient
 from report import last_line, machine, show
 
 from starling_lsp.completer import Completer
@@ -31,7 +29,8 @@ from starling_server.schema import Choice, CompleteRequest, CompleteResponse, Ti
 URI = "file:///work/long.py"
 LINE = "    value_{n} = compute(first_{n}, second_{n})  # é 😀\n"
 SERVE = "--answer-at-once"
-USED = "benchmark/processorTime"
+USED, STATUS = "benchmark/processorTime", "starling/status"
+AUTOMATIC = 2
 
 
 class AtOnce:
@@ -74,62 +73,94 @@ def serve() -> None:
     server.start_io()
 
 
-@asynccontextmanager
-async def editor() -> AsyncGenerator[LanguageClient]:
-    """A language server that is ready."""
-    client, ready = LanguageClient("benchmark", "1"), asyncio.Event()
+class Editor:
+    """An editor that adds next to nothing: JSON over a language server's pipes, one request at a time."""
 
-    def heard(params: Any) -> None:
-        if params.kind == "ready":
-            ready.set()
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__, SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._server.stdin
+        assert self._server.stdout
+        self._to, self._from, self._ids = self._server.stdin, self._server.stdout, count(1)
 
-    client.feature("starling/status")(heard)
-    await client.start_io(sys.executable, __file__, SERVE)
-    await client.initialize_async(types.InitializeParams(types.ClientCapabilities()))
-    client.initialized(types.InitializedParams())
-    await asyncio.wait_for(ready.wait(), 60)
-    yield client
-    await client.shutdown_async(None)
-    client.exit(None)
-    await client.stop()
+    def notify(self, method: str, params: dict[str, Any] | None) -> None:
+        """Send what has no answer."""
+        self._send({"method": method, "params": params})
+
+    def request(self, method: str, params: dict[str, Any] | None) -> Any:
+        """Send what has one, and return it."""
+        number = next(self._ids)
+        self._send({"id": number, "method": method, "params": params})
+        return self.wait(lambda message: message.get("id") == number)["result"]
+
+    def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The next message that is wanted; those before it are dropped."""
+        while not wanted(message := self._read()):
+            pass
+        return message
+
+    def close(self) -> None:
+        """End the server."""
+        self.request("shutdown", None)
+        self.notify("exit", None)
+        self._server.wait(10)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        self._to.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        self._to.flush()
+
+    def _read(self) -> dict[str, Any]:
+        length = 0
+        while (line := self._from.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        return json.loads(self._from.read(length))
 
 
-def key(client: LanguageClient, line: int, column: int, version: int) -> None:
-    """Type one character."""
-    at = types.Position(line, column)
-    change = types.TextDocumentContentChangePartial(types.Range(at, at), "x")
-    document = types.VersionedTextDocumentIdentifier(version, URI)
-    client.text_document_did_change(types.DidChangeTextDocumentParams(document, [change]))
+def ready() -> Editor:
+    """An editor whose language server is ready."""
+    editor = Editor()
+    editor.request("initialize", {"processId": None, "rootUri": None, "capabilities": {}})
+    editor.notify("initialized", {})
+    editor.wait(lambda message: message.get("method") == STATUS and message["params"]["kind"] == "ready")
+    return editor
 
 
-async def keys(client: LanguageClient, lines: int, number: int) -> list[float]:
+def key(editor: Editor, line: int, column: int, version: int) -> Any:
+    """Type one character and ask."""
+    at, after = {"line": line, "character": column}, {"line": line, "character": column + 1}
+    change = {"range": {"start": at, "end": at}, "text": "x"}
+    document = {"uri": URI, "version": version}
+    editor.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
+    asked = {"textDocument": {"uri": URI}, "position": after, "context": {"triggerKind": AUTOMATIC}}
+    return editor.request("textDocument/inlineCompletion", asked)
+
+
+def keys(editor: Editor, lines: int, number: int) -> list[float]:
     """Milliseconds of each key, in the middle of the file, twenty to a line."""
     text = "".join(LINE.format(n=n) for n in range(lines))
-    item = types.TextDocumentItem(URI, types.LanguageKind.Python, 1, text)
-    client.text_document_did_open(types.DidOpenTextDocumentParams(item))
-    context = types.InlineCompletionContext(types.InlineCompletionTriggerKind.Automatic)
+    document = {"uri": URI, "languageId": "python", "version": 1, "text": text}
+    editor.notify("textDocument/didOpen", {"textDocument": document})
     times = list[float]()
     for typed in range(number):
-        line, column = lines // 2 + typed // 20, 4 + typed % 20
         started = perf_counter()
-        key(client, line, column, typed + 2)
-        at = types.Position(line, column + 1)
-        params = types.InlineCompletionParams(context, types.TextDocumentIdentifier(URI), at)
-        answer = await client.text_document_inline_completion_async(params)
+        answer = key(editor, lines // 2 + typed // 20, 4 + typed % 20, typed + 2)
         times.append((perf_counter() - started) * 1e3)
-        assert isinstance(answer, types.InlineCompletionList)
-        assert len(answer.items) == 1
+        assert len(answer["items"]) == 1
     return times
 
 
-async def measure(lines: int, number: int) -> tuple[list[float], float]:
+def measure(lines: int, number: int) -> tuple[list[float], float]:
     """Times of all keys, and the server's processor milliseconds for one."""
-    async with editor() as client:
-        await keys(client, lines, 50)
-        before = await client.protocol.send_request_async(USED, {})
-        times = await keys(client, lines, number)
-        after = await client.protocol.send_request_async(USED, {})
-        return times, (after - before) * 1e3 / number
+    editor = ready()
+    keys(editor, lines, 50)
+    before = editor.request(USED, {})
+    times = keys(editor, lines, number)
+    after = editor.request(USED, {})
+    editor.close()
+    return times, (after - before) * 1e3 / number
 
 
 def main() -> None:
@@ -140,7 +171,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=5_000)
     parser.add_argument("--keys", type=int, default=2_000)
     asked = parser.parse_args()
-    times, processor = asyncio.run(measure(asked.lines, asked.keys))
+    times, processor = measure(asked.lines, asked.keys)
     figures = {
         "p50_ms": round(median(times), 2),
         "p99_ms": round(quantiles(times, n=100)[-1], 2),

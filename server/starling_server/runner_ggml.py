@@ -4,6 +4,7 @@ A cache is a sequence of one llama.cpp context, with room for as many tokens as 
 and values are 16-bit floats, and the memory of all sequences is taken when the runner starts.
 """
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,8 @@ class GgmlRunner:
         self._llama = Context(self._weights, cells, count, threads, keys)
         self.spare_bytes = (count - self.rows) * self._cache_bytes
         """What kept caches may take in all for requests to find room beside them."""
-        self._free = list(range(count))[::-1]
+        self._free = list(range(count))
+        """A heap: the lowest number goes first, so that those in use stay neighbours (`ROWS`)."""
         self._adapters: dict[str, Handle] = {}
         self._adapter_bytes: dict[str, int] = {}
         self._active: str | None = None
@@ -104,7 +106,7 @@ class GgmlRunner:
         """An empty cache; raises MemoryError where all that there is memory for are open."""
         if not self._free:
             raise MemoryError("all caches are open")
-        return GgmlCache(adapter, self._free.pop())
+        return GgmlCache(adapter, heapq.heappop(self._free))
 
     def feed(self, feeds: Sequence[Feed]) -> list[Any]:
         """One forward; for each feed `llama.Rows`: the logits after its last `keep` ids, shape (keep, vocab).
@@ -113,6 +115,12 @@ class GgmlRunner:
         """
         assert 0 < len(feeds) <= self.rows
         self._activate(feeds[0].cache.adapter)
+        order = sorted(range(len(feeds)), key=lambda at: feeds[at].cache.sequence)
+        rows = self._decode([feeds[at] for at in order])
+        return [rows[order.index(at)] for at in range(len(feeds))]
+
+    def _decode(self, feeds: Sequence[Feed]) -> list[Any]:
+        """`feed` for caches in the order of their numbers, which llama.cpp computes together where they follow on."""
         tokens = [token for feed in feeds for token in _tokens(feed)]
         self._llama.resume()
         try:
@@ -156,7 +164,7 @@ class GgmlRunner:
         """Give the cache's memory and number back; it must not be used again."""
         assert cache.sequence not in self._free
         self._llama.forget(cache.sequence)
-        self._free.append(cache.sequence)
+        heapq.heappush(self._free, cache.sequence)
 
     def nbytes(self, cache: GgmlCache) -> int:
         """Bytes of the cache's memory, however many tokens are in it."""

@@ -138,7 +138,8 @@ def test_random_edits_compute_as_if_from_the_start(runner: GgmlRunner, loaded: L
 def test_several_sequences_in_one_forward_equal_one_by_one(runner: GgmlRunner, source: str, loaded: Loaded) -> None:
     ids = loaded.tokenizer.encode(source)
     pieces = [(ids[:300], 1), (ids[300:301], 1), (ids[400:700], 5), (ids[20:40], 20)]  # more than one llama_decode
-    together = runner.feed([Feed(runner.open(None), piece, keep) for piece, keep in pieces])
+    caches = [runner.open(None) for _ in pieces][::-1]
+    together = runner.feed([Feed(cache, piece, keep) for cache, (piece, keep) in zip(caches, pieces, strict=True)])
     for (piece, keep), rows in zip(pieces, together, strict=True):
         alone = runner.feed([Feed(runner.open(None), piece, keep)])[0]
         assert rows.shape == alone.shape == (keep, 8192)
