@@ -1,5 +1,6 @@
 """Ghost text of the real language server in a real VS Code, by keys and by what is on the screen."""
 
+import json
 import os
 import signal
 import subprocess
@@ -166,6 +167,25 @@ def test_a_token_is_asked_for_and_kept(host: Host, playwright: Playwright, tmp_p
             assert suggested(code, "with_a_token.py")
             kept = [path for path in code.folder.parent.rglob("*.json") if ALICE in path.read_text(errors="replace")]
             assert not kept, "in no settings file"
+
+
+def test_a_restricted_workspace_starts_no_program_of_its_own(
+    host: Host, playwright: Playwright, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    planted = tmp_path / "work" / ".venv" / "bin" / "starling-lsp"
+    planted.parent.mkdir(parents=True)
+    planted.write_text(f"#!/bin/sh\ntouch '{started}'\n", encoding="utf-8")
+    planted.chmod(0o755)
+    own = tmp_path / "work" / ".vscode" / "settings.json"
+    own.parent.mkdir()
+    own.write_text(json.dumps({"starling.serverPath": str(planted), "starling.base": "nowhere"}), encoding="utf-8")
+    code = Code(host, playwright, tmp_path, SETTINGS, trusted=False)
+    with code.ends:
+        assert code.page.get_by_label("Restricted Mode").count()
+        code.wait_for_status("is ready")
+        assert suggested(code, "restricted.py")
+    assert not started.exists()
 
 
 def _servers() -> list[psutil.Process]:

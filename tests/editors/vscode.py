@@ -28,7 +28,8 @@ QUIET = {
     "files.autoSave": "off",
     "telemetry.telemetryLevel": "off",
     "extensions.ignoreRecommendations": True,
-    "security.workspace.trust.enabled": False,
+    "security.workspace.trust.startupPrompt": "never",
+    "security.workspace.trust.banner": "never",
 }
 """Settings that keep other things than ghost text off the screen."""
 BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -51,17 +52,19 @@ class Host:
 
 
 class Code:
-    """One window on one folder."""
+    """One window on the folder `home / "work"`, restricted where it is not `trusted`."""
 
-    def __init__(self, host: Host, playwright: Playwright, home: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, host: Host, playwright: Playwright, home: Path, settings: dict[str, Any], trusted: bool = True
+    ) -> None:
         self.folder, self.state, self._home, self._host = home / "work", home / "state", home, host
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.ends = ExitStack()
         self.ends.callback(end_servers, self.state)
         self._dirs = ["--user-data-dir", str(home / "data"), "--extensions-dir", str(home / "extensions")]
         self._configure(settings)
         self._run("--install-extension", str(host.extension))
-        self.page = self._open(playwright)
+        self.page = self._open(playwright, ["--disable-workspace-trust"] if trusted else [])
 
     def _configure(self, settings: dict[str, Any]) -> None:
         """Write the user's settings before VS Code starts."""
@@ -140,11 +143,11 @@ class Code:
         homes = {"HOME": self._home, "XDG_CONFIG_HOME": self._home / "config", "STARLING_STATE_DIR": self.state}
         return {**os.environ, **{name: str(path) for name, path in homes.items()}}
 
-    def _open(self, playwright: Playwright) -> Page:
+    def _open(self, playwright: Playwright, more: list[str]) -> Page:
         flags = ["--auth", "none", "--bind-addr", "127.0.0.1:0", "--disable-telemetry", "--disable-update-check"]
         log = self.ends.enter_context((self._home / "code-server.log").open("w+", encoding="utf-8"))
         server = subprocess.Popen(
-            [*self._host.command, *self._dirs, *flags, "--disable-workspace-trust"],
+            [*self._host.command, *self._dirs, *flags, *more],
             stdout=log, stderr=log, env=self._environment(), start_new_session=True,
         )  # fmt: skip
         self.ends.callback(_end, server)
