@@ -1,6 +1,7 @@
 """Many people typing through a real `serve-copilot`: waiting times, memory, overload and recovery, and what it logs.
 
     python benchmarks/load.py [--clients 64] [--seconds 300] [--overload 10] [--overload-seconds 60] [--base tiny]
+        [--serve='FLAGS']
 
 Each client has a token and a file of this repository of its own, and types three keys a second on average, the time
 between two keys drawn from an exponential distribution (so arrivals are a Poisson process). Documents are opened first,
@@ -18,6 +19,7 @@ import asyncio
 import os
 import random
 import secrets
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -245,17 +247,27 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--overload", type=int, default=10, help="times as many clients; 0 leaves it out")
     parser.add_argument("--overload-seconds", type=float, default=60)
+    parser.add_argument("--serve", default="", help="further flags of serve-copilot")
     asked = parser.parse_args()
     where = machine()
     keys = round(asked.seconds * KEYS_PER_SECOND) + 1
     who = typists(asked.clients * max(1, asked.overload), keys)
     with tempfile.TemporaryDirectory() as folder:
-        with serving(Path(folder), who, "--base", asked.base) as (url, process, log):
+        with serving(Path(folder), who, "--base", asked.base, *shlex.split(asked.serve)) as (url, process, log):
             found = asyncio.run(measure(asked, url, process, who))
         found["log"] = leaks(log, who)
     show("load", {name: found[name] for name in ("calm", "overload") if name in found})
     show("log", {"log": found["log"]})
-    last_line({"benchmark": "load", "base": asked.base, "clients": asked.clients, **found, "machine": where})
+    last_line(
+        {
+            "benchmark": "load",
+            "base": asked.base,
+            "clients": asked.clients,
+            "serve": asked.serve,
+            **found,
+            "machine": where,
+        }
+    )
 
 
 if __name__ == "__main__":

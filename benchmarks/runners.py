@@ -1,9 +1,10 @@
-"""The two runners side by side: start, prefill, a token at a time, memory.
+"""The two runners side by side: start, prefill, a token at a time, a token of several caches, memory.
 
     python benchmarks/runners.py [--base tiny|DIR] [--runners torch,ggml] [--prompt 512] [--tokens 24]
 
 Each runner starts in a process of its own and is fed directly: a prompt of random tokens in its own chunks, then single
-tokens. Processor time is that of all threads, and says more than the clock where others use the cores too.
+tokens, and a token of 2, 4 and 8 caches of that prompt in one forward. Processor time is that of all threads, and says
+more than the clock where others use the cores too.
 """
 
 import argparse
@@ -13,12 +14,13 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Any, get_args
 
 from starling_server.config import ModelConfig, RunnerName, ServiceConfig
 from starling_server.engine import Engine
-from starling_server.runner import Feed
+from starling_server.runner import Feed, Runner
 from starling_server.start import start
 
 
@@ -43,6 +45,7 @@ def measured(base: str, runner: RunnerName, prompt: int, tokens: int) -> dict[st
         feeds.feed([Feed(cache, [token])])
         after = clocks()
         steps.append((after[0] - before[0], after[1] - before[1]))
+    rows = {f"{count} rows ms": together(feeds, cache, count, prompt, ids[:tokens]) for count in (2, 4, 8)}
     service.close()
     return {
         "start s": loaded[0] - began[0],
@@ -50,8 +53,21 @@ def measured(base: str, runner: RunnerName, prompt: int, tokens: int) -> dict[st
         "prefill tokens per processor s": prompt / (filled[1] - loaded[1]),
         "token ms": median(clock for clock, _ in steps) * 1e3,
         "token processor ms": median(processor for _, processor in steps) * 1e3,
+        **rows,
         "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
     }
+
+
+def together(feeds: Runner, cache: Any, count: int, prompt: int, ids: Sequence[int]) -> float:
+    """Median milliseconds of a forward that feeds `count` copies of the prompt's cache an id each."""
+    caches, times = [feeds.fork(cache, prompt) for _ in range(count)], list[float]()
+    for token in ids:
+        before = time.perf_counter()
+        feeds.feed([Feed(one, [token]) for one in caches])
+        times.append((time.perf_counter() - before) * 1e3)
+    for one in caches:
+        feeds.close(one)
+    return median(times)
 
 
 def main() -> None:

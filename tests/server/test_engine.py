@@ -15,7 +15,7 @@ from starling_server.runner_torch import TorchRunner
 from starling_server.sampling import greedy
 
 CACHE = 1 << 28
-TOKENS = 8
+TOKENS, CURSORS = 8, 30
 BUDGET = 400
 
 
@@ -59,12 +59,12 @@ def reference(loaded: Loaded, prompt: list[int]) -> list[int]:
 
 
 @pytest.mark.slow
-def test_greedy_output_equals_transformers_on_200_cuts(exact: Loaded, source: str) -> None:
-    """A hundred cursors, each asked twice with some typing between: the second continues the first's cache."""
+def test_greedy_output_equals_transformers(exact: Loaded, source: str) -> None:
+    """At many cursors, each asked twice with some typing between: the second continues the first's cache."""
     rng = random.Random(0)
     kept = Engine(TorchRunner(exact), CACHE)
     reused = 0
-    for _ in range(100):
+    for _ in range(CURSORS):
         at = rng.randrange(len(source) - 10)
         for typed in (0, 10):
             prompt = prompt_at(exact, source[: at + typed], source[at + 10 :])
@@ -73,7 +73,7 @@ def test_greedy_output_equals_transformers_on_200_cuts(exact: Loaded, source: st
             reused += generation.usage.cached_tokens > len(prompt) // 2
             fresh = complete(Engine(TorchRunner(exact), 0), exact, prompt)
             assert with_reuse == fresh == reference(exact, prompt)
-    assert reused >= 90
+    assert reused >= CURSORS * 0.9
     assert kept.pool.nbytes <= CACHE
 
 
