@@ -95,7 +95,7 @@ class Editor:
         return self.wait(lambda message: message.get("id") == number)["result"]
 
     def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next message that is wanted; those before it are dropped."""
+        """The next message that is wanted; those before it are dropped. Raises EOFError where the server has ended."""
         while not wanted(message := self._read()):
             pass
         return message
@@ -114,6 +114,8 @@ class Editor:
     def _read(self) -> dict[str, Any]:
         length = 0
         while (line := self._from.readline()) != b"\r\n":
+            if not line:
+                raise EOFError("the language server has ended")
             if line.lower().startswith(b"content-length:"):
                 length = int(line.split(b":")[1])
         return json.loads(self._from.read(length))

@@ -28,6 +28,8 @@ HEADS = {
 }
 """Lines that open a block, where the last characters do not tell or (Python's colon) tell too much."""
 _OPENS = re.compile(r"([:{(\[]|=>|->|\b(?:then|do|begin|else))\s*$")
+_GOES_ON = re.compile(r"[-+*/%&|^=<>.,\\]\s*$|^\s*\}?\s*(?:else|elsif|ensure|repeat|rescue|when)\b")
+"""Lines that are not over, and further heads of blocks in languages without braces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,11 @@ def opens_block(line: str, below: str, language: str | None) -> bool:
         return False
     following = next((each for each in below.split("\n") if each.strip()), "")
     return indentation(following) <= indentation(line)
+
+
+def may_be_followed_deeper(line: str) -> bool:
+    """Whether, in whichever language, the line after `line` may be indented more than it."""
+    return any(found.search(line) for found in (_OPENS, _GOES_ON, *HEADS.values()))
 
 
 def look_around(prefix: str, suffix: str, grammar: str | None) -> Around:

@@ -115,12 +115,12 @@ class GgmlRunner:
         """
         assert 0 < len(feeds) <= self.rows
         self._activate(feeds[0].cache.adapter)
-        order = sorted(range(len(feeds)), key=lambda at: feeds[at].cache.sequence)
-        rows = self._decode([feeds[at] for at in order])
-        return [rows[order.index(at)] for at in range(len(feeds))]
+        neighbours = sorted(feeds, key=_sequence)  # llama.cpp computes them together where they follow each other
+        rows = dict(zip(map(_sequence, neighbours), self._decode(neighbours), strict=True))
+        return [rows[_sequence(feed)] for feed in feeds]
 
     def _decode(self, feeds: Sequence[Feed]) -> list[Any]:
-        """`feed` for caches in the order of their numbers, which llama.cpp computes together where they follow on."""
+        """The rows of each feed, shape (keep, vocab), by one forward in this order."""
         tokens = [token for feed in feeds for token in _tokens(feed)]
         self._llama.resume()
         try:
@@ -183,6 +183,10 @@ class GgmlRunner:
         if adapter != self._active:
             self._llama.use(None if adapter is None else self._adapters[adapter])
             self._active = adapter
+
+
+def _sequence(feed: Feed) -> int:
+    return feed.cache.sequence
 
 
 def _tokens(feed: Feed) -> list[Token]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from starling_server.brackets import first_surplus_closer, open_brackets
+from starling_server.extent import indentation, may_be_followed_deeper
 from starling_server.window import hold_indent
 
 QUOTES = ('"', "'", "`")
@@ -27,12 +28,6 @@ _SENTINEL = re.compile(r"<\|endoftext\|>|<(?:fim_\w+|file_sep|repo_name|filename
 _STRAY = re.compile(r"\n+t\Z")
 """What StarCoder2 likes to put behind a newline."""
 _LEAD = re.compile(r"^[ \t]+", re.MULTILINE)
-_OPENS = re.compile(
-    r"[-+*/%&|^=<>.,:([{\\]\s*$|\b(?:do|then|begin|of|where)\s*$|^\s*[@}]*\s*(?:(?:local|export|public|private|static|async)\s+)*"
-    r"(?:def|class|module|function|fn|func|if|else|elif|elsif|elseif|unless|while|until|for|foreach|case|when|switch|"
-    r"repeat|begin|rescue|ensure|try|catch|finally|with|loop|match)\b"
-)
-"""A line that the next one may be deeper than: it ends in an operator or an opening, or begins as blocks do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +100,15 @@ def drop_double_blank(text: str, place: Place) -> str:
 
 def fit_depth(text: str, place: Place) -> str:
     """On a line of blanks, take off indentation beyond the cursor's that nothing above calls for."""
+    body = text.lstrip(" \t")
+    extra = text[: len(text) - len(body)]
     above, _, line = place.prefix.rpartition("\n")
-    extra = text[: len(text) - len(text.lstrip(" \t"))]
-    last = next((each for each in reversed(above.split("\n")) if each.strip()), "")
-    if line.strip() or not extra or _OPENS.search(last) or len(_indent(last)) > len(line):
+    if not extra or line.strip():
         return text
-    head, *body = text.split("\n")
-    return "\n".join([head.removeprefix(extra), *(_dedent(each, line, extra) for each in body)])
+    last = above.rstrip().rpartition("\n")[2]
+    if may_be_followed_deeper(last) or indentation(last) > indentation(line):
+        return text
+    return body.replace(f"\n{line}{extra}", f"\n{line}")
 
 
 def drop_repetition(text: str, place: Place) -> str:
@@ -192,14 +189,6 @@ FILTERS: dict[str, Filter] = {
 def closes_quote(end: str, text: str) -> bool:
     """Whether `text` ends with `end`, a quote that it has not opened: the cursor is inside a string."""
     return end in QUOTES and text.endswith(end) and text.count(end) % 2 == 1
-
-
-def _indent(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
-
-
-def _dedent(line: str, kept: str, extra: str) -> str:
-    return kept + line.removeprefix(kept + extra) if line.startswith(kept + extra) else line
 
 
 def _unbalances(text: str, cut: int) -> bool:
