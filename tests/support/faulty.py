@@ -20,13 +20,18 @@ SECRET = "the_code_in_an_exception"
 HANG_SECONDS, SLOW_SECONDS, DAY = 60, 0.1, 86_400
 
 
-def once(orders: Path) -> str:
-    """What the next forward should do."""
+def told(orders: Path) -> str:
+    """What the file says."""
     try:
-        order = orders.read_text(encoding="utf-8").strip()
+        return orders.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
-    if order not in {"slow", "step"}:
+
+
+def once(orders: Path) -> str:
+    """What the next forward should do; only a forward may ask, since most orders are gone then."""
+    order = told(orders)
+    if order in {"raise", "die", "hang"}:
         orders.unlink()
     return order
 
@@ -48,7 +53,7 @@ def plant(orders: Path) -> None:
         return forward(self, feeds)
 
     def stepped() -> float:
-        return clock() + (DAY if orders.is_file() and once(orders) == "step" else 0)
+        return clock() + (DAY if told(orders) == "step" else 0)
 
     runner_torch.TorchRunner.feed = feed
     time.time = stepped
