@@ -21,6 +21,7 @@ from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError
 from starling_training import corpus, qlora
 from starling_training.config import DataConfig, OptimConfig, TrainConfig
+from starling_training.interrupt import Interrupt
 from starling_training.run import run
 
 SOURCE = Path(__file__).parents[2] / "server" / "starling_server"
@@ -134,7 +135,7 @@ def test_where_memory_runs_out_forwards_get_smaller(tmp_path: Path, monkeypatch:
         data=DataConfig(context_tokens=192, max_tokens=32),
         optim=OptimConfig(max_steps=3, batch=8, accumulation=1, evaluations=1),
     )
-    result = run(config, corpus.read([SOURCE]), {}, Console(file=said, width=200))
+    result = run(config, corpus.read([SOURCE]), {}, Interrupt(), Console(file=said, width=200))
     assert result is not None
     assert "going on with 4 examples in a forward and 2 forwards in a step" in said.getvalue()
     assert "--batch 2 --accumulation 4" in said.getvalue()

@@ -227,7 +227,8 @@ def test_reading_is_counted_and_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
         while more := os.read(primary, 4096):
             shown += more.decode(errors="replace")
     os.close(primary)
-    assert run.wait(30) == 130
+    # Python ends itself by the signal, a shell's 130 too, where the interrupt also passed through a library's own code.
+    assert run.wait(30) in {130, -signal.SIGINT}
     assert "interrupted" in shown
     assert "Traceback" not in shown
     assert not [path for path in origins.cache_home().rglob("*") if path.is_file()]

@@ -14,6 +14,7 @@ from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, flags
 from starling_training import corpus, origins, presets, processes, progress, push, staging
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
+from starling_training.interrupt import Interrupt
 
 Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
 ORIGINS = {ParameterSource.COMMANDLINE: "flag", ParameterSource.DEFAULT: "default"}
@@ -141,11 +142,12 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
     staging.check(config.output, config.overwrite)
     processes.join(config.model.device)
     console = Console(quiet=not processes.is_first())
-    with processes.first_then_others(), progress.reading(console) as done:
-        read = corpus.read(config.sources, config.weights, done, config.data.max_files)
-    from starling_training.run import run
+    with Interrupt() as interrupt:
+        with processes.first_then_others(), progress.reading(console) as done:
+            read = corpus.read(config.sources, config.weights, done, config.data.max_files)
+        from starling_training.run import run
 
-    result = run(config, read, _origins(ctx), console)
+        result = run(config, read, _origins(ctx), interrupt, console)
     if target and result and not result.interrupted:
         push.push(result.path, target)
 

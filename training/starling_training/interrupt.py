@@ -1,4 +1,4 @@
-"""Ctrl-C once asks a run to end soon with what it has; twice ends it at once with nothing."""
+"""Ctrl-C ends a run at once while it reads; later once asks it to end soon with what it has, and twice ends it."""
 
 import signal
 from types import FrameType
@@ -6,10 +6,14 @@ from typing import Self
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT sets `asked` and the second raises KeyboardInterrupt. Main thread only."""
+    """While it is entered, SIGINT sets `asked` and raises KeyboardInterrupt; after `soften` only the second one raises.
+
+    Main thread only.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self._soft = False
         self._before: signal.Handlers | object = None
 
     def __enter__(self) -> Self:
@@ -19,7 +23,13 @@ class Interrupt:
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)  # pyright: ignore[reportArgumentType]
 
-    def _note(self, _signal: int, _frame: FrameType | None) -> None:
+    def soften(self) -> None:
+        """From here on ask first. Raises KeyboardInterrupt where one came before and was lost inside an import."""
+        self._soft = True
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+
+    def _note(self, _signal: int, _frame: FrameType | None) -> None:
+        again, self.asked = self.asked, True
+        if again or not self._soft:
+            raise KeyboardInterrupt

@@ -4,8 +4,9 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -76,13 +77,30 @@ def _on_all_cores(raw: Iterable[Raw | str]) -> Iterator[Cleaned | str]:
         for batch in _batches(raw):
             yield from (item for item in batch if isinstance(item, str))
             if files := [item for item in batch if isinstance(item, Raw)]:
-                waiting.append(pool.submit(clean_all, files))
+                with _ctrl_c_waits():
+                    waiting.append(pool.submit(clean_all, files))
             if len(waiting) > AHEAD * workers:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Generator[None]:
+    """Hold SIGINT back, where there is a mask for it: a worker that is started meanwhile is never ended by one.
+
+    Its initializer comes too late: an interrupt while it still imports shows its traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _leave_ctrl_c_to_the_parent() -> None:

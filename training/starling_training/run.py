@@ -87,7 +87,7 @@ class _Unfinished(KeyboardInterrupt):
     """Ctrl-C came before there was anything to keep but checkpoints."""
 
 
-def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Result | None:
+def run(config: TrainConfig, read: Corpus, where: Where, interrupt: Interrupt, console: Console) -> Result | None:
     """Train an adapter on what was `read`, judge it, and put it at `config.output`; None after a dry run.
 
     Raises SourceError, BaseModelError, OutputError, UsageError, and KeyboardInterrupt where nothing is kept.
@@ -99,20 +99,19 @@ def run(config: TrainConfig, read: Corpus, where: Where, console: Console) -> Re
     device = loading.find_device(config.model)
     on_gpu = device.type == "cuda"
     optim = prepared.config.optim
-    # From here on Ctrl-C is noted and asked for: a KeyboardInterrupt inside a library's import was lost now and then.
-    with Interrupt() as interrupt:
-        show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
-        four_bits = loading.in_four_bits(prepared.config.model) or bool(prepared.base.quantization)
-        plans, free = memory.plans(prepared.base, prepared.config, on_gpu, four_bits), loading.free_bytes(device)
-        show.memory(console, plans, prepared.config.lora.method, free)
-        if config.dry_run:
-            if interrupt.asked:
-                raise KeyboardInterrupt
-            return None
-        processes.split(optim.accumulation)
-        memory.check(plans[prepared.config.lora.method], free)
-        with checkpoint.alone(config.output) if processes.is_first() else nullcontext():
-            return _produce(prepared, given, interrupt, console)
+    interrupt.soften()  # a KeyboardInterrupt inside a library's import was lost now and then: from here on it is noted
+    show.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, prepared.base, optim, on_gpu))
+    four_bits = loading.in_four_bits(prepared.config.model) or bool(prepared.base.quantization)
+    plans, free = memory.plans(prepared.base, prepared.config, on_gpu, four_bits), loading.free_bytes(device)
+    show.memory(console, plans, prepared.config.lora.method, free)
+    if config.dry_run:
+        if interrupt.asked:
+            raise KeyboardInterrupt
+        return None
+    processes.split(optim.accumulation)
+    memory.check(plans[prepared.config.lora.method], free)
+    with checkpoint.alone(config.output) if processes.is_first() else nullcontext():
+        return _produce(prepared, given, interrupt, console)
 
 
 def _readable(config: TrainConfig, read: Corpus, console: Console) -> Corpus:
