@@ -4,8 +4,9 @@ Work is a coroutine of feeds (`engine.Steps`), so several requests run at once: 
 same adapter share a forward, and one of those that still read their prompts is fed its next chunk.
 
 A session's newest request supersedes its older ones, queued or running. Across sessions the newest goes first, since
-somebody is looking at it, but one that has waited for `AGEING` seconds goes before all. Background work (prefetch)
-runs only when nothing else is there, and gives way to any request at its next forward.
+somebody is looking at it, and every other turn is for the oldest that has waited for `AGEING` seconds. Were all turns
+theirs, nobody would get a suggestion in time where more is asked than can be done. Background work (prefetch) runs only
+when nothing else is there, and gives way to any request at its next forward.
 
 A thread can't be killed: where a forward never returns, whoever waits is told so (`expire`, `abandon`), and the thread
 is left to itself with everything that it owns.
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import cycle, groupby
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -93,6 +94,8 @@ class Scheduler:
         self._queue: list[Entry] = []
         self._running: list[Entry] = []
         self._closed = False
+        self._admissions, self._turns = cycle((False, True)), cycle((False, True))
+        """Whether the next one is fair."""
         self._seen = monotonic()
         self.begun = 0
         """Pieces of work that began and that somebody waited for."""
@@ -215,7 +218,8 @@ class Scheduler:
         while self._admit():
             for entry in [entry for entry in self._running if entry.feed is None or entry.ticket.interrupted()]:
                 self._advance(entry, None)
-            for batch in turn([entry for entry in self._running if entry.feed], self._rows, self._decode):
+            ready = [entry for entry in self._running if entry.feed]
+            for batch in turn(ready, self._rows, self._decode, next(self._turns)):
                 self._run(batch)
 
     def _admit(self) -> bool:
@@ -224,7 +228,7 @@ class Scheduler:
             self._changed.wait_for(lambda: self._queue or self._running or self._closed)
             self._seen = monotonic()
             while self._queue and len(self._running) < self._rows:
-                entry = foremost(self._queue)
+                entry = foremost(self._queue, next(self._admissions))
                 if entry.ticket.background and self._running:
                     break
                 self._queue.remove(entry)
@@ -266,21 +270,21 @@ class Scheduler:
             self._running.remove(entry)
 
 
-def foremost(entries: Sequence[Entry]) -> Entry:
-    """Who goes next: the newest request, the oldest where it has waited long, background work only alone."""
+def foremost(entries: Sequence[Entry], fair: bool) -> Entry:
+    """Who goes next: the newest request, in a `fair` turn the oldest if it has waited long; background work only alone."""
     waiting = [entry for entry in entries if not entry.ticket.background]
     if not waiting:
         return entries[-1]
     oldest = min(waiting, key=lambda entry: entry.ticket.submitted)
     newest = max(waiting, key=lambda entry: entry.ticket.submitted)
-    return oldest if monotonic() - oldest.ticket.submitted > AGEING else newest
+    return oldest if fair and monotonic() - oldest.ticket.submitted > AGEING else newest
 
 
-def turn(running: Sequence[Entry], rows: int, decode: int) -> list[list[Entry]]:
+def turn(running: Sequence[Entry], rows: int, decode: int, fair: bool) -> list[list[Entry]]:
     """The forwards of one turn: one chunk of a prompt, and every decoding request once, by adapter, `rows` at most."""
     reading = [entry for entry in running if _tokens(entry) > decode]
     decoding = [entry for entry in running if _tokens(entry) <= decode]
-    forwards = [[foremost(reading)]] if reading else []
+    forwards = [[foremost(reading, fair)]] if reading else []
     for adapter in _unique(_adapter(entry) for entry in decoding):
         same = [entry for entry in decoding if _adapter(entry) == adapter]
         forwards += [same[at : at + rows] for at in range(0, len(same), rows)]

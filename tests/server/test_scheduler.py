@@ -76,6 +76,19 @@ def test_the_oldest_goes_first_once_it_has_waited_long(scheduler: Scheduler) -> 
     assert order == ["a", "c", "b"]
 
 
+def test_those_that_have_waited_long_get_every_other_turn(scheduler: Scheduler) -> None:
+    gate, order = Gate(), list[str]()
+    scheduler.submit(gate, "gate", WAIT)
+    assert gate.began.wait(WAIT)
+    pairs = [scheduler.submit(quick(lambda name=name: order.append(name)), name, WAIT) for name in "abcdef"]
+    for ticket, _ in pairs[:3]:
+        ticket.submitted -= 10
+    gate.go.set()
+    for _, future in pairs:
+        future.result(WAIT)
+    assert "".join(order) == "afbecd"
+
+
 def test_a_newer_request_of_the_session_supersedes(scheduler: Scheduler) -> None:
     running, queued = Gate(), Gate()
     first = scheduler.submit(running, "s", WAIT)[1]
