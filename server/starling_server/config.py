@@ -20,7 +20,7 @@ GGML_TYPES: tuple[GgmlType, ...] = get_args(GgmlType)
 Rule = Literal["suffix", "bracket", "repeat"]
 """Stops that can be switched off."""
 RULES: tuple[Rule, ...] = get_args(Rule)
-Reason = Literal["line", "block", "suffix", "bracket", "repeat", "stop"]
+Reason = Literal["line", "block", "suffix", "bracket", "repeat", "indent", "stop"]
 """Which stop ended a suggestion; `stop`: a text that the request names."""
 
 

@@ -5,7 +5,7 @@ import pytest
 from starling_server import stops
 from starling_server.config import RULES, Mode, Rule
 from starling_server.extent import Extent, decide
-from starling_server.stops import BlockStop, LineStop
+from starling_server.stops import BlockStop, IndentStop, LineStop
 
 STOPS = [
     # prefix, suffix, generated text, where it is cut
@@ -20,6 +20,8 @@ STOPS = [
     ("", "", "import a\n\n\n\nimport b", "import a"),
     ("", "\nresult = compute(all_values)\n", "a = 1\nresult = compute(all_values)\nb", "a = 1"),
     ("", "", "next()\nnext()\nnext()\nnext()", "next()\nnext()\nnext()"),
+    ("def f():\n    ", "\n", "  return 1", ""),
+    ("def f():\n    ", "\n", "\n\tr", ""),
 ]
 
 
@@ -49,6 +51,11 @@ def test_a_rule_can_be_switched_off(rule: Rule, prefix: str, suffix: str, text: 
     assert fired[1] == rule
     others: list[Rule] = [other for other in RULES if other != rule]
     assert stops.first(stops.rules(extent(prefix, suffix), prefix, suffix, others), text) is None
+
+
+def test_indentation_that_may_yet_be_the_cursors_goes_on() -> None:
+    for text in ("", "\n", "  ", "    ", "    x", "\n      x"):
+        assert IndentStop("    ")(text) is None
 
 
 def test_modes() -> None:
