@@ -8,6 +8,7 @@ from tokenizers import Tokenizer
 
 from starling_server.bases import Base
 from starling_server.errors import BaseModelError
+from starling_server.pieces import by_lines
 
 
 class FileTokenizer:
@@ -17,6 +18,7 @@ class FileTokenizer:
         self._path = path
         self._tokenizer = _read(path)
         self._tokenizer.encode_special_tokens = True  # a sentinel's spelling in a text is text
+        self._encode = by_lines(self._encode_whole)
 
     @cached_property
     def _marked(self) -> Tokenizer:
@@ -30,8 +32,10 @@ class FileTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return self._tokenizer.encode(clean, add_special_tokens=False).ids
+        return self._encode(text.encode("utf-8", "replace").decode("utf-8"))
+
+    def _encode_whole(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode_marked(self, text: str) -> list[int]:
         """Ids of `text`, nothing added; `"<fim_middle>"` becomes the sentinel. Lone surrogates become '?'."""

@@ -10,7 +10,7 @@ only when a whole quantum (about a quarter of its budget) has to go.
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 from starling_server.fim import SENTINELS
 
@@ -70,7 +70,7 @@ def fit(prefix: str, suffix: str, tokens: int, encode: Encode) -> Window:
     """The part of `prefix` and `suffix` that fits `tokens` together."""
     prefix, indent = hold_indent(normalize(prefix))
     most_suffix = int(tokens * SUFFIX_SHARE)
-    suffix_ids = list(fit_suffix(normalize(suffix), most_suffix, _quantum(most_suffix), encode))
+    suffix_ids = fit_suffix(normalize(suffix), most_suffix, _quantum(most_suffix), encode)
     prefix_ids = fit_prefix(prefix, tokens - len(suffix_ids), _quantum(tokens - most_suffix), encode)
     return Window(prefix_ids, suffix_ids, indent)
 
@@ -86,18 +86,14 @@ def fit_prefix(text: str, budget: int, quantum: int, encode: Encode) -> list[int
     return list(ids[max(0, len(ids) - budget) :])
 
 
-@lru_cache(maxsize=64)
-def fit_suffix(text: str, budget: int, quantum: int, encode: Encode) -> tuple[int, ...]:
-    """Ids of the longest head of `text` that ends at a stable edge and has at most `budget` tokens.
-
-    Remembered, since a cursor keeps its suffix from key to key.
-    """
+def fit_suffix(text: str, budget: int, quantum: int, encode: Encode) -> list[int]:
+    """Ids of the longest head of `text` that ends at a stable edge and has at most `budget` tokens."""
 
     def head(step: int) -> Sequence[int]:
         return encode(text[: _line_start(text, len(text) - step * quantum, quantum)])
 
     last = len(text) // quantum
-    return tuple(_longest(head, max(0, last - REACH), last, budget)[:budget])
+    return list(_longest(head, max(0, last - REACH), last, budget)[:budget])
 
 
 def _longest(part: Callable[[int], Sequence[int]], first: int, last: int, budget: int) -> Sequence[int]:
