@@ -271,7 +271,7 @@ class Scheduler:
 
 
 def foremost(entries: Sequence[Entry], fair: bool) -> Entry:
-    """Who goes next: the newest request, in a `fair` turn the oldest if it has waited long; background work only alone."""
+    """Who goes next: the newest, in a `fair` turn the oldest if it has waited long; background work only alone."""
     waiting = [entry for entry in entries if not entry.ticket.background]
     if not waiting:
         return entries[-1]
