@@ -15,6 +15,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ import psutil
 from numpy.typing import NDArray
 
 from starling_server.errors import AdapterError, BaseModelError, UsageError
+from starling_server.pace import Pace
 
 log = logging.getLogger(__name__)
 Rows = NDArray[np.float32]
@@ -31,9 +33,8 @@ KeyType = Literal["f16", "f32"]
 """What keys and values are kept as."""
 BATCH = 512
 """Most tokens of one `decode`; the matrices are filled well before (see `runner_ggml.CHUNK`)."""
-SMALL = 64 << 20
-"""Bytes of weights that one thread reads about as fast as two, which wait for each other after every product: a token
-of the bundled base takes one thread 1.9 ms and two 1.2, but two take 57 where something else wants a core too."""
+FEW = 8
+"""Tokens of a forward that is over so soon that threads are mostly waited for."""
 ABORTED, NO_ROOM, NO_MEMORY = 2, 1, -2
 """What `llama_decode` returns besides 0."""
 WARNING, ERROR = 3, 4
@@ -138,13 +139,14 @@ class Context:
         keys: KeyType = "f16",
         flash: bool = True,
     ) -> None:
-        """`threads` 0 is one a core, but one in all for single tokens of small weights (see `SMALL`)."""
+        """`threads` 0 is one a core, and for a `FEW` tokens what `Pace` makes of it."""
         self.api, self.weights = weights.api, weights
         settings: Any = self.api.llama_context_default_params()
         settings.n_ctx, settings.n_seq_max, settings.kv_unified = cells * sequences, sequences, False
         settings.n_batch = settings.n_ubatch = BATCH
-        settings.n_threads = threads or (1 if weights.bytes < SMALL else cores())
-        settings.n_threads_batch = threads or cores()
+        self._most = self._threads = threads or cores()
+        self._pace = None if threads else Pace(self._most)
+        settings.n_threads = settings.n_threads_batch = self._most
         settings.type_k = settings.type_v = getattr(self.api, f"GGML_TYPE_{keys.upper()}")
         settings.flash_attn_type = int(flash)  # LLAMA_FLASH_ATTN_TYPE_DISABLED 0, _ENABLED 1
         self._handle: Handle = self.api.llama_init_from_model(weights.handle, settings)
@@ -168,13 +170,30 @@ class Context:
         for place, token in enumerate(tokens):
             batch.token[place], batch.pos[place], batch.logits[place] = token.id, token.position, token.kept
             batch.n_seq_id[place], batch.seq_id[place][0] = 1, token.sequence
-        status = self.api.llama_decode(self._handle, batch)
+        status = self._compute(batch, len(tokens))
         if status:
             raise _failure(status)
         kept = sum(token.kept for token in tokens)
         if not kept:
             return np.empty((0, self.weights.vocab), np.float32)
         return np.ctypeslib.as_array(self.api.llama_get_logits(self._handle), (kept, self.weights.vocab)).copy()
+
+    def _compute(self, batch: Any, tokens: int) -> int:
+        """llama.cpp's status of one forward."""
+        if self._pace is None or tokens > FEW:
+            self._use_threads(self._most)
+            return self.api.llama_decode(self._handle, batch)
+        threads = self._pace.threads(tokens)
+        self._use_threads(threads)
+        started = perf_counter()
+        status = self.api.llama_decode(self._handle, batch)
+        self._pace.took(tokens, threads, perf_counter() - started)
+        return status
+
+    def _use_threads(self, threads: int) -> None:
+        if threads != self._threads:
+            self.api.llama_set_n_threads(self._handle, threads, threads)
+            self._threads = threads
 
     def forget(self, sequence: int, start: int = 0) -> None:
         """Drop a sequence's tokens from position `start` on."""

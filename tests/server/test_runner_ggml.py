@@ -183,7 +183,8 @@ def test_a_forward_can_be_stopped_from_another_thread(runner: GgmlRunner, source
         assert np.abs(row - one.logits(ids[:60])[-1]).max() < CLOSE
 
 
-def test_sequences_run_out_and_come_back(runner: GgmlRunner) -> None:
+def test_sequences_run_out_and_come_back(loaded: Loaded) -> None:
+    runner = GgmlRunner(loaded, 1 << 30)
     caches = [runner.open(None) for _ in range(SEQUENCES)]
     with pytest.raises(MemoryError):
         runner.open(None)
