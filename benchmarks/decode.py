@@ -13,7 +13,7 @@ over one each, and a near tie may then fall the other way.
 import argparse
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -56,13 +56,15 @@ def holes(paths: Sequence[Path], count: int) -> Iterator[CompleteRequest]:
         yield CompleteRequest(prefix="".join(lines[:start]), suffix="".join(lines[end:]), mode="block")
 
 
-async def fill(drafting: Service, plain: Service, asked: Sequence[CompleteRequest]) -> list[Pair]:
-    """Both services in turns; who begins changes."""
+async def fill(service: Service, asked: Sequence[CompleteRequest]) -> list[Pair]:
+    """Every hole with drafts and without; which comes first changes."""
     pairs = list[Pair]()
     for number, request in enumerate(asked):
-        turns = [drafting, plain] if number % 2 else [plain, drafting]
-        answers = {service: await service.complete(request) for service in turns}
-        pairs.append(Pair(answers[drafting], answers[plain]))
+        answers = dict[bool, CompleteResponse]()
+        for drafts in (number % 2 == 1, number % 2 == 0):
+            service.config = replace(service.config, drafts=drafts)
+            answers[drafts] = await service.complete(request)
+        pairs.append(Pair(answers[True], answers[False]))
     return pairs
 
 
@@ -112,13 +114,10 @@ def main() -> None:
     asked = parser.parse_args()
     where = machine()
     model = ours.model(shapes.named(asked.base), asked.runner, dtype=asked.dtype)
-    drafting, plain = (
-        ours.service(model, asked.adapter, max_tokens=asked.max_tokens, drafts=on) for on in (True, False)
-    )
+    service = ours.service(model, asked.adapter, max_tokens=asked.max_tokens)
     paths = asked.paths or [ROOT / "server", ROOT / "training"]
-    found = figures(asyncio.run(fill(drafting, plain, list(holes(paths, asked.holes)))))
-    drafting.close()
-    plain.close()
+    found = figures(asyncio.run(fill(service, list(holes(paths, asked.holes)))))
+    service.close()
     show("decoding", found["sides"])
     print(f"speed-up {found['speedup']}, acceptance {found['acceptance']}, differing answers {found['differing']}")
     last_line({"benchmark": "decode", "base": asked.base, "runner": asked.runner, **found, "machine": where})

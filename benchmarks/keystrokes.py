@@ -7,7 +7,7 @@ Files of this repository are opened in their middle, a stretch there is taken ou
 lines too. Sides take turns, a key each, and are asked for the same prompts:
 
     torch, ggml   ours in this process, through the service, with either runner; no memory of answers, no drafts
-    drafts        ours with torch, with drafts (--drafts; random weights make them meaningless)
+                  but with --drafts (random weights make them meaningless)
     infill        llama-server's /infill, with llama.vim's request and llama.vim's settings
     raw           llama-server's /completion with our ids, suffix first, cached: the best that it can do
     generate      transformers.generate over the same weights, the whole prompt each time
@@ -39,7 +39,7 @@ import ours
 import shapes
 from passages import Passage, passages
 from report import last_line, machine, p50, p90, ratio, show
-from sides import DRAFTING, Answer, Setting, Side, opened, split
+from sides import Answer, Setting, Side, opened, split
 
 from starling_server.gguf_export import KINDS, Kind
 
@@ -86,11 +86,11 @@ def figures(played: Played, tokens: int) -> dict[str, Any]:
 
 
 def ratios(rows: dict[str, dict[str, Any]], fields: Sequence[str]) -> dict[str, float | None]:
-    """Ours over each peer, and with drafts over without, of the same run."""
+    """Ours over each peer, of the same run."""
     return {
         f"{mine}/{peer} {field}": ratio(rows[mine][field], rows[peer][field])
         for mine in rows if mine not in PEERS
-        for peer in rows if peer in PEERS or (mine, peer) == (DRAFTING, "torch")
+        for peer in rows if peer in PEERS
         for field in fields
     }  # fmt: skip
 
@@ -122,7 +122,7 @@ def one_by_one(names: Sequence[str], setting: Setting, typed: Sequence[Passage],
 @click.option("--generate-keys", default=2, show_default=True)
 @click.option("--gguf-type", type=click.Choice(KINDS), default="q4_0", show_default=True)
 @click.option("--burst", is_flag=True)
-@click.option("--drafts", is_flag=True, help="Ours with drafts as well, a key at a time.")
+@click.option("--drafts", is_flag=True, help="Ours with drafts, a key at a time.")
 @click.option("--pause-ms", default=60, show_default=True)
 def main(  # noqa: PLR0913, PLR0917 - one parameter per flag
     base: str, adapter: str | None, runners: str, peers: str, count: int, keys: int, tokens: int, context: int,
@@ -133,13 +133,12 @@ def main(  # noqa: PLR0913, PLR0917 - one parameter per flag
     others = [] if adapter else split(peers, PEERS)
     path = shapes.named(base)
     gguf = shapes.exported(path, gguf_type) if {"infill", "raw"} & set(others) else None
-    setting = Setting(path, adapter, context, tokens, gguf_type, gguf)
+    setting = Setting(path, adapter, context, tokens, drafts, gguf_type, gguf)
     typed = passages(count, keys)
     if burst:
         found = bursts.measure([*wanted, *others], setting, typed, pause_ms / 1e3)
     else:
-        drafting = [DRAFTING] if drafts else []
-        found = one_by_one([*wanted, *drafting, *others], setting, typed, generate_keys)
+        found = one_by_one([*wanted, *others], setting, typed, generate_keys)
     show("keys in a burst" if burst else "a key at a time", found["sides"])
     for name, value in found["ratios"].items():
         click.echo(f"{name}: {value}")

@@ -23,8 +23,6 @@ from starling_server.schema import CompleteRequest
 from starling_server.service import Service
 
 SECONDS = 600.0
-DRAFTING = "drafts"
-"""Ours with torch and drafts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +85,8 @@ class Setting:
     adapter: str | None
     context: int
     tokens: int
+    drafts: bool
+    """Ours with drafts; a key at a time only."""
     gguf_type: Kind
     """What llama.cpp holds the base's matrices as, in ours and in its server."""
     gguf: Path | None
@@ -170,16 +170,14 @@ def opened(name: str, setting: Setting) -> AbstractContextManager[Side]:
     """The side of this name, ready to be asked; entering raises ours.Missing where it cannot be had here."""
     if name in ours.RUNNERS:
         return _in_process(name, setting)
-    if name == DRAFTING:
-        return _in_process("torch", setting, drafts=True)
     return _generate(setting) if name == "generate" else _llama(name, setting)
 
 
 @contextmanager
-def _in_process(runner: str, setting: Setting, drafts: bool = False) -> Generator[Side]:
+def _in_process(runner: str, setting: Setting) -> Generator[Side]:
     config = ours.model(setting.base, runner, ggml_type=setting.gguf_type)
     service = ours.service(
-        config, setting.adapter, context_tokens=setting.context, max_tokens=setting.tokens, drafts=drafts
+        config, setting.adapter, context_tokens=setting.context, max_tokens=setting.tokens, drafts=setting.drafts
     )
     try:
         yield InProcess(ours.endless(service), setting.tokens)
