@@ -61,7 +61,7 @@ def load(name: str, device: torch.device) -> Loaded:
         del model.transformer.bias
     tokenizer = loading.load_tokenizer(bases.find("tiny"))
     base = Base(name, TINY_DIR, None, json.loads(of.to_json_string(use_diff=False)))
-    return Loaded(base, FINGERPRINT, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer), True)
+    return Loaded(base, FINGERPRINT, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer))
 
 
 def adapted(loaded: Loaded, rank: int, folder: Path, context: int, tokens: int) -> Any:

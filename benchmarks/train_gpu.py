@@ -113,7 +113,7 @@ def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> t
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     model = random_model(of, device, dtype, arguments.method == "qlora")
-    loaded = Loaded(base, name, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer), arguments.method == "qlora")
+    loaded = Loaded(base, name, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer))
     return full.unfreeze(loaded) if whole else qlora.wrap(loaded, LoraConfig(rank=arguments.rank)), loaded
 
 

@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from starling_server.config import GGML_TYPES, RUNNERS, GgmlType, Mode, Quantize, RunnerName
+from starling_server.config import GGML_TYPES, QUANTIZE, RUNNERS, GgmlType, Mode, Quantize, RunnerName
 
 log = logging.getLogger(__name__)
 SECTION = "starling"
@@ -82,7 +82,7 @@ MODEL = (
 CHOICES: dict[str, tuple[str, ...]] = {
     "mode": ("auto", "line", "block"),
     "trigger_mode": get_args(TriggerMode),
-    "quantize": ("auto", "nf4", "none"),
+    "quantize": QUANTIZE,
     "runner": RUNNERS,
     "ggml_type": GGML_TYPES,
 }

@@ -9,7 +9,8 @@ from starling_server.errors import UsageError
 
 HERE, OPENAI = "in-process", "openai:"
 """What `--engine` says: the model in this process, or what stands before another server's address."""
-Quantize = Literal["auto", "nf4", "none"]
+Quantize = Literal["auto", "nf4", "int8", "none"]
+QUANTIZE: tuple[Quantize, ...] = get_args(Quantize)
 DType = Literal["auto", "bfloat16", "float16", "float32"]
 Mode = Literal["auto", "line", "block"]
 RunnerName = Literal["auto", "torch", "ggml"]
@@ -31,7 +32,8 @@ class ModelConfig:
     base: str = "auto"
     """`auto`, `tiny`, a Hub id or a local directory."""
     quantize: Quantize = "auto"
-    """`nf4` is 4 bits with double quantisation; `none` keeps 16 (or 32) bits; `auto` takes what is fast here."""
+    """`nf4` is 4 bits with double quantisation; `int8` is for serving on a CPU; `none` keeps 16 (or 32) bits; `auto`
+    takes what is fast here."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"

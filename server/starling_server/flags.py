@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from starling_server.config import GGML_TYPES, HERE, OPENAI, RULES, RUNNERS
+from starling_server.config import GGML_TYPES, HERE, OPENAI, QUANTIZE, RULES, RUNNERS
 from starling_server.logs import LOG_FORMATS
 
 Command = Callable[..., Any]
@@ -22,10 +22,11 @@ MODEL_FLAGS = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option(
         "--quantize",
-        type=click.Choice(["auto", "nf4", "none"]),
+        type=click.Choice(QUANTIZE),
         default="auto",
         show_default=True,
-        help="nf4: 4 bits with double quantisation. none: 16 bits. auto: nf4 where this machine runs it fast.",
+        help="nf4: 4 bits with double quantisation. int8: 8 bits, to serve on a CPU. none: 16 bits. auto: nf4 where "
+        "this machine runs it fast, else what is measured to be fastest.",
     ),
 )
 RUNNER_FLAGS = (

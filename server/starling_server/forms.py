@@ -1,7 +1,8 @@
 """In which form a CPU without bfloat16 arithmetic serves a base fastest: asked of the machine, not assumed.
 
-With AVX512-BF16 it is 4 bits. Elsewhere every 4-bit product dequantises a whole matrix first, bfloat16 is emulated, and
-float32 reads four times the bytes: which is least bad depends on the matrices' size, the caches and the memory.
+With AVX512-BF16 it is 4 bits. Elsewhere every 4-bit product dequantises a whole matrix first, bfloat16 is emulated,
+float32 reads four times the bytes of int8, and int8 is slower with many rows: which is best depends on the matrices'
+size, the caches and the memory.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,12 @@ import bitsandbytes as bnb
 import torch
 from torch import Tensor, nn
 
-SMALL = 1 << 29
-"""Bytes of float32 weights up to which float32 is taken unasked: nothing else was ever faster there."""
+from starling_server.config import Quantize
+from starling_server.int8 import Int8Linear
+
+SMALL = 1 << 27
+"""Weights up to which float32 is taken unasked. int8 takes two thirds of its time a token (docs/experiments.md), but as
+its results are bfloat16, a near tie may fall by what is in the cache, and a small base is quick enough."""
 DECODED, READ = 16, 2
 """Forwards of one token and of a chunk that an ordinary suggestion takes."""
 CHUNK = 64
@@ -28,20 +33,29 @@ class Form:
     """How weights are held and computed with."""
 
     name: str
-    quantize: bool
+    quantize: Quantize
     dtype: torch.dtype
     weight_bytes: float
-    """Of one weight."""
+    """Of one weight, while it is loaded."""
+    trains: bool = True
+    """Whether gradients flow through it, as an adapter's training needs."""
 
 
-FLOAT32 = Form("float32", False, torch.float32, 4)
-FORMS = (FLOAT32, Form("bfloat16", False, torch.bfloat16, 2), Form("nf4", True, torch.float32, 0.516))
+FLOAT32 = Form("float32", "none", torch.float32, 4)
+FORMS = (
+    FLOAT32,
+    Form("bfloat16", "none", torch.bfloat16, 2),
+    Form("int8", "int8", torch.float32, 2.2, trains=False),
+    Form("nf4", "nf4", torch.float32, 0.516),
+)
 
 
-def fastest(weights: int, width: int, free_bytes: int) -> tuple[Form, str]:
+def fastest(weights: int, width: int, free_bytes: int, training: bool = False) -> tuple[Form, str]:
     """The form for a base of so many weights and this width, and the reason in words."""
     fitting = [form for form in FORMS if weights * form.weight_bytes <= SPARE * free_bytes] or [FORMS[-1]]
-    if fitting[0] is FLOAT32 and weights * FLOAT32.weight_bytes <= SMALL:
+    if training:
+        fitting = [form for form in fitting if form.trains]
+    if fitting[0] is FLOAT32 and weights <= SMALL:
         return FLOAT32, "the base is small"
     if len(fitting) == 1:
         return fitting[0], "nothing larger fits the free memory"
@@ -59,8 +73,10 @@ def _cost(form: Form, width: int) -> float:
 
 def _product(form: Form, width: int) -> Callable[[Tensor], Tensor]:
     layer = nn.Linear(width, 4 * width, bias=False, dtype=form.dtype)
-    if not form.quantize:
+    if form.quantize == "none":
         return layer
+    if form.quantize == "int8":
+        return Int8Linear(layer)
     four = bnb.nn.Linear4bit(
         width, 4 * width, bias=False, compute_dtype=form.dtype, quant_type="nf4", compress_statistics=True
     )

@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from starling_server import bases, fim, forms
+from starling_server import bases, fim, forms, int8
 from starling_server.bases import Base
-from starling_server.config import DType, ModelConfig
+from starling_server.config import DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
 from starling_server.fim import Fim
 from starling_server.pieces import by_lines
@@ -81,7 +81,6 @@ class Loaded:
     model: PreTrainedModel
     tokenizer: TextTokenizer
     fim: Fim
-    quantized: bool
 
     @property
     def device(self) -> torch.device:
@@ -108,8 +107,8 @@ def find_base(config: ModelConfig) -> Base:
     return bases.find(name)
 
 
-def load(config: ModelConfig) -> Loaded:
-    """Load base and tokenizer, in 4 bits where that serves; raises BaseModelError."""
+def load(config: ModelConfig, training: bool = False) -> Loaded:
+    """Load base and tokenizer, in the form that serves fastest, or that can be trained over; raises BaseModelError."""
     base = find_base(config)
     tokenizer = load_tokenizer(base)
     sentinels = fim.resolve(base.model_type, tokenizer)
@@ -119,12 +118,14 @@ def load(config: ModelConfig) -> Loaded:
             "trained with FIM, or download it again."
         )
     device = find_device(config)
-    quantize, dtype = _form(config, base, device)
+    form, dtype = _form(config, base, device, training)
     with quiet():
-        model = _from_pretrained(base, device, dtype, quantize)
+        model = _from_pretrained(base, device, dtype, form)
     _free_unused(model)
     model.eval().requires_grad_(False)
-    return Loaded(base, bases.fingerprint(base), model, tokenizer, sentinels, quantize or bool(base.quantization))
+    if form == "int8":
+        int8.quantise(model)
+    return Loaded(base, bases.fingerprint(base), model, tokenizer, sentinels)
 
 
 def load_tokenizer(base: Base) -> TextTokenizer:
@@ -171,7 +172,7 @@ def dequantised(model: torch.nn.Module) -> Mapping[str, Callable[[], torch.Tenso
 
 def in_four_bits(config: ModelConfig) -> bool:
     """Whether `load` would load 4-bit weights on this machine."""
-    return _quantize(config, find_device(config))
+    return config.quantize == "nf4" or (config.quantize == "auto" and _four_bits_are_usual(find_device(config)))
 
 
 @contextmanager
@@ -191,7 +192,7 @@ def quiet() -> Generator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, quantize: bool) -> PreTrainedModel:
+def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, form: Quantize) -> PreTrainedModel:
     four_bit = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -202,10 +203,10 @@ def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, quant
     try:
         return AutoModelForCausalLM.from_pretrained(
             base.path,
-            dtype=dtype,
+            dtype="auto" if form == "int8" else dtype,  # as stored: int8 layers come of it one by one
             device_map={"": device},
             # None would mean no quantisation even where the base's own config has one.
-            **({"quantization_config": four_bit} if quantize and not base.quantization else {}),
+            **({"quantization_config": four_bit} if form == "nf4" else {}),
             local_files_only=True,
             use_safetensors=True,
         )
@@ -255,23 +256,39 @@ def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def _form(config: ModelConfig, base: Base, device: torch.device) -> tuple[bool, torch.dtype]:
-    """Whether to load in 4 bits, and the compute type."""
+def _form(config: ModelConfig, base: Base, device: torch.device, training: bool) -> tuple[Quantize, torch.dtype]:
+    """How to hold the weights, and the compute type."""
+    if config.quantize == "int8":
+        return _int8(base, device)
     if base.quantization is not None and config.dtype == "auto":
         stored = base.config["quantization_config"].get("bnb_4bit_compute_dtype", "bfloat16")
-        return _quantize(config, device), getattr(torch, stored)  # another one would reach some of its tensors only
+        return "none", getattr(torch, stored)  # another one would reach some of its tensors only
     asked = config.quantize != "auto" or config.dtype != "auto"
     if asked or device.type != "cpu" or has_avx512bf16():
-        return _quantize(config, device), compute_dtype(device, config.dtype)
-    form, reason = forms.fastest(bases.weights(base), base.width, free_bytes(device))
+        return _quantize(config, base, device), compute_dtype(device, config.dtype)
+    form, reason = forms.fastest(bases.weights(base), base.width, free_bytes(device), training)
     log.info("this CPU lacks AVX512-BF16, which 4-bit weights need to be fast: serving %s (%s)", form.name, reason)
     return form.quantize, form.dtype
 
 
-def _quantize(config: ModelConfig, device: torch.device) -> bool:
-    """Whether 4 bits are asked for, or the usual form here."""
+def _int8(base: Base, device: torch.device) -> tuple[Quantize, torch.dtype]:
+    if device.type != "cpu":
+        raise BaseModelError("--quantize int8 is for CPUs: leave it out, or add --device cpu.")
+    if base.quantization is not None:
+        raise BaseModelError(f"Base {base.id!r} is quantised already: leave out --quantize int8.")
+    return "int8", torch.float32
+
+
+def _quantize(config: ModelConfig, base: Base, device: torch.device) -> Quantize:
+    """What is asked for, or the usual form here; `none` of a base whose own config says how it is quantised."""
+    if base.quantization is not None:
+        return "none"
     if config.quantize != "auto":
-        return config.quantize == "nf4"
+        return config.quantize
+    return "nf4" if _four_bits_are_usual(device) else "none"
+
+
+def _four_bits_are_usual(device: torch.device) -> bool:
     return device.type != "cpu" or has_avx512bf16()
 
 

@@ -53,7 +53,7 @@ def test_starcoder2_equals_transformers(starcoder2: Loaded, source: str) -> None
 
 def test_the_bundled_base_is_four_bits(tiny: Loaded) -> None:
     kinds = {type(module).__name__ for name, module in tiny.model.named_modules() if "c_fc" in name}
-    assert kinds == ({"Linear4bit"} if tiny.quantized else {"Linear"})
+    assert kinds == ({"Linear4bit"} if loading.in_four_bits(ModelConfig()) else {"Linear"})
 
 
 def test_auto_takes_what_fits() -> None:

@@ -145,6 +145,11 @@ def test_lora_means_16_bits() -> None:
         resolved("--method", "lora", "--quantize", "nf4")
 
 
+def test_nothing_is_trained_over_8_bits() -> None:
+    with pytest.raises(UsageError, match="--quantize int8 is for serving"):
+        resolved("--quantize", "int8")
+
+
 @pytest.mark.parametrize("targets", ["", "c_attn,,c_proj", "a b"])
 def test_targets_are_names(targets: str) -> None:
     with pytest.raises(UsageError, match="--targets"):

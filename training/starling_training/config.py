@@ -183,6 +183,8 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
 
 def _quantize(config: TrainConfig) -> Quantize:
     """4 bits for QLoRA where this machine is fast at them, 16 for LoRA; a base of its own is judged as it is served."""
+    if config.model.quantize == "int8":
+        raise UsageError("--quantize int8 is for serving: train with nf4, none or auto. Adapters fit either.")
     if config.lora.method != "lora":
         return config.model.quantize
     if config.model.quantize == "nf4":

@@ -344,7 +344,7 @@ def _trainee(config: TrainConfig) -> "tuple[PreTrainedModel | PeftModel, Loaded,
     if config.lora.method == "full":
         loaded = loading.load(replace(config.model, quantize="none", dtype="float32"))
         return full.unfreeze(loaded), loaded, lambda folder: full.save(loaded, folder)
-    loaded = loading.load(config.model)
+    loaded = loading.load(config.model, training=True)
     model = qlora.wrap(loaded, config.lora)
     return model, loaded, lambda folder: qlora.save(model, loaded, folder)
 

@@ -28,7 +28,12 @@ INTRODUCTION = """\
 **A demonstration model.** It exists so that everything in Starling works offline within minutes, and so that its
 tests run on a model that has learnt something. It is far too small to be good at code: use a StarCoder base for work.
 """
-FORMS = {"nf4": "in 4 bits", "none": "in bfloat16", "auto": "in the form that its machine serves fastest"}
+FORMS = {
+    "nf4": "in 4 bits",
+    "int8": "in 8 bits",
+    "none": "in bfloat16",
+    "auto": "in the form that its machine serves fastest",
+}
 GOES_ON = (
     "It goes on from the base that was bundled before it, with that one's vocabulary. The first of them learnt from",
     "8.0 million tokens of the CPython 3.11 standard library (PSF licence) and of transformers, torch, numpy, pandas,",

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starling_server import bases, fim, loading
 from starling_server.bases import TINY
-from starling_server.config import Quantize
+from starling_server.config import QUANTIZE, Quantize
 from starling_server.errors import UsageError
 from starling_training import staging
 from starling_training.base import card, collect, measure, pretrain, stream, vocabulary
@@ -103,7 +103,7 @@ def export_command(folder: Path) -> None:
 @click.option("--holes", default=500, show_default=True, help="Ends of lines to ask for; a fifth of other holes.")
 @click.option(
     "--quantize",
-    type=click.Choice(["auto", "nf4", "none"]),
+    type=click.Choice(QUANTIZE),
     default="nf4",
     show_default=True,
     help="Both bases' form. auto is three times as fast on CPUs without AVX512-BF16.",
