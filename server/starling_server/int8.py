@@ -2,8 +2,7 @@
 
 A token's forward reads every weight once, and on a CPU that is what it waits for: a quarter of float32's bytes take a
 third of its time (docs/experiments.md). The kernel takes rows in bfloat16 and gives such results; in between
-it computes in float32, so a processor without bfloat16 arithmetic is as fast. What a row gives does not depend on how
-many there are.
+it computes in float32, so a processor needs no arithmetic in bfloat16 for it.
 """
 
 import torch

@@ -1,9 +1,10 @@
-"""8-bit weights on a CPU: how near they are, that rows do not depend on each other, and what is served with them."""
+"""8-bit weights on a CPU: how near they are, and what is served with them."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from support import adapter
 from torch import nn
 
 from starling_server import bases, forms, loading, window
@@ -11,6 +12,7 @@ from starling_server.config import ModelConfig
 from starling_server.errors import BaseModelError
 from starling_server.int8 import Int8Linear
 from starling_server.loading import Loaded
+from starling_server.runner import Feed
 from starling_server.runner_torch import TorchRunner
 
 SOURCES = sorted((Path(__file__).parents[2] / "server/starling_server").glob("*.py"))
@@ -34,15 +36,6 @@ def test_a_layer_is_near_its_float32(inputs: int, outputs: int, bias: bool) -> N
     assert (got - wanted).norm() / wanted.norm() < 0.01
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 7, 64])
-def test_a_row_gives_the_same_beside_others(count: int) -> None:
-    torch.manual_seed(0)
-    layer, rows = Int8Linear(nn.Linear(320, 960)), torch.randn(64, 320)
-    with torch.inference_mode():
-        together = layer(rows[:count])
-        assert all(torch.equal(layer(row.unsqueeze(0))[0], same) for row, same in zip(rows, together, strict=False))
-
-
 def test_a_row_of_zeros_stays_one() -> None:
     layer = nn.Linear(64, 2, bias=False)
     nn.init.zeros_(layer.weight)
@@ -60,6 +53,17 @@ def test_it_knows_what_float32_knows(eight: Loaded, exact: Loaded) -> None:
     """The loss of middles, in nats a token."""
     losses = [_loss(loaded) for loaded in (eight, exact)]
     assert losses[0] == pytest.approx(losses[1], abs=0.02)
+
+
+def test_an_adapter_lies_over_it_as_over_float32(eight: Loaded, exact: Loaded, tmp_path: Path) -> None:
+    folder = adapter.write(tmp_path / "random", exact.base)
+    rows = list[torch.Tensor]()
+    for runner in (TorchRunner(eight), TorchRunner(exact)):
+        runner.add_adapter("random", folder)
+        bare, adapted = (runner.feed([Feed(runner.open(name), range(100, 200))])[0][0] for name in (None, "random"))
+        rows.append(adapted)
+        assert (adapted - bare).norm() / bare.norm() > 0.1
+    assert (rows[0] - rows[1]).norm() / rows[1].norm() < 0.03
 
 
 def test_it_is_measured_where_it_can_serve_and_never_trained_over() -> None:
