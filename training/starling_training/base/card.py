@@ -35,7 +35,7 @@ FORMS = {
     "auto": "in the form that its machine serves fastest",
 }
 GOES_ON = (
-    "It goes on from the base that was bundled before it, with that one's vocabulary. The first of them learnt from",
+    "It goes on from the first base that was bundled, with that one's vocabulary, which had learnt from",
     "8.0 million tokens of the CPython 3.11 standard library (PSF licence) and of transformers, torch, numpy, pandas,",
     "sympy, networkx, peft, trl, datasets, accelerate, huggingface_hub, fastapi, starlette, pydantic, httpx, httpcore,",
     "anyio, rich, typer, click, pygls, uvicorn, fsspec, jinja2, pygments, setuptools, safetensors and bitsandbytes",
