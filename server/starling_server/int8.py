@@ -5,6 +5,8 @@ third of its time (docs/experiments.md). The kernel takes rows in bfloat16 and g
 it computes in float32, so a processor needs no arithmetic in bfloat16 for it.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -47,8 +49,8 @@ def quantise(model: nn.Module) -> None:
 
     One after the other, so that little more than the weights as they are stored is in memory at any time.
     """
-    for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear):
-            model.set_submodule(name, Int8Linear(module))
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    for name in names:  # a list of the layers themselves would keep them all
+        model.set_submodule(name, Int8Linear(cast(nn.Linear, model.get_submodule(name))))
     for parameter in model.parameters():
         parameter.data = parameter.data.float()
