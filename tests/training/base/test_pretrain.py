@@ -67,7 +67,7 @@ def test_it_goes_on_from_an_earlier_base(tiny: Loaded, made: Stream, tmp_path: P
     second = Run(recipe, made, tiny.tokenizer, tiny.fim, torch.device("cpu"), tmp_path / "model")
     pairs = zip(first.model.parameters(), second.model.parameters(), strict=True)
     assert all(torch.equal(one.bfloat16(), other.bfloat16()) for one, other in pairs)
-    assert recipe.length(0) == recipe.context
+    assert [recipe.length(int(share * recipe.tokens)) for share in (0, 0.7, 0.8)] == [512, 512, 1024]
     with pytest.raises(UsageError, match="another shape than the run"):
         Run(replace(recipe, width=128), made, tiny.tokenizer, tiny.fim, torch.device("cpu"), tmp_path / "model")
 

@@ -10,6 +10,8 @@ from starling_training.base.optimise import ADAM_RATE, MUON_RATE
 STAGES = ((0.14, 256), (0.3, 512), (1.0, 1024))
 """Until which share of a run rows have which length: short rows cost less attention and hold more middles per token,
 but positions never trained answer with nothing (`docs/experiments.md`)."""
+STAGES_GOING_ON = ((0.75, 512), (1.0, 1024))
+"""The same for a run that goes on from a base, which knows every position already: long rows only while rates fall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,9 @@ class Recipe:
     seed: int = 0
 
     def length(self, seen: int) -> int:
-        """Ids of a row when `seen` have been learnt from; a base to go on from knows long ones already."""
-        if self.start_from:
-            return self.context
-        return min(self.context, next((size for share, size in STAGES if seen < share * self.tokens), self.context))
+        """Ids of a row when `seen` have been learnt from."""
+        stages = STAGES_GOING_ON if self.start_from else STAGES
+        return min(self.context, next((size for share, size in stages if seen < share * self.tokens), self.context))
 
     def model_config(self) -> GPTBigCodeConfig:
         """The architecture, with dropout off."""
