@@ -16,7 +16,7 @@ from starling_server.bases import TINY
 from starling_server.config import QUANTIZE, Quantize
 from starling_server.errors import UsageError
 from starling_training import staging
-from starling_training.base import card, collect, measure, pretrain, stream, vocabulary
+from starling_training.base import card, collect, measure, pragmas, pretrain, stream, vocabulary
 from starling_training.base.pretrain import Limits, Run
 from starling_training.base.recipe import Recipe
 from starling_training.interrupt import Interrupt
@@ -145,7 +145,7 @@ def _collect(folder: Path, only: tuple[str, ...], console: Console) -> None:
 
 
 def _tokenize(folder: Path, size: int, start_from: str, console: Console) -> None:
-    texts = [document.text for _, document in collect.unpack(folder / collect.CORPUS)]
+    texts = [pragmas.without(document.text) for _, document in collect.unpack(folder / collect.CORPUS)]
     if start_from:
         known = vocabulary.load(bases.find(start_from).path)
         known.save_pretrained(folder / TOKENIZER)
