@@ -3,8 +3,7 @@
 import re
 
 PRAGMA = re.compile(
-    r"[ \t]+#[ \t]*(?:type: ?ignore|noqa|nosec|pragma:|pylint:|pyright:|mypy:|ty: ?ignore|ruff:|flake8:|isort:|fmt:|yapf:)"
-    r"[^\n]*"
+    r"[ \t]+#[ \t]*(?:ty(?:pe)?: ?ignore|noqa|nosec|(?:pragma|pylint|pyright|mypy|ruff|flake8|isort|fmt|yapf):)[^\n]*"
 )
 """At the end of a line with code."""
 
