@@ -1,6 +1,7 @@
 """The whole recipe at toy size: real packages, a stop, another go, a base that serves, and its figures."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from starling_server.config import ModelConfig, ServiceConfig
+from starling_server.loading import Loaded
 from starling_server.schema import CompleteRequest
 from starling_server.start import start
-from starling_training.base import collect, pretrain
+from starling_training.base import collect, pretrain, stream
 
+SOURCES = sorted((Path(__file__).parents[3] / "server" / "starling_server").glob("*.py"))
 PACKAGES = ["--only", "attrs", "--only", "h11"]
 SIZE = ["--layers", "2", "--width", "64", "--heads", "1", "--vocabulary", "1024"]
 TOY = [*PACKAGES, *SIZE, "--tokens", "65536", "--step-tokens", "2048"]
@@ -58,3 +61,19 @@ def test_training_without_a_corpus_says_what_to_do(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "run `collect` and `tokenize` there first" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_ctrl_c_keeps_what_was_learnt(tiny: Loaded, tmp_path: Path) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    stream.write(texts, tiny.tokenizer.hf.backend_tokenizer, tiny.fim.end, tmp_path)
+    tiny.tokenizer.hf.save_pretrained(tmp_path / "tokenizer")
+    endless = ["--tokens", "100000000", *SIZE, "--vocabulary", str(tiny.tokenizer.size), "--step-tokens", "2048"]
+    asked = [sys.executable, "-m", "starling_training.base", "train", "--folder", str(tmp_path), *endless]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert "tokens/s" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        said, complaint = running.communicate(timeout=120)
+    assert running.returncode == 0, complaint
+    assert "of 100,000,000 tokens learnt" in said
+    assert pretrain.read_progress(tmp_path / "run")["tokens"] > 0

@@ -1,6 +1,7 @@
 """The real `eval-copilot`, as a process, over the bundled base, a real server, and servers in others' shapes."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -173,6 +174,23 @@ def test_a_project_s_own_tests_judge(tmp_path: Path) -> None:
     assert all(trial["base"]["passed"] == [True] for trial in trials if trial["base"]["text"] == trial["truth"])
     assert (project / "calc.py").read_text().count("return") == 2, "the project itself is not touched"
     refused(run("tests", project, "--command", "false", "--base", "tiny"), "does not pass")
+
+
+@pytest.mark.slow
+def test_ctrl_c_judges_what_was_asked_until_then(project: Path, worse: Path, tmp_path: Path) -> None:
+    holes, kept = tmp_path / "holes.jsonl", tmp_path / "kept.json"
+    flags = ("--adapter", worse, "--base", "tiny", "--holes", "5000", "--save-holes", holes, "--json", kept)
+    asked = [sys.executable, "-m", "starling_training.evaluation", *map(str, (project, *flags))]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while not holes.exists():
+            assert running.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)  # the last thing before it loads and asks
+        running.send_signal(signal.SIGINT)
+        said, complaint = running.communicate(timeout=300)
+    assert running.returncode == 0, complaint
+    assert "Stopped: what follows is about what was asked until then." in said
+    assert 0 < len(json.loads(kept.read_text())["trials"]) < 5000
 
 
 def refused(found: "subprocess.CompletedProcess[str]", words: str) -> None:

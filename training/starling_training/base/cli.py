@@ -160,6 +160,7 @@ def _tokenize(folder: Path, size: int, start_from: str, console: Console) -> Non
 def _train(folder: Path, recipe: Recipe, minutes: float, device: str, console: Console) -> None:
     run = _run(folder, recipe, device)
     with Interrupt() as interrupt, _bar(console, recipe.tokens) as show:
+        interrupt.soften()
         limits = Limits(minutes * 60, SAVE_SECONDS, lambda: interrupt.asked)
         run.train(folder / RUN, limits, show)
     console.print(f"{run.progress.tokens:,} of {recipe.tokens:,} tokens learnt; the run is in {folder / RUN}")

@@ -113,6 +113,7 @@ def with_sides(
             return await ask(found, go_on)
 
     with Interrupt() as interrupt, show.counter(console, what, total) as counter:
+        interrupt.soften()
 
         def go_on(done: int) -> bool:
             counter(done)
