@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from starling_training.base.recipe import STAGES
+from starling_training.base.recipe import STAGES, STAGES_GOING_ON
 
 CURVE_POINTS = 16
 KINDS = {
@@ -35,8 +35,9 @@ FORMS = {
     "auto": "in the form that its machine serves fastest",
 }
 GOES_ON = (
-    "It goes on from the first base that was bundled, with that one's vocabulary, which had learnt from",
-    "8.0 million tokens of the CPython 3.11 standard library (PSF licence) and of transformers, torch, numpy, pandas,",
+    "It goes on from the base that was bundled before it, which had learnt from 9.5 million tokens of the same data",
+    "and had gone on from the first one. That one, whose vocabulary it has, had learnt from 8.0 million tokens",
+    "of the CPython 3.11 standard library (PSF licence) and of transformers, torch, numpy, pandas,",
     "sympy, networkx, peft, trl, datasets, accelerate, huggingface_hub, fastapi, starlette, pydantic, httpx, httpcore,",
     "anyio, rich, typer, click, pygls, uvicorn, fsspec, jinja2, pygments, setuptools, safetensors and bitsandbytes",
     "(all under permissive licences).",
@@ -120,7 +121,8 @@ def _data(sources: Mapping[str, Any]) -> str:
             f"Python source of {len(learnt)} packages, all under permissive licences: {files:,} files,",
             f"{chars:,} characters,",
             "filtered as every corpus of Starling is, without exact and near duplicates (Jaccard 0.7 over 5-grams of",
-            "words), 8 million characters a package at most. Hashes: `training/starling_training/base/learnt.txt`.",
+            "words), 8 million characters a package at most, and without comments for tools such as `# noqa`. Hashes:",
+            "`training/starling_training/base/learnt.txt`.",
             "",
             ", ".join(named) + ".",
             "",
@@ -137,7 +139,7 @@ def _training(run: Mapping[str, Any]) -> str:
     step = max(1, len(curve) // CURVE_POINTS)
     points = [*curve[step - 1 :: step]]
     rows = [[f"{p['tokens'] / 1e6:.1f} M", f"{p['loss']:.3f}"] for p in points]
-    lengths = [recipe["context"]] if recipe["start_from"] else [length for _, length in STAGES]
+    lengths = [length for _, length in (STAGES_GOING_ON if recipe["start_from"] else STAGES)]
     return "\n".join(
         (
             "## Training",
@@ -145,7 +147,8 @@ def _training(run: Mapping[str, Any]) -> str:
             *(GOES_ON if recipe["start_from"] else ()),
             f"{run['tokens']:,} tokens in {run['seconds'] / 3600:.1f} hours, {recipe['step_tokens']:,} a step, rows of "
             f"{', then '.join(f'{length:,}' for length in lengths)} tokens; nine",
-            "examples in ten with a hole, four fifths of them suffix first. Muon for the matrices "
+            "examples in ten with a hole, four fifths of them suffix first; of one part in seven each definition is",
+            "learnt as a file of its own, half of them with nothing behind the hole. Muon for the matrices "
             f"({recipe['muon_rate']:g}), AdamW for the rest",
             f"({recipe['adam_rate']:g}), linear fall over the last 30 %. Made by `make tiny-base`.",
             "",
