@@ -209,6 +209,10 @@ class Generates(Protocol):
         """Of keys and values between requests."""
         ...
 
+    def check(self) -> None:
+        """Raise UpstreamDown where what computes is elsewhere and not there; may take seconds."""
+        ...
+
     def generate(self, job: Job) -> Generating:
         """Start `job`."""
         ...
@@ -230,6 +234,9 @@ class Engine:
     def kept_bytes(self) -> int:
         """Of keys and values between requests."""
         return self.pool.nbytes
+
+    def check(self) -> None:
+        """Nothing: what computes is here."""
 
     def generate(self, job: Job) -> Generation:
         """Start `job`; nothing is computed before the first token is asked for."""

@@ -134,6 +134,10 @@ class Relay:
     def __init__(self, upstream: Upstream, runner: Elsewhere, tokenizer: Tokenizer) -> None:
         self.upstream, self.runner, self.tokenizer = upstream, runner, tokenizer
 
+    def check(self) -> None:
+        """Raise UpstreamDown where the other server is not there."""
+        self.upstream.check()
+
     def generate(self, job: Job) -> Relayed:
         """Start `job`; nothing is asked for before its first token is."""
         return Relayed(job, self)

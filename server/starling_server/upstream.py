@@ -9,7 +9,7 @@ import asyncio
 import json
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -26,6 +26,8 @@ TRIES, FIRST_PAUSE, LONGEST_PAUSE = 3, 0.05, 0.2
 """A suggestion is worth a few hundred milliseconds of waiting, not more."""
 FAILURES, OPEN_SECONDS = 3, 2.0
 """So many failures in a row, and nothing is asked for so long."""
+CHECK_SECONDS, CHECKED_SECONDS = 2.0, 1.0
+"""How long a check may take, and how long what it found holds, however many ask `/ready`."""
 
 
 class Transient(UpstreamDown):
@@ -88,6 +90,33 @@ class Breaker:
         self._failures = 0
 
 
+class Check:
+    """Whether the other server is there, looked at anew when what was last found is too old."""
+
+    def __init__(self, names: Callable[[], Awaitable[object]]) -> None:
+        self._names, self._looking = names, asyncio.Lock()
+        self._until, self._trouble = 0.0, ""
+
+    async def __call__(self) -> None:
+        """Raises UpstreamDown where it is not."""
+        async with self._looking:
+            if monotonic() > self._until:
+                self._trouble = await self._look()
+                self._until = monotonic() + CHECKED_SECONDS
+        if self._trouble:
+            raise UpstreamDown(self._trouble)
+
+    async def _look(self) -> str:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._names()
+        except TimeoutError:
+            return "The server that computes does not answer: start it again, or try again in a moment."
+        except UpstreamDown as error:
+            return str(error)
+        return ""
+
+
 class Stream:
     """One completion under way; made by `Upstream.start`."""
 
@@ -137,10 +166,15 @@ class Upstream:
         self._thread = threading.Thread(target=self._loop.run_forever, name="starling-upstream", daemon=True)
         self._thread.start()
         self._http = self._call(self._connect(key))
+        self._check = Check(self._names)
 
     def names(self) -> list[str]:
         """The models that it serves, base and adapters alike; raises UpstreamDown."""
         return self._call(self._names())
+
+    def check(self) -> None:
+        """Raise UpstreamDown where it does not list its models within two seconds."""
+        self._call(self._check())
 
     def start(self, wish: Wish) -> Stream:
         """Begin a completion."""

@@ -48,6 +48,9 @@ async def test_the_same_answers_cancelled_down_and_back(served: str) -> None:
             assert down.value.status == 503
         answer = httpx2.post(f"{relay.url}/complete", json={"prefix": "x = "}, trust_env=False)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        ready, health = (httpx2.get(relay.url + path, trust_env=False) for path in ("/ready", "/health"))
+        assert (ready.status_code, health.status_code) == (503, 200)
+        assert "start the server there" in ready.json()["detail"]
         gate.open()
         deadline = time.monotonic() + 30
         while True:
@@ -56,6 +59,8 @@ async def test_the_same_answers_cancelled_down_and_back(served: str) -> None:
                 break
             assert time.monotonic() < deadline, "it never came back"
             await asyncio.sleep(0.1)
+        await asyncio.sleep(1)  # what a check found holds for so long
+        assert (await relay.ready()).status == "ok"
 
 
 @pytest.mark.slow

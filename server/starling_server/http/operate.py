@@ -1,5 +1,6 @@
 """What operators ask: how the server is, what it counts, and which adapters it has."""
 
+import asyncio
 from collections.abc import Callable
 
 from fastapi import Request, Response
@@ -29,10 +30,14 @@ class Operations:
         return Health(status="loading" if self._api.service is None else "ok")
 
     async def ready(self, request: Request) -> Health:
-        """Whether the model is loaded and its thread is well; names what is served to those with a token."""
+        """Whether the model is loaded and its thread is well, or the server before which this one stands.
+
+        Names what is served to those with a token.
+        """
         service = self._api.loaded()
         if not service.scheduler.alive:
             raise NotReady("The model's thread has died and is being replaced: try again in some seconds.")
+        await asyncio.to_thread(service.model.engine.check)
         if not request.state.known:
             return Health(status="ok")
         return Health(status="ok", base=service.model.id, adapters=service.model.shelf.names())
