@@ -49,9 +49,10 @@ def source() -> str:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """The address of a real serve-copilot with the bundled base."""
+    """The address of a real serve-copilot with the bundled base, whose answers do not depend on its cache."""
     environment = {**os.environ, "STARLING_DATA_DIR": str(tmp_path_factory.mktemp("served"))}
-    command = [sys.executable, "-m", "starling_server", "--base", "tiny", "--port", "0", "--deadline-ms", "60000"]
+    own = ("--base", "tiny", "--quantize", "none", "--dtype", "float32", "--port", "0", "--deadline-ms", "60000")
+    command = [sys.executable, "-m", "starling_server", *own]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         said = process.stdout.readline()

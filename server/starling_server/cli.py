@@ -10,7 +10,7 @@ import click
 
 from starling_server import __version__, adapters, address, keyring, logs, running, settings
 from starling_server.address import is_loopback, listen
-from starling_server.config import RULES, AccessConfig, EngineConfig, ModelConfig, Rule, ServiceConfig
+from starling_server.config import DTYPES, RULES, AccessConfig, EngineConfig, ModelConfig, Rule, ServiceConfig
 from starling_server.flags import (
     ACCESS_FLAGS,
     ENGINE_FLAGS,
@@ -35,6 +35,14 @@ from starling_server.start import start
     help="Serve this adapter; may be repeated. The first is the default.",
 )
 @flags(MODEL_FLAGS, RUNNER_FLAGS, ENGINE_FLAGS, SERVICE_FLAGS, QUEUE_FLAGS, ACCESS_FLAGS, LOG_FLAGS)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="auto",
+    show_default=True,
+    help="What --runner torch computes in. auto: 16 bits where this machine is fast in them. In float32 an answer "
+    "does not depend on what earlier requests left in the cache; in 16 bits a near tie may.",
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -102,6 +110,7 @@ def _model(given: dict[str, Any]) -> ModelConfig:
         given["base"],
         given["quantize"],
         given["device"],
+        given["dtype"],
         runner=given["runner"],
         ggml_type=given["ggml_type"],
         cuda_graphs=given["cuda_graphs"],

@@ -12,6 +12,7 @@ HERE, OPENAI = "in-process", "openai:"
 Quantize = Literal["auto", "nf4", "int8", "none"]
 QUANTIZE: tuple[Quantize, ...] = get_args(Quantize)
 DType = Literal["auto", "bfloat16", "float16", "float32"]
+DTYPES: tuple[DType, ...] = get_args(DType)
 Mode = Literal["auto", "line", "block"]
 RunnerName = Literal["auto", "torch", "ggml"]
 RUNNERS: tuple[RunnerName, ...] = get_args(RunnerName)

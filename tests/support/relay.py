@@ -119,8 +119,9 @@ async def cancel_ms(relay: Client, gate: Gate) -> float:
 
 @contextmanager
 def serve(*flags: str) -> Generator[str]:
-    """The address of a serve-copilot of its own."""
-    command = [sys.executable, "-m", "starling_server", "--base", "tiny", "--port", "0", "--deadline-ms", "60000"]
+    """The address of a serve-copilot of its own, in float32: in 16 bits a near tie may fall by what is in its cache."""
+    own = ("--base", "tiny", "--quantize", "none", "--dtype", "float32", "--port", "0", "--deadline-ms", "60000")
+    command = [sys.executable, "-m", "starling_server", *own]
     with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
