@@ -10,8 +10,6 @@ from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import Any
 
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it suggests a package that downloads code
-
 import bitsandbytes as bnb
 import psutil
 import torch
