@@ -121,7 +121,7 @@ def expected(hole: Hole) -> str:
     extent: Extent = decide(hole.prefix, hole.suffix, LANGUAGE)
     if extent == "nothing":
         return hole.middle.rstrip()
-    text = window.hold_indent(hole.prefix)[1] + hole.middle
+    text = window.hold_blanks(hole.prefix)[1] + hole.middle
     fired = stops.first(stops.rules(extent, hole.prefix, hole.suffix, ()), text)
     return (text[: fired[0]] if fired else text)[len(text) - len(hole.middle) :].rstrip()
 

@@ -53,12 +53,12 @@ def ours(documents: Sequence[Document], writer: Writer, config: DataConfig) -> C
         made = example(row, text, writer)
         fitted = window.fit(text[: row.start], text[row.end :], budget, writer.tokenizer.encode)
         asked = writer.fim.prompt(fitted.prefix, fitted.suffix, row.form)
-        middle = writer.tokenizer.encode(fitted.indent + text[row.start : row.end])
+        middle = writer.tokenizer.encode(fitted.held + text[row.start : row.end])
         whole = made.ids == [*asked, *middle, writer.fim.end] and len(made.ids) <= writer.context_tokens
         rest = writer.tokenizer.decode(fitted.prefix) + writer.tokenizer.decode(fitted.suffix)
         total += len(middle)
         prompts += len(middle) * whole
-        files += len(middle) * (whole and len(rest) + len(fitted.indent) == len(text) - (row.end - row.start))
+        files += len(middle) * (whole and len(rest) + len(fitted.held) == len(text) - (row.end - row.start))
     return Count(total, prompts, files)
 
 

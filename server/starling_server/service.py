@@ -25,7 +25,7 @@ from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteRespo
 from starling_server.schema import Usage as WireUsage
 from starling_server.shelf import Shelf
 from starling_server.stops import Stop, TextStop
-from starling_server.trim import Place, strip_indent, trim
+from starling_server.trim import Place, trim
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -225,13 +225,14 @@ class Service:
         """A generation of its own for `ask`."""
         flight = Flight[_Outcome](ask.scope, ask.prefix, ask.suffix, wanted=ask.prefix)
         newline = _newline(ask)
-        indent = window.hold_indent(window.normalize(ask.prefix))[1]
+        before = window.normalize(ask.prefix)
 
         def work(ticket: Ticket) -> Steps[_Outcome]:
             def heard(text: str) -> None:
-                flight.heard(strip_indent(text, indent).replace("\n", newline), ticket)
+                shown = window.behind_held(text, before) or ""
+                flight.heard(shown.replace("\n", newline), ticket)
                 if on_text is not None:
-                    on_text(text)
+                    on_text(shown)
 
             return self._generate(ask, ticket, heard)
 

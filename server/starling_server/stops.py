@@ -11,7 +11,7 @@ from typing import Protocol
 from starling_server.brackets import first_surplus_closer
 from starling_server.config import Reason, Rule
 from starling_server.extent import Extent, indentation
-from starling_server.window import hold_indent
+from starling_server.window import behind_held, hold_blanks
 
 LONG_LINE = 20
 """Visible characters of a line that does not come again by chance."""
@@ -125,17 +125,15 @@ class RepeatStop:
 
 @dataclass(frozen=True, slots=True)
 class IndentStop:
-    """Text that is indented otherwise than the cursor, which nobody would be shown (`trim.strip_indent`)."""
+    """Text without the blanks left of the cursor, which nobody would be shown (`window.behind_held`)."""
 
-    indent: str
-    """Blanks left of the cursor."""
+    line: str
+    """The cursor's line up to it."""
     reason: Reason = "indent"
 
     def __call__(self, text: str) -> int | None:
         """Cut all of it, as soon as that can be seen."""
-        body = text.lstrip("\n")
-        agrees = body.startswith(self.indent) or self.indent.startswith(body)
-        return None if agrees else 0
+        return 0 if behind_held(text, self.line) is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +158,8 @@ def rules(extent: Extent, prefix: str, suffix: str, on: Collection[Rule]) -> lis
     """All stops for a cursor between `prefix` and `suffix`: the extent's own and those of `on` that apply there."""
     rest, _, below = suffix.partition("\n")
     found: list[Stop] = [_end(extent, prefix, rest.strip())]
-    if indent := hold_indent(prefix)[1]:
-        found.append(IndentStop(indent))
+    if hold_blanks(prefix)[1]:
+        found.append(IndentStop(prefix[prefix.rfind("\n") + 1 :]))
     first = next((line.strip() for line in below.split("\n") if line.strip()), "")
     if "suffix" in on and len(first) >= LONG_LINE:
         found.append(SuffixStop(first))

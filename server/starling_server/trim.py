@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from starling_server.brackets import first_surplus_closer, open_brackets
 from starling_server.extent import indentation, may_be_followed_deeper
-from starling_server.window import hold_indent
+from starling_server.window import behind_held, hold_blanks
 
 QUOTES = ('"', "'", "`")
 MIN_OVERLAP = 3
@@ -49,20 +49,12 @@ Filter = Callable[[str, Place], str]
 def trim(text: str, place: Place, off: Collection[str] = ()) -> str:
     """What may be inserted at the cursor, `""` for nothing; `off` names filters that are left out.
 
-    On a line of blanks `text` begins with those blanks (see `window.hold_indent`), and they are taken off.
+    Blanks left of the cursor that the prompt does not hold are what `text` begins with; they are taken off.
     """
-    text = strip_indent(text, hold_indent(place.prefix)[1])
+    text = behind_held(text, place.prefix) or ""
     for name, apply in FILTERS.items():
         text = text if name in off else apply(text, place)
     return text.rstrip()
-
-
-def strip_indent(text: str, indent: str) -> str:
-    """Take off the indentation that is on the line already; text that is indented otherwise is not for here."""
-    if not indent:
-        return text
-    body = text.lstrip("\n")
-    return body[len(indent) :] if body.startswith(indent) else ""
 
 
 def drop_sentinels(text: str, place: Place) -> str:
@@ -113,7 +105,7 @@ def fit_depth(text: str, place: Place) -> str:
 
 def drop_repetition(text: str, place: Place) -> str:
     """Keep one of a line or block that comes three times or more in a row, and nothing after it."""
-    indent = hold_indent(place.prefix)[1]
+    indent = hold_blanks(place.prefix)[1]
     lines = (indent + text).split("\n")
     for size in range(1, min(LONGEST_BLOCK, len(lines) // MAX_REPEATS) + 1):
         for first in range(len(lines) - MAX_REPEATS * size + 1):

@@ -30,11 +30,11 @@ REACH = STEPS * 3
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ids of the text that goes into the prompt, and what the cursor's line already holds."""
+    """Ids of the text that goes into the prompt, and what of it does not."""
 
     prefix: list[int]
     suffix: list[int]
-    indent: str
+    held: str
     """Blanks left of the cursor that were held back from the prefix: the completion starts with them."""
 
 
@@ -55,24 +55,40 @@ def clip(prefix: str, suffix: str) -> tuple[str, str]:
     return prefix[start:], suffix[: len(suffix) - surplus]
 
 
-def hold_indent(prefix: str) -> tuple[str, str]:
-    """Split the blanks off a line that holds nothing else: `"a:\\n    "` -> `("a:\\n", "    ")`.
+def hold_blanks(prefix: str) -> tuple[str, str]:
+    """Split off the blanks of a line that holds nothing else, or the space that a line ends with.
 
-    A tokenizer joins indentation with what follows it; ending a prompt inside it shows the model a token
-    sequence that never occurs in real text.
+    `"a:\\n    "` -> `("a:\\n", "    ")`, `"x = "` -> `("x =", " ")`. A tokenizer joins indentation, and a space before
+    a word, with what follows: a prompt that ends inside shows the model a sequence that real text hardly ever has (a
+    space by itself stands before a comment in Python, so comments are what came).
     """
     line_start = prefix.rfind("\n") + 1
     line = prefix[line_start:]
-    return (prefix[:line_start], line) if line and not line.strip(" \t") else (prefix, "")
+    if line and not line.strip(" \t"):
+        return prefix[:line_start], line
+    return (prefix[:-1], " ") if line.endswith(" ") else (prefix, "")
+
+
+def behind_held(text: str, prefix: str) -> str | None:
+    """What of the model's `text` goes to the cursor behind `prefix`; None where it lacks the blanks held back there.
+
+    Empty while `text` may yet come to have them.
+    """
+    head, held = hold_blanks(prefix)
+    if held and head[-1:] in ("", "\n"):
+        text = text.lstrip("\n")
+    if text.startswith(held):
+        return text[len(held) :]
+    return "" if held.startswith(text) else None
 
 
 def fit(prefix: str, suffix: str, tokens: int, encode: Encode) -> Window:
     """The part of `prefix` and `suffix` that fits `tokens` together."""
-    prefix, indent = hold_indent(normalize(prefix))
+    prefix, held = hold_blanks(normalize(prefix))
     most_suffix = int(tokens * SUFFIX_SHARE)
     suffix_ids = fit_suffix(normalize(suffix), most_suffix, _quantum(most_suffix), encode)
     prefix_ids = fit_prefix(prefix, tokens - len(suffix_ids), _quantum(tokens - most_suffix), encode)
-    return Window(prefix_ids, suffix_ids, indent)
+    return Window(prefix_ids, suffix_ids, held)
 
 
 def fit_prefix(text: str, budget: int, quantum: int, encode: Encode) -> list[int]:

@@ -1,6 +1,7 @@
 """The reply contract, against a spawned server with the bundled base."""
 
 import asyncio
+import contextlib
 import re
 import socket
 import sys
@@ -14,6 +15,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.client import LanguageClient
 from support.editor import COMMAND, Editor, editor
+from support.relay import serve
 
 LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
 """A pattern that the smallest model goes on with."""
@@ -213,13 +215,15 @@ main()
 """
 
 
-async def test_over_a_server_without_torch(served: str, tmp_path: Path) -> None:
+async def test_over_a_server_without_torch(tmp_path: Path) -> None:
     """The same suggestions from a running serve-copilot, in a process that never imports torch."""
     report = tmp_path / "modules"
-    async with editor([sys.executable, "-c", WITNESS, str(report), "--server", served]) as remote:
-        assert (await remote.status("ready"))["base"] == "tiny"
-        remote.open(URI, OPENED)
-        [over_http] = await remote.ask(URI, AT)
+    with contextlib.ExitStack() as ends:
+        url = await asyncio.to_thread(ends.enter_context, serve())
+        async with editor([sys.executable, "-c", WITNESS, str(report), "--server", url]) as remote:
+            assert (await remote.status("ready"))["base"] == "tiny"
+            remote.open(URI, OPENED)
+            [over_http] = await remote.ask(URI, AT)
     assert report.read_text() == "pygls"
     async with editor(COMMAND) as local:
         await local.status("ready")

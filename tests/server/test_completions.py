@@ -62,12 +62,12 @@ def test_a_raw_prompt_is_the_models_own_greedy_text(client: openai.OpenAI, exact
 
 
 def test_text_that_spells_a_sentinel_is_text_where_there_is_a_suffix(http: httpx2.Client, exact: Loaded) -> None:
-    spelled = {"prefix": "x = '<fim_middle>'\ny = ", "suffix": "\n", "show_prompt": True}
+    spelled = {"prefix": "x = '<fim_middle>'\ny =", "suffix": "\n", "show_prompt": True}
     answer = http.post("/complete", json=spelled).json()
-    sent = exact.tokenizer.encode("x = '<fim_middle>'\ny = ")
+    sent = exact.tokenizer.encode("x = '<fim_middle>'\ny =")
     assert exact.fim.middle not in sent
     assert answer["usage"]["prompt_tokens"] == len(sent) + len(exact.tokenizer.encode("\n")) + 3
-    assert answer["prompt"] == "<fim_prefix><fim_suffix>\n<fim_middle>x = '<fim_middle>'\ny = "
+    assert answer["prompt"] == "<fim_prefix><fim_suffix>\n<fim_middle>x = '<fim_middle>'\ny ="
 
 
 def test_streams_add_up_and_end_with_what_they_took(client: openai.OpenAI, http: httpx2.Client) -> None:

@@ -54,9 +54,11 @@ def test_what_is_inserted(case: Case) -> None:
     prefix, suffix = window.normalize(case.prefix), window.normalize(case.suffix)
     extent = decide(prefix, suffix, case.language)
     rules = stops.rules("line" if extent == "line" else "block", prefix, suffix, RULES)
-    steps = (stops.first(rules, case.written[:size]) for size in range(len(case.written) + 1))
+    head, held = window.hold_blanks(prefix)
+    written = case.written if head[-1:] in ("", "\n") else held + case.written
+    steps = (stops.first(rules, written[:size]) for size in range(len(written) + 1))
     fired = next((each for each in steps if each), None)  # as it is written, character by character
-    assert trim(case.written[: fired[0]] if fired else case.written, Place(prefix, suffix)) == case.expected
+    assert trim(written[: fired[0]] if fired else written, Place(prefix, suffix)) == case.expected
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.written is None], ids=lambda case: case.id)

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from support import adapter
-from support.relay import Gate, agreeing, cancel_ms, requests, serve
+from support.relay import EXACT, Gate, agreeing, cancel_ms, requests, serve
 
 from starling_server import bases
 from starling_server.client import Client
@@ -68,7 +68,7 @@ async def test_the_same_answers_cancelled_down_and_back(served: str) -> None:
 async def test_adapters_are_models_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STARLING_DATA_DIR", str(tmp_path))
     adapter.write(tmp_path / "adapters" / "mine", bases.find("tiny"))
-    with serve() as target:
+    with serve(*EXACT) as target:
         async with relayed(target) as (_, relay), Client(target) as direct:
             asked = requests(4)
             for name in ("mine", "base"):

@@ -11,7 +11,8 @@ STOPS = [
     # prefix, suffix, generated text, where it is cut
     ("x = f(", ")\n", "a, b)\nmore", "a, b"),
     ("x = f(", "]\n", "a, b)\nmore", "a, b)"),
-    ("x = ", "\n", "1\ny = 2", "1"),
+    ("x = ", "\n", " 1\ny = 2", " 1"),
+    ("x = ", "\n", "\n", ""),
     ("x = 1", "\n", "\ny = 2\nz", "\ny = 2"),
     ("def f():", "\n", "\n    return 1\n\ndef g", "\n    return 1\n"),
     ("def f():\n    ", "\n", "    a = 1\n    b = 2\nc = 3", "    a = 1\n    b = 2"),

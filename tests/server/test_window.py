@@ -1,5 +1,6 @@
 """Windows: within the budget, next to the cursor, and with edges that hold still."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,23 +23,44 @@ def text_of(ids: list[int]) -> str:
 def test_a_window_is_the_text_around_the_cursor_within_the_budget(prefix: str, suffix: str, tokens: int) -> None:
     cut = window.fit(prefix, suffix, tokens, characters)
     assert len(cut.prefix) + len(cut.suffix) <= tokens
-    assert window.normalize(prefix).endswith(text_of(cut.prefix) + cut.indent)
+    assert window.normalize(prefix).endswith(text_of(cut.prefix) + cut.held)
     assert window.normalize(suffix).startswith(text_of(cut.suffix))
 
 
 @given(TEXT, TEXT)
 def test_short_text_is_there_whole(prefix: str, suffix: str) -> None:
     cut = window.fit(prefix, suffix, 4000, characters)
-    assert text_of(cut.prefix) + cut.indent == window.normalize(prefix)
+    assert text_of(cut.prefix) + cut.held == window.normalize(prefix)
     assert text_of(cut.suffix) == window.normalize(suffix)
 
 
-def test_indentation_is_held_back_on_an_empty_line_only() -> None:
-    assert window.hold_indent("if a:\n    ") == ("if a:\n", "    ")
-    assert window.hold_indent("if a:\n\t") == ("if a:\n", "\t")
-    assert window.hold_indent("if a:\n    b") == ("if a:\n    b", "")
-    assert window.hold_indent("  ") == ("", "  ")
-    assert window.hold_indent("a\n") == ("a\n", "")
+def test_blanks_that_a_tokenizer_joins_with_what_follows_are_held_back() -> None:
+    assert window.hold_blanks("if a:\n    ") == ("if a:\n", "    ")
+    assert window.hold_blanks("if a:\n\t") == ("if a:\n", "\t")
+    assert window.hold_blanks("if a:\n    b") == ("if a:\n    b", "")
+    assert window.hold_blanks("  ") == ("", "  ")
+    assert window.hold_blanks("a\n") == ("a\n", "")
+    assert window.hold_blanks("x = ") == ("x =", " ")
+    assert window.hold_blanks("x =  ") == ("x = ", " ")
+    assert window.hold_blanks("x =\t") == ("x =\t", "")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text", "shown"),
+    [
+        ("x = ", " 1", "1"),
+        ("x = ", "", ""),
+        ("x = ", "1", None),
+        ("x = ", "\n 1", None),
+        ("if a:\n    ", "\n    b", "b"),
+        ("if a:\n    ", "  ", ""),
+        ("if a:\n    ", "  b", None),
+        ("\n ", "\n b", "b"),
+        ("x", "\n y", "\n y"),
+    ],
+)
+def test_text_goes_behind_what_was_held_back(prefix: str, text: str, shown: str | None) -> None:
+    assert window.behind_held(text, prefix) == shown
 
 
 def test_edges_lie_at_line_starts() -> None:
@@ -56,7 +78,7 @@ def test_typing_moves_the_left_edge_at_most_once_in_a_quarter_of_the_budget(type
     for size in range(len(typed)):
         prefix = document + typed[:size]
         cut = window.fit(prefix, document, 1000, characters)
-        starts.add(len(prefix) - len(cut.prefix) - len(cut.indent))
+        starts.add(len(prefix) - len(cut.prefix) - len(cut.held))
     assert len(starts) <= 2
 
 

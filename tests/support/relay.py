@@ -15,6 +15,8 @@ from starling_server.client import Client
 from starling_server.schema import CompleteRequest
 
 SOURCE = Path(__file__).parents[2] / "server" / "starling_server"
+EXACT = ("--quantize", "none", "--dtype", "float32")
+"""With 16 bits a near tie may fall by what is in a server's cache."""
 LONG = CompleteRequest(prefix="def f():\n", max_tokens=512, mode="block", temperature=1.5, n=8, seed=1)
 
 
@@ -119,9 +121,8 @@ async def cancel_ms(relay: Client, gate: Gate) -> float:
 
 @contextmanager
 def serve(*flags: str) -> Generator[str]:
-    """The address of a serve-copilot of its own, in float32: in 16 bits a near tie may fall by what is in its cache."""
-    own = ("--base", "tiny", "--quantize", "none", "--dtype", "float32", "--port", "0", "--deadline-ms", "60000")
-    command = [sys.executable, "-m", "starling_server", *own]
+    """The address of a serve-copilot of its own."""
+    command = [sys.executable, "-m", "starling_server", "--base", "tiny", "--port", "0", "--deadline-ms", "60000"]
     with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = process.stdout.readline()

@@ -22,7 +22,7 @@ def test_every_middle_of_an_epoch_sees_its_whole_window(tiny: Loaded) -> None:
         fitted = window.fit(text[: row.start], text[row.end :], budget, writer.tokenizer.encode)
         assert row.form != "plain"
         prompt = writer.fim.prompt(fitted.prefix, fitted.suffix, row.form)
-        middle = writer.tokenizer.encode(fitted.indent + text[row.start : row.end])
+        middle = writer.tokenizer.encode(fitted.held + text[row.start : row.end])
         assert ids == [*prompt, *middle, writer.fim.end]
         assert len(ids) <= writer.context_tokens
         checked += 1

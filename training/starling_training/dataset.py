@@ -51,7 +51,7 @@ class Writer:
         """The example of `hole`; its prompt is the one that serving sends there."""
         tokens = window.budget(self.context_tokens, self.max_tokens)
         cropped = window.fit(hole.prefix, hole.suffix, tokens, self.tokenizer.encode)
-        middle = self.tokenizer.encode(cropped.indent + hole.middle)
+        middle = self.tokenizer.encode(cropped.held + hole.middle)
         return self.fim.example(cropped.prefix, middle, cropped.suffix, order)
 
     def plain(self, text: str, start: int) -> Example:
@@ -63,8 +63,8 @@ class Writer:
         """Whether the middle and its end id have at most `max_tokens` ids."""
         if span.length > self.max_tokens * LONGEST_TOKEN:
             return False
-        _, indent = window.hold_indent(text[max(0, span.start - 1000) : span.start])
-        return len(self.tokenizer.encode(indent + text[span.start : span.end])) < self.max_tokens
+        _, held = window.hold_blanks(text[max(0, span.start - 1000) : span.start])
+        return len(self.tokenizer.encode(held + text[span.start : span.end])) < self.max_tokens
 
     def draw(self, document: Document, count: int, random: Random) -> list[Span]:
         """Up to `count` spans of the document whose middles fit."""

@@ -19,6 +19,7 @@ from starling_server.loading import Loaded, load
 from starling_training.base import collect
 from starling_training.clean import Document
 from starling_training.evaluation import judge, scores
+from starling_training.evaluation.engines import PLAIN, Manner
 from starling_training.evaluation.intervals import Comparison
 from starling_training.evaluation.trials import Answer, truth
 from starling_training.spans import DRAWS, Hole, Kind, Lines, cut
@@ -27,6 +28,8 @@ OTHERS = 5
 """Holes at the ends of lines for each one of another kind."""
 LONGEST: dict[Kind, int] = {"line": 120, "block": 240, "characters": 120}
 """Characters of a hole; more do not fit a suggestion."""
+MANNERS: dict[Kind, Manner] = {"line": Manner(mode="line")}
+"""The rest of a line is asked for as one line, also where the place by itself calls for a block."""
 TEXT_CHARS = 40_000
 """Of each package, for bits per byte."""
 MAX_TOKENS = 64
@@ -59,9 +62,11 @@ def bits_per_byte(loaded: Loaded, held_out: Packages) -> dict[str, float]:
     return {name: _bits_per_byte(loaded, _excerpt(held_out[name], name)) for name in sorted(held_out)}
 
 
-def compare(asked: Sequence[Asked], first: Sequence[Answer], second: Sequence[Answer]) -> dict[str, Comparison]:
+def compare(
+    asked: Sequence[Asked], first: Sequence[Answer], second: Sequence[Answer], manner: Manner = PLAIN
+) -> dict[str, Comparison]:
     """Every figure of two bases at the same holes, with the second's difference and its interval."""
-    return scores.compare(judge.paired([(item.path, item.hole) for item in asked], first, second))
+    return scores.compare(judge.paired([(item.path, item.hole) for item in asked], first, second, manner))
 
 
 def measure(
@@ -77,16 +82,18 @@ def measure(
         told(f"{name}: {_mean(figures['bits per byte'][name]):.3f} bits per byte")
     for kind in LONGEST:
         asked = holes(held_out, kind, count if kind == "line" else max(1, count // OTHERS))
-        compared = compare(asked, *(_answers(name, asked, context, quantize) for name in (against, base)))
+        manner = MANNERS.get(kind, PLAIN)
+        first, second = (_answers(name, asked, context, quantize, manner) for name in (against, base))
+        compared = compare(asked, first, second, manner)
         figures[kind] = {"holes": len(asked), **{name: asdict(figure) for name, figure in compared.items()}}
         told(f"{kind}: " + ", ".join(f"{name} {f.base:.3f} to {f.adapter:.3f}" for name, f in compared.items()))
     return figures
 
 
-def _answers(base: str, asked: Sequence[Asked], context: int, quantize: Quantize) -> list[Answer]:
+def _answers(base: str, asked: Sequence[Asked], context: int, quantize: Quantize, manner: Manner) -> list[Answer]:
     """What the base answers at each hole through the service."""
     holes = [(item.path, item.hole) for item in asked]
-    return judge.ask(ModelConfig(base=base, quantize=quantize), holes, context, MAX_TOKENS, lambda _: True)
+    return judge.ask(ModelConfig(base=base, quantize=quantize), holes, context, MAX_TOKENS, lambda _: True, manner)
 
 
 def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
@@ -99,7 +106,7 @@ def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
         span = DRAWS[kind](Lines(document.text), random)
         if span and span.length <= LONGEST[kind]:
             hole = cut(document.text, span)
-            if truth(hole).strip():  # else silence would be right
+            if truth(hole, MANNERS.get(kind, PLAIN).mode).strip():  # else silence would be right
                 return Asked(package, document.path, hole)
 
 

@@ -89,9 +89,9 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
         return spans[0] if spans else None
 
     def _fill(self, text: str, span: Span, most: int, random: Random) -> list[int]:
-        head, indent = window.hold_indent(text[: span.start])
+        head, held = window.hold_blanks(text[: span.start])
         prefix, suffix = self._tokenizer.encode(head), self._tokenizer.encode(text[span.end :])
-        middle = self._tokenizer.encode(indent + text[span.start : span.end])
+        middle = self._tokenizer.encode(held + text[span.start : span.end])
         order = "spm" if random.random() < SPM_RATE else "psm"
         surplus = max(0, len(self._fim.example(prefix, middle, suffix, order).ids) - most)
         late = min(len(suffix), surplus if len(suffix) > len(prefix) else 0)
@@ -101,5 +101,5 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
     def _fits(self, text: str, span: Span, most: int) -> bool:
         if span.length > most * CHARS_PER_TOKEN:
             return False
-        _, indent = window.hold_indent(text[: span.start])
-        return len(self._tokenizer.encode(indent + text[span.start : span.end])) < most
+        _, held = window.hold_blanks(text[: span.start])
+        return len(self._tokenizer.encode(held + text[span.start : span.end])) < most

@@ -34,10 +34,17 @@ def judge_base(folder: Path, model: ModelConfig, holes: Sequence[Placed], writer
     return paired(holes, before, after)
 
 
-def ask(model: ModelConfig, holes: Sequence[Placed], context_tokens: int, max_tokens: int, go_on: GoOn) -> list[Answer]:
+def ask(
+    model: ModelConfig,
+    holes: Sequence[Placed],
+    context_tokens: int,
+    max_tokens: int,
+    go_on: GoOn,
+    manner: Manner = PLAIN,
+) -> list[Answer]:
     """What a base answers at each hole."""
     with served(model, context_tokens, max_tokens) as service:
-        return asyncio.run(alone(in_process(service), holes, go_on))
+        return asyncio.run(alone(in_process(service), holes, go_on, manner))
 
 
 async def both(
@@ -72,7 +79,9 @@ async def answer(engine: Engine, path: str, hole: Hole, manner: Manner = PLAIN) 
     return replace(found, valid=parses(hole.prefix + found.text + hole.suffix, named))
 
 
-def paired(holes: Sequence[Placed], base: Sequence[Answer], adapter: Sequence[Answer]) -> list[Trial]:
+def paired(
+    holes: Sequence[Placed], base: Sequence[Answer], adapter: Sequence[Answer], manner: Manner = PLAIN
+) -> list[Trial]:
     """Answers of two engines at the same holes, as far as both got."""
     asked = zip(holes, base, adapter, strict=False)
-    return [Trial(path, hole, truth(hole), first, second) for (path, hole), first, second in asked]
+    return [Trial(path, hole, truth(hole, manner.mode), first, second) for (path, hole), first, second in asked]

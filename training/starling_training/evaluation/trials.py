@@ -58,7 +58,7 @@ def inserted(hole: Hole, text: str, mode: Mode = "auto") -> str:
     extent = decide(hole.prefix, hole.suffix, None, mode)
     if extent == "nothing":
         return ""
-    text = window.hold_indent(hole.prefix)[1] + text
+    text = window.hold_blanks(hole.prefix)[1] + text
     fired = stops.first(stops.rules(extent, hole.prefix, hole.suffix, RULES), text)
     return trim(text[: fired[0]] if fired else text, Place(hole.prefix, hole.suffix))
 
