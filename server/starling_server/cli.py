@@ -10,9 +10,10 @@ import click
 
 from starling_server import __version__, adapters, address, keyring, logs, running, settings
 from starling_server.address import is_loopback, listen
-from starling_server.config import DTYPES, RULES, AccessConfig, EngineConfig, ModelConfig, Rule, ServiceConfig
+from starling_server.config import RULES, AccessConfig, EngineConfig, ModelConfig, Rule, ServiceConfig
 from starling_server.flags import (
     ACCESS_FLAGS,
+    DTYPE_FLAGS,
     ENGINE_FLAGS,
     LOG_FLAGS,
     MODEL_FLAGS,
@@ -34,15 +35,7 @@ from starling_server.start import start
     metavar="NAME_OR_DIR",
     help="Serve this adapter; may be repeated. The first is the default.",
 )
-@flags(MODEL_FLAGS, RUNNER_FLAGS, ENGINE_FLAGS, SERVICE_FLAGS, QUEUE_FLAGS, ACCESS_FLAGS, LOG_FLAGS)
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="auto",
-    show_default=True,
-    help="What --runner torch computes in. auto: 16 bits where this machine is fast in them. In float32 an answer "
-    "does not depend on what earlier requests left in the cache; in 16 bits a near tie may.",
-)
+@flags(MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS, ENGINE_FLAGS, SERVICE_FLAGS, QUEUE_FLAGS, ACCESS_FLAGS, LOG_FLAGS)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from starling_server.config import GGML_TYPES, HERE, OPENAI, QUANTIZE, RULES, RUNNERS
+from starling_server.config import DTYPES, GGML_TYPES, HERE, OPENAI, QUANTIZE, RULES, RUNNERS
 from starling_server.logs import LOG_FORMATS
 
 Command = Callable[..., Any]
@@ -27,6 +27,16 @@ MODEL_FLAGS = (
         show_default=True,
         help="nf4: 4 bits with double quantisation. int8: 8 bits, to serve on a CPU. none: 16 bits. auto: nf4 where "
         "this machine runs it fast, else what is measured to be fastest.",
+    ),
+)
+DTYPE_FLAGS = (
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default="auto",
+        show_default=True,
+        help="What --runner torch computes in. auto: 16 bits where this machine is fast in them. In float32 an answer "
+        "does not depend on what earlier requests left in the cache; in 16 bits a near tie may.",
     ),
 )
 RUNNER_FLAGS = (

@@ -66,9 +66,9 @@ def code(host: Host, playwright: Playwright, tmp_path_factory: pytest.TempPathFa
         yield code
 
 
-def suggested(code: Code, name: str, typed: str = " =") -> str:
+def suggested(code: Code, name: str, typed: str = " =", line: str = LINE) -> str:
     """Type at the end of a new file until there is ghost text."""
-    code.open(name, HEAD + LINE)
+    code.open(name, HEAD + line)
     code.page.keyboard.type(typed, delay=40)
     return code.wait_for_ghost(typed[-1])
 
@@ -91,7 +91,7 @@ def test_the_next_word_is_taken_and_the_rest_stays(code: Code) -> None:
 
 
 def test_a_person_who_asks_can_go_through_several(code: Code) -> None:
-    suggested(code, "several.py")
+    suggested(code, "several.py", ".", "        if self")  # where the base is less sure than behind `=`
     code.page.keyboard.press("Alt+\\")  # Suggest Here
     seen = {code.ghost}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES, BUILT = REPOSITORY / "server" / "page", REPOSITORY / "server" / "starling_server" / "page"
@@ -44,7 +44,7 @@ def page(served: str, chromium: Browser) -> Generator[Page]:
     page.on("request", lambda request: None if request.url.startswith(served) else elsewhere.append(request.url))
     page.route(f"{served}/", _with_policy)
     page.goto(served)
-    page.wait_for_function("document.getElementById('status').textContent !== 'Starting…'")
+    expect(page.locator("#status")).not_to_have_text("Starting…", timeout=30_000)  # waiting by script needs eval
     yield page
     context.close()
     assert (trouble, elsewhere) == ([], [])

@@ -33,7 +33,7 @@ from starling_server.sampling_numpy import greedy
 
 CACHE = 1 << 28
 TOKENS = 12
-CLOSE = 0.03
+CLOSE = 0.05
 """Most that two ways of one sum may differ in a float32 logit. llama.cpp looks GELU up in a float16 table, which makes
 0.003 of a last bit."""
 

@@ -97,7 +97,8 @@ def test_a_worse_adapter_is_called_worse_and_a_second_run_differs_by_nothing(
 @pytest.mark.slow
 def test_servers_are_asked_as_the_process_itself_is(project: Path, served: str, others: str, tmp_path: Path) -> None:
     holes, here = tmp_path / "holes.jsonl", tmp_path / "here.json"
-    done(project, "--base", "tiny", "--holes", "4", "--save-holes", holes, "--json", here)
+    exact = ("--base", "tiny", "--quantize", "none", "--dtype", "float32")
+    done(project, *exact, "--holes", "4", "--save-holes", holes, "--json", here)
     for engine in (served, f"openai:{others}/v1", f"infill:{others}"):
         there = tmp_path / "there.json"
         said = done(project, "--engine", engine, "--holes-file", holes, "--json", there)

@@ -9,7 +9,7 @@ from rich.console import Console
 from starling_server import __version__
 from starling_server.config import ModelConfig
 from starling_server.errors import UsageError
-from starling_server.flags import MODEL_FLAGS, RUNNER_FLAGS, flags
+from starling_server.flags import DTYPE_FLAGS, MODEL_FLAGS, RUNNER_FLAGS, flags
 
 PATH = click.Path(path_type=Path)
 SETTINGS = {
@@ -45,7 +45,7 @@ SEED = click.option("--seed", default=0, show_default=True, help="Of what is cho
 
 @click.command(context_settings=SETTINGS)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@flags(WHO, MODEL_FLAGS, RUNNER_FLAGS)
+@flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
 @click.option("--holes", default=200, show_default=True, help="Holes to ask at.")
 @SEED
 @click.option("--holes-file", type=PATH, metavar="FILE", help="Ask at the holes of another run's --save-holes.")
@@ -85,7 +85,7 @@ def holes(sources: tuple[str, ...], **values: Any) -> None:
 
 @click.command(context_settings=SETTINGS)
 @click.argument("repository", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@flags(WHO, MODEL_FLAGS, RUNNER_FLAGS)
+@flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
 @click.option("--commits", default=50, show_default=True, help="The newest commits, without merges.")
 @click.option("--hunks", default=200, show_default=True, help="Most places to ask at, spread over the commits.")
 @click.option("--keystrokes", is_flag=True, help="Type each hunk and accept suggestions that are right.")
@@ -109,7 +109,7 @@ def history(repository: Path, **values: Any) -> None:
     "benchmark", type=click.Choice(["humaneval-infilling", "safim", "crosscodeeval", "repobench", "santacoder"])
 )
 @click.argument("source", metavar="FILE_OR_HF")
-@flags(WHO, MODEL_FLAGS, RUNNER_FLAGS)
+@flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
 @click.option("--tasks", default=0, help="Most tasks, chosen by the seed; 0 takes all.")
 @SEED
 @click.option("--execute", is_flag=True, help="Run the tasks' tests: code that a model wrote runs on this machine.")
@@ -145,7 +145,7 @@ def benchmark(benchmark: Any, source: str, **values: Any) -> None:
 @click.command(context_settings=SETTINGS)
 @click.argument("repository", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--command", required=True, help="What runs the tests, in the copy's root; status 0 means they pass.")
-@flags(WHO, MODEL_FLAGS, RUNNER_FLAGS)
+@flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
 @click.option("--holes", default=20, show_default=True, help="Holes to fill; the tests run once or twice for each.")
 @click.option("--files", default="**/*.py", show_default=True, help="Files that holes are made in; never tests.")
 @SEED
@@ -178,8 +178,8 @@ def _asked(values: dict[str, Any]) -> Any:
     from starling_training.evaluation.sides import Asked
 
     model = ModelConfig(
-        values["base"], values["quantize"], values["device"], runner=values["runner"], ggml_type=values["ggml_type"],
-        cuda_graphs=values["cuda_graphs"],
+        values["base"], values["quantize"], values["device"], values["dtype"], runner=values["runner"],
+        ggml_type=values["ggml_type"], cuda_graphs=values["cuda_graphs"],
     )  # fmt: skip
     return Asked(
         values["engine"], model, values["adapter"], values["against"], values["context_tokens"], values["max_tokens"],
