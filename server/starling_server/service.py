@@ -225,11 +225,11 @@ class Service:
         """A generation of its own for `ask`."""
         flight = Flight[_Outcome](ask.scope, ask.prefix, ask.suffix, wanted=ask.prefix)
         newline = _newline(ask)
-        before = window.normalize(ask.prefix)
+        line = window.normalize(ask.prefix).rpartition("\n")[2]
 
         def work(ticket: Ticket) -> Steps[_Outcome]:
             def heard(text: str) -> None:
-                shown = window.behind_held(text, before) or ""
+                shown = window.behind_held(text, line) or ""
                 flight.heard(shown.replace("\n", newline), ticket)
                 if on_text is not None:
                     on_text(shown)

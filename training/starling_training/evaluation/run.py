@@ -139,5 +139,6 @@ def _settings(asked: Asked) -> dict[str, str]:
         "adapter": asked.adapter or "",
         "against": asked.against or "",
         "quantize": asked.model.quantize,
+        "dtype": asked.model.dtype,
         "runner": asked.model.runner,
     }
