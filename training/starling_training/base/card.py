@@ -35,9 +35,9 @@ FORMS = {
     "auto": "in the form that its machine serves fastest",
 }
 GOES_ON = (
-    "It goes on from the base that was bundled before it, which had learnt from 9.5 million tokens of the same data",
-    "and had gone on from the first one. That one, whose vocabulary it has, had learnt from 8.0 million tokens",
-    "of the CPython 3.11 standard library (PSF licence) and of transformers, torch, numpy, pandas,",
+    "It goes on from the base that was bundled before it, which had learnt from 9.5 and then from 14.0 million tokens",
+    "of the same data, and had gone on from the first one. That one, whose vocabulary it has, had learnt from 8.0",
+    "million tokens of the CPython 3.11 standard library (PSF licence) and of transformers, torch, numpy, pandas,",
     "sympy, networkx, peft, trl, datasets, accelerate, huggingface_hub, fastapi, starlette, pydantic, httpx, httpcore,",
     "anyio, rich, typer, click, pygls, uvicorn, fsspec, jinja2, pygments, setuptools, safetensors and bitsandbytes",
     "(all under permissive licences).",

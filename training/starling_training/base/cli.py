@@ -34,6 +34,7 @@ SETTINGS = (
     "muon_rate",
     "adam_rate",
     "start_from",
+    "seed",
 )
 DEFAULTS = Recipe()
 

@@ -34,6 +34,7 @@ class Recipe:
     start_from: str = ""
     """A base to go on from, with its vocabulary: `tiny` or a folder. Empty begins with random weights."""
     seed: int = 0
+    """Documents are read in another order with another one: give a run that goes on from a base its own."""
 
     def length(self, seen: int) -> int:
         """Ids of a row when `seen` have been learnt from."""
