@@ -9,11 +9,13 @@ from typing import Any, BinaryIO
 import click
 from click.core import ParameterSource
 
-from starling_lsp.options import CHOICES
+from starling_lsp.options import CHOICES, RANGES
 from starling_server import __version__
 from starling_server import flags as shared
 from starling_server.address import check_loopback
 from starling_server.errors import UsageError
+
+MOST_TOKENS, WAIT, CACHE = (click.IntRange(*RANGES[name]) for name in ("max_tokens", "debounce", "cache_mb"))
 
 
 @click.command(
@@ -33,12 +35,16 @@ from starling_server.errors import UsageError
 @click.option("--base", default="auto", show_default=True, help="Base model, as for serve-copilot.")
 @click.option("--adapter", metavar="NAME_OR_DIR", help="Adapter; by default the one trained on the workspace.")
 @click.option("--mode", type=click.Choice(CHOICES["mode"]), default="auto", show_default=True, help="Line or block.")
-@click.option("--max-tokens", default=64, show_default=True, help="Most tokens of one suggestion.")
-@click.option("--debounce", default=-1, show_default=True, help="Milliseconds to wait for another key; -1: by editor.")
+@click.option("--max-tokens", type=MOST_TOKENS, default=64, show_default=True, help="Most tokens of one suggestion.")
+@click.option(
+    "--debounce", type=WAIT, default=-1, show_default=True, help="Milliseconds to wait for another key; -1: by editor."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--quantize", type=click.Choice(CHOICES["quantize"]), default="auto", show_default=True, help="4 bits?")
 @shared.flags(shared.RUNNER_FLAGS)
-@click.option("--cache-mb", default=512, show_default=True, help="Memory for keys and values between requests.")
+@click.option(
+    "--cache-mb", type=CACHE, default=512, show_default=True, help="Memory for keys and values between requests."
+)
 @click.option("--prefetch/--no-prefetch", default=True, show_default=True, help="Look ahead while idle.")
 @click.option("--drafts/--no-drafts", default=True, show_default=True, help="Guess tokens, check several at once.")
 @click.option("--warm/--no-warm", default=True, show_default=True, help="Read ahead where the cursor rests.")

@@ -8,6 +8,7 @@ from starling_lsp.choice import Choice, first_adapter
 from starling_lsp.options import Options
 from starling_server.adapters import BARE
 from starling_server.config import EngineConfig, ModelConfig, ServiceConfig
+from starling_server.errors import UnknownAdapter
 from starling_server.schema import CompleteRequest, CompleteResponse
 
 
@@ -69,9 +70,12 @@ class Local:
         return await self._service.complete(request)
 
     def remembers(self, request: CompleteRequest) -> bool:
-        """Ask its memory."""
+        """Ask its memory, which has nothing of an adapter that is served no longer."""
         assert self._service is not None
-        return self._service.remembers(request)
+        try:
+            return self._service.remembers(request)
+        except UnknownAdapter:
+            return False
 
     async def close(self) -> None:
         """Stop the worker."""

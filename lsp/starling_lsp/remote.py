@@ -8,6 +8,7 @@ from typing import Self
 from uuid import uuid4
 
 from starling_lsp.choice import Choice
+from starling_server.adapters import name_of
 from starling_server.client import Client
 from starling_server.errors import ServerUnreachable, Unauthorized
 from starling_server.recall import Recall, Remembered
@@ -25,10 +26,10 @@ class Remote:
 
     def __init__(self, client: Client, adapter: str | None) -> None:
         self._client = client
-        self._choice, self._asked = Choice(), adapter
+        self._choice, self._asked = Choice(), name_of(adapter) if adapter else None
         self._editor = uuid4().hex
         self._recall = Recall()
-        self.base, self.adapter = "", adapter
+        self.base, self.adapter = "", self._asked
 
     @classmethod
     async def connect(cls, client: Client, adapter: str | None, roots: Sequence[Path]) -> Self:

@@ -9,6 +9,7 @@ from starling_lsp.choice import first_adapter
 from starling_lsp.options import Options
 from starling_lsp.remote import Remote
 from starling_lsp.starting import Place, find_or_start, is_gone
+from starling_server import adapters
 from starling_server.client import Client
 from starling_server.errors import NotReady, RequestError, ServerUnreachable
 from starling_server.running import Running
@@ -155,8 +156,8 @@ def flags(options: Options, roots: Sequence[Path]) -> list[str]:
         "--cache-mb": str(options.cache_mb),
     }
     switches = {"cuda-graphs": options.cuda_graphs, "prefetch": options.prefetch, "drafts": options.drafts}
-    folder = Path(options.adapter or "")
-    adapter = ["--adapter", str(folder.resolve())] if options.adapter and folder.is_dir() else []
+    elsewhere = own is not None and options.adapter and own.path.parent != adapters.home().resolve()
+    adapter = ["--adapter", str(own.path)] if own and elsewhere else []
     return [
         *(part for pair in given.items() for part in pair),
         *(f"--{name}" if on else f"--no-{name}" for name, on in switches.items()),

@@ -5,11 +5,13 @@ answers; whoever starts one holds a lock until the record is there, so that wind
 """
 
 import os
+import platform
 import secrets
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +37,10 @@ KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has only the latter
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server with these flags of serve-copilot leaves its record and its log."""
+    """Where a server with these flags of serve-copilot leaves its record and its log.
+
+    Each machine has its own: a home folder may be on several, where neither address nor process number means anything.
+    """
 
     flags: tuple[str, ...]
 
@@ -51,7 +56,7 @@ class Place:
 
     @property
     def _key(self) -> str:
-        return sha256("\0".join((__version__, *self.flags)).encode()).hexdigest()[:12]
+        return sha256("\0".join((__version__, platform.node(), *self.flags)).encode()).hexdigest()[:12]
 
     def failure(self) -> UsageError | ServerUnreachable:
         """Why the server ended: by the last line it wrote, where that is how a command gives its reason."""
@@ -131,7 +136,8 @@ def _spawn(place: Place) -> "subprocess.Popen[bytes]":
 
 def _kill(server: Running, place: Place) -> None:
     """End a server that does not answer; it holds its record's lock, so the number is still its own."""
-    os.kill(server.pid, KILL)
+    with suppress(ProcessLookupError):
+        os.kill(server.pid, KILL)
     is_gone(place)
 
 

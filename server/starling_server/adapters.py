@@ -54,11 +54,27 @@ def check_name(name: str) -> str:
     return name
 
 
+def folder_of(name_or_dir: str) -> Path:
+    """The folder that is meant, be it there or not.
+
+    A word is a name, also where the current folder has a folder of that name which is no adapter.
+    """
+    path = Path(name_or_dir).expanduser()
+    if path.name != name_or_dir or (path / manifests.MANIFEST).is_file():
+        return path
+    own = home() / name_or_dir
+    return path if path.is_dir() and not own.is_dir() else own
+
+
+def name_of(name_or_dir: str) -> str:
+    """What a server calls the adapter that is meant."""
+    path = Path(name_or_dir).expanduser()
+    return name_or_dir if path.name == name_or_dir else path.resolve().name
+
+
 def find(name_or_dir: str) -> Adapter:
     """The adapter of this name or in this folder; raises AdapterError."""
-    path = Path(name_or_dir).expanduser()
-    if not path.is_dir():
-        path = home() / name_or_dir
+    path = folder_of(name_or_dir)
     if not path.is_dir():
         known = ", ".join(adapter.name for adapter in every()) or "none yet"
         raise AdapterError(

@@ -20,11 +20,17 @@ class Client:
     """Talks to one server; use it as an async context manager, or call `close`. Cancelling a call stops the model."""
 
     def __init__(self, url: str, token_file: Path | None = None, token: str | None = None) -> None:
-        """With `token`, or the one of this user (`keyring.own`, which reads `token_file`), where there is any."""
+        """With `token`, or the one of this user (`keyring.own`, which reads `token_file`), where there is any.
+
+        Raises UsageError where `url` is none.
+        """
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
         self.url = url.rstrip("/")
         auth = _Bearer(token, token_file)
-        self._http = httpx2.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False, auth=auth)
+        try:
+            self._http = httpx2.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False, auth=auth)
+        except httpx2.InvalidURL as error:
+            raise UsageError(f"{url} is no address ({error}): give http://HOST:PORT.") from error
 
     async def __aenter__(self) -> Self:
         return self
@@ -38,12 +44,12 @@ class Client:
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
         """Answer `request`; raises RequestError with the server's sentence, ServerUnreachable without one."""
-        body = request.model_copy(update={"stream": False}).model_dump_json(exclude_none=True)
+        body = _body(request, stream=False)
         return _read(CompleteResponse, await self._send("POST", "/complete", body))
 
     async def stream(self, request: CompleteRequest) -> AsyncGenerator[TextEvent | CompleteResponse]:
         """Text as it is generated, then the whole answer; raises as `complete` does."""
-        body = request.model_copy(update={"stream": True}).model_dump_json(exclude_none=True)
+        body = _body(request, stream=True)
         headers = {"content-type": "application/json"}
         try:
             async with self._http.sse("/complete", method="POST", content=body, headers=headers) as events:
@@ -51,6 +57,8 @@ class Client:
                     await events.response.aread()
                     raise _problem(events.response)
                 async for event in events:
+                    if event.event == "error":
+                        raise _told(Problem.model_validate_json(event.data))
                     kind = TextEvent if event.event == "text" else CompleteResponse
                     yield kind.model_validate_json(event.data)
         except httpx2.HTTPError as error:
@@ -94,6 +102,16 @@ class _Bearer(httpx2.Auth):
         yield request
 
 
+def _body(request: CompleteRequest, stream: bool) -> str:
+    """JSON of `request`. Half of a character, as an editor may have while one is typed, is a question mark there."""
+    whole = {name: _whole(getattr(request, name)) for name in ("prefix", "suffix")}
+    return request.model_copy(update={"stream": stream, **whole}).model_dump_json(exclude_none=True)
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
 def _read(kind: type[Model], response: httpx2.Response) -> Model:
     if response.is_error:
         raise _problem(response)
@@ -110,6 +128,10 @@ def _problem(response: httpx2.Response) -> RequestError:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
         return ServerUnreachable(f"{response.url} answered {response.status_code}, not as serve-copilot does.")
+    return _told(problem)
+
+
+def _told(problem: Problem) -> RequestError:
     error = RequestError(problem.detail)
     error.status = problem.status
     return error

@@ -30,6 +30,9 @@ HEADS = {
 _OPENS = re.compile(r"([:{(\[]|=>|->|\b(?:then|do|begin|else))\s*$")
 _GOES_ON = re.compile(r"[-+*/%&|^=<>.,\\]\s*$|^\s*\}?\s*(?:else|elsif|ensure|repeat|rescue|when)\b")
 """Lines that are not over, and further heads of blocks in languages without braces."""
+LONGEST = 400
+"""Characters at a line's end that are looked at: these patterns take the square of a line's length, and the interpreter
+stands still meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,10 @@ def inside_word(line: str, rest: str) -> bool:
 
 def opens_block(line: str, below: str, language: str | None) -> bool:
     """Whether `line` opens a block that is not there yet, judging by how the lines below are indented."""
-    own = HEADS.get((language or "").lower())
-    if not (_OPENS.search(line) or (own and own.search(line))):
+    own, said = HEADS.get((language or "").lower()), _said(line)
+    if not (_OPENS.search(said) or (own and own.search(said))):
         return False
-    if own and language == "python" and line.rstrip().endswith(":") and not own.match(line):
+    if own and language == "python" and said.endswith(":") and not own.match(said):
         return False
     following = next((each for each in below.split("\n") if each.strip()), "")
     return indentation(following) <= indentation(line)
@@ -79,13 +82,19 @@ def opens_block(line: str, below: str, language: str | None) -> bool:
 
 def may_be_followed_deeper(line: str) -> bool:
     """Whether, in whichever language, the line after `line` may be indented more than it."""
-    return any(found.search(line) for found in (_OPENS, _GOES_ON, *HEADS.values()))
+    return any(found.search(_said(line)) for found in (_OPENS, _GOES_ON, *HEADS.values()))
+
+
+def _said(line: str) -> str:
+    """What a line says, or the end of it."""
+    return line.strip()[-LONGEST:]
 
 
 def look_around(prefix: str, suffix: str, grammar: str | None) -> Around:
     """Whether the cursor stands in a comment or in a string; in neither where there is no grammar."""
-    start = prefix.find("\n", max(0, len(prefix) - NEAR)) + 1 if len(prefix) > NEAR else 0
-    near = prefix[start:]
+    near = prefix[-NEAR:]
+    if len(prefix) > NEAR:  # from a line's beginning, where there is one
+        near = near[near.find("\n") + 1 :]
     syntax = parse(near + suffix[: NEAR // 4], grammar) if near else None
     if syntax is None:
         return Around()

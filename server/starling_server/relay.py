@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from starling_server.engine import Finish, Job, Steps, Usage
-from starling_server.errors import AdapterError, UnknownAdapter
+from starling_server.errors import UnknownAdapter
 from starling_server.fim import Tokenizer
 from starling_server.runner import Feed, Rows
 from starling_server.upstream import News, Stream, Upstream, Wish
@@ -53,10 +53,13 @@ class Elsewhere:
         return tuple(name for name in self.names if name)
 
     def add_adapter(self, name: str, path: Path) -> None:
-        """Look whether the other server has it by now, under its name without our number; raises AdapterError."""
+        """Look whether the other server has it by now, under its name without our number.
+
+        Raises UpstreamDown, and UnknownAdapter where it has not: it may have it later, so the name stays.
+        """
         known, _, _ = name.rpartition("@")
         if known not in self._upstream.names():
-            raise AdapterError(f"{self._upstream.url} serves no model {known!r}: load {path} there under this name.")
+            raise UnknownAdapter(f"{self._upstream.url} serves no model {known!r}: load {path} there under this name.")
         self.names[name] = known
 
     def remove_adapter(self, name: str) -> None:

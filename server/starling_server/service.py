@@ -282,7 +282,7 @@ class Service:
             sample = self.model.sampler(ask.temperature, seed, ask.top_p)
             drafter = self._drafter(ask, prompt) if self.config.drafts else None
             job = Job(prompt, ask.max_tokens, self.model.fim.stops, sample, adapter, ticket.interrupted, drafter)
-            text, finish, used = yield from self._choose(rules, place, job, on_text)
+            text, finish, used = yield from self._choose(rules, place, job, on_text if number == 0 else None)
             choice = _choice(text.replace("\n", _newline(ask)), finish)
             usage = used if number == 0 else _more(usage, used)
             choices.setdefault(choice.text, choice)
@@ -324,7 +324,8 @@ class Service:
         trained, room = self.model.shelf.trained(ask.adapter), self.model.engine.runner.context
         if trained is not None:
             return window.budget(min(trained.context_tokens, room), trained.max_tokens)
-        return window.budget(min(self.config.context_tokens, room), max(ask.max_tokens, self.config.max_tokens))
+        context = min(self.config.context_tokens, room)
+        return window.budget(context, min(max(ask.max_tokens, self.config.max_tokens), context // 2))
 
     def _respond(self, ask: _Ask, outcome: _Outcome, total_ms: float) -> CompleteResponse:
         used = outcome.usage

@@ -16,12 +16,13 @@ from typing import Protocol
 
 from starling_server import adapters, manifest
 from starling_server.adapters import BARE, Adapter, Stamp
-from starling_server.errors import AdapterError, BrokenAdapter, UnknownAdapter
+from starling_server.errors import AdapterError, BrokenAdapter, RequestError, UnknownAdapter
 from starling_server.manifest import FimRecord
 
 log = logging.getLogger(__name__)
 GONE_SECONDS = 3.0
 """How long a folder must be missing: one that is replaced is away for a moment."""
+PATIENCE_SECONDS = 1.0
 
 
 class TakesAdapters(Protocol):
@@ -100,7 +101,8 @@ class Shelf:
         """Of `most_bytes` in memory the least used go (0: none goes); `forget` drops what is kept of a version."""
         self._runner, self._forget, self._most = runner, forget, most_bytes
         self._belongs = (base_id, fingerprint, family)
-        self._lock = threading.RLock()
+        self._lock, self._scanning = threading.Lock(), threading.Lock()
+        """The first is never held while the disk is asked, which may take for ever: requests wait for it."""
         self._named: dict[str, Named] = {}
         self._seen: dict[Path, Stamp] = {}
         self._broken: dict[str, str] = {}
@@ -124,6 +126,15 @@ class Shelf:
             else:
                 known.wanted, known.missing = version, None
         return adapter.name
+
+    def take(self, adapter: Adapter) -> str:
+        """`add` and `ready` at once, for the thread that owns the runner; raises AdapterError for whatever is wrong."""
+        try:
+            name = self.add(adapter)
+            self.ready(name)
+        except RequestError as error:
+            raise AdapterError(str(error)) from error
+        return name
 
     def names(self) -> list[str]:
         """Every name that a request may use."""
@@ -151,7 +162,8 @@ class Shelf:
 
     def trained(self, name: str | None) -> FimRecord | None:
         """How `name`'s training prompts were cut and written, None for the bare base."""
-        return self._named[name].wanted.adapter.manifest.fim if name else None
+        known = self._named.get(name) if name else None
+        return known.wanted.adapter.manifest.fim if known else None
 
     def ready(self, name: str | None) -> str | None:
         """What the runner knows `name` by, its weights now in memory; for the thread that owns the runner.
@@ -191,13 +203,20 @@ class Shelf:
                 del self._memory[key]
 
     def scan(self) -> None:
-        """Look at the folders: new ones, changed ones, those that are gone."""
-        with self._lock:
+        """Look at the folders: new ones, changed ones, those that are gone.
+
+        Where another thread has been at it for a second, all stays as it is: the disk hangs.
+        """
+        if not self._scanning.acquire(timeout=PATIENCE_SECONDS):
+            return
+        try:
             for folder in adapters.folders():
                 self._look(folder)
             for name, known in list(self._named.items()):
                 self._look(known.wanted.adapter.path)
                 self._miss(name, known)
+        finally:
+            self._scanning.release()
 
     def offer(self, name: str) -> None:
         """Serve `name`, whose folder lies with the others, as it is now; raises UnknownAdapter, BrokenAdapter."""
@@ -205,19 +224,18 @@ class Shelf:
         if folder.parent != adapters.home().resolve() or not folder.is_dir():
             raise UnknownAdapter(f"There is no folder of an adapter {name!r} here: train or copy it first.")
         try:
-            with self._lock:
-                changed = self._seen.get(folder) != adapters.stamp(folder)
-                if changed or name not in self._named or name in self._broken:
-                    self.add(adapters.load(folder))
+            changed = self._seen.get(folder) != adapters.stamp(folder)
+            if changed or name not in self._named or name in self._broken:
+                self.add(adapters.load(folder))
         except AdapterError as error:
             raise BrokenAdapter(str(error)) from error
 
     def withdraw(self, name: str) -> None:
         """Serve `name` no longer, until its files change or it is offered again; raises UnknownAdapter."""
         with self._lock:
-            if name not in self._named:
+            if self._named.pop(name, None) is None:
                 raise UnknownAdapter(f"There is no adapter {name!r} here: GET /v1/adapters lists them.")
-            self._drop(name)
+            self._broken.pop(name, None)
 
     def states(self) -> list[State]:
         """Every name, those that are broken too."""
@@ -301,12 +319,10 @@ class Shelf:
             known.missing = now
         elif now - known.missing > GONE_SECONDS:
             log.warning("adapter %s is gone from the disk: it is served no longer", name)
-            self._seen.pop(folder, None)
-            self._drop(name)
-
-    def _drop(self, name: str) -> None:
-        del self._named[name]
-        self._broken.pop(name, None)
+            with self._lock:
+                self._seen.pop(folder, None)
+                self._named.pop(name, None)
+                self._broken.pop(name, None)
 
     def _state(self, name: str) -> State:
         known = self._named.get(name)

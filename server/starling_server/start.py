@@ -37,7 +37,7 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     most = service.adapters_mb << 20
     shelf = Shelf(runner, loaded.base.id, loaded.fingerprint, loaded.fim.family, most, engine.pool.forget)
     for adapter in served:
-        shelf.ready(shelf.add(adapter))
+        shelf.take(adapter)
     shelf.default = served[0].name if served else None
     first = runner.open(None)
     for count in (1, 1, 1 + runner.draft):  # it prepares kernels and captures steps; nobody should wait for that

@@ -33,7 +33,7 @@ def start_relay(model: ModelConfig, service: ServiceConfig, served: Sequence[Ada
     fingerprint = bases.fingerprint(base) if bases.has_weights(base) else None
     shelf = Shelf(sizes, base.id, fingerprint, sentinels.family)
     for adapter in served:
-        shelf.ready(shelf.add(adapter))
+        shelf.take(adapter)
     shelf.default = served[0].name if served else None
     bare = model.upstream_model or _bare(listed, base.id, shelf)
     if bare:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import httpx2
 import stamina
 
-from starling_server.errors import RequestError, UpstreamDown
+from starling_server.errors import RequestError, UpstreamDown, UsageError
 
 T = TypeVar("T")
 CONNECT_SECONDS, SILENT_SECONDS = 2.0, 60.0
@@ -27,7 +27,7 @@ TRIES, FIRST_PAUSE, LONGEST_PAUSE = 3, 0.05, 0.2
 FAILURES, OPEN_SECONDS = 3, 2.0
 """So many failures in a row, and nothing is asked for so long."""
 CHECK_SECONDS, CHECKED_SECONDS = 2.0, 1.0
-"""How long a check may take, and how long what it found holds, however many ask `/ready`."""
+"""How long the list of models may take, and how long a check holds, however many ask `/ready`."""
 
 
 class Transient(UpstreamDown):
@@ -108,10 +108,7 @@ class Check:
 
     async def _look(self) -> str:
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
-                await self._names()
-        except TimeoutError:
-            return "The server that computes does not answer: start it again, or try again in a moment."
+            await self._names()
         except UpstreamDown as error:
             return str(error)
         return ""
@@ -165,7 +162,10 @@ class Upstream:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="starling-upstream", daemon=True)
         self._thread.start()
-        self._http = self._call(self._connect(key))
+        try:
+            self._http = self._call(self._connect(key))
+        except httpx2.InvalidURL as error:
+            raise UsageError(f"--engine {url} is no address ({error}): give openai:http://HOST:PORT/v1.") from error
         self._check = Check(self._names)
 
     def names(self) -> list[str]:
@@ -208,8 +208,9 @@ class Upstream:
 
     async def _names(self) -> list[str]:
         try:
-            return await models(self._http)
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await models(self._http)
+        except (TimeoutError, httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
             raise UpstreamDown(
                 f"No list of models from {self.url}/models ({type(error).__name__}): start the server there, or "
                 "correct --engine."

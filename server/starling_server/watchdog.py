@@ -7,6 +7,7 @@ the process had better end: `GaveUp`.
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -48,15 +49,16 @@ class Watchdog:
 
     async def watch(self) -> None:
         """Go on for ever; raises GaveUp."""
-        scanned = monotonic()
+        scanned, scan = monotonic(), threading.Thread()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             service = self._service
             assert service is not None
             if reason := self._trouble(service):
                 await self._replace(service, reason)
-            elif monotonic() - scanned > SCAN_SECONDS:
-                await asyncio.to_thread(_scan, service)
+            elif monotonic() - scanned > SCAN_SECONDS and not scan.is_alive():  # not waited for: a disk may hang
+                scan = threading.Thread(target=_scan, args=[service], name="starling-scan", daemon=True)
+                scan.start()
                 scanned = monotonic()
 
     def _trouble(self, service: Service) -> str:

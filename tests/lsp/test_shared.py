@@ -12,12 +12,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import adapter
 from support.editor import COMMAND, Editor, editor
 from support.shared import end_servers, servers
 
 from starling_lsp import starting
+from starling_lsp.options import Options
+from starling_lsp.remote import Remote
+from starling_lsp.shared import flags
 from starling_lsp.starting import Place
-from starling_server import running
+from starling_server import adapters, bases, running
+from starling_server.client import Client
 from starling_server.running import Running
 
 LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
@@ -138,3 +143,13 @@ def test_trouble_of_an_announced_server_is_its_own(tmp_path: Path) -> None:
         raise OSError("a disk of its own")
     assert not path.exists()
     assert not running.alive(path)
+
+
+def test_a_folder_of_an_adapter_is_served_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = adapter.write(tmp_path / "team", bases.find("tiny"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given in (str(folder), "~/team"):
+        assert flags(Options(adapter=given), ())[-2:] == ["--adapter", str(folder.resolve())]
+        assert Remote(Client("http://127.0.0.1:1"), given).adapter_of(None) == "team"
+    adapter.write(adapters.home() / "mine", bases.find("tiny"))
+    assert "--adapter" not in flags(Options(adapter="mine"), ())

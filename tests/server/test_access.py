@@ -156,6 +156,14 @@ async def test_our_client_brings_its_token(server: Server, tmp_path: Path, monke
         assert (await client.ready()).base == "tiny"
 
 
+def test_nobody_hears_what_another_typed_under_the_same_session(server: Server) -> None:
+    body = {**BODY, "prefix": "import os\nimport ", "session": "work.py", "max_tokens": 8}
+    with server.client(ALICE) as alice, server.client(ADMIN) as other:
+        alice.post("/complete", json=body)
+        assert alice.post("/complete", json=body).json()["usage"]["prompt_tokens"] == 0, "from memory"
+        assert other.post("/complete", json=body).json()["usage"]["prompt_tokens"] > 0
+
+
 def test_one_client_that_asks_too_often_is_told_so(tmp_path: Path) -> None:
     with protected(tmp_path, "--client-rate", "5", "--client-concurrency", "1") as server, server.client() as http:
         answers = [http.get("/v1/adapters") for _ in range(40)]

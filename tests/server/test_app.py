@@ -12,9 +12,10 @@ import httpx2
 import pytest
 
 from starling_server.client import Client
-from starling_server.errors import RequestError, ServerUnreachable
+from starling_server.errors import RequestError, ServerUnreachable, UsageError
 from starling_server.http.limits import MAX_BODY
 from starling_server.schema import CompleteRequest, CompleteResponse, TextEvent
+from starling_server.upstream import Upstream
 
 LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
 JSON = {"content-type": "application/json"}
@@ -58,6 +59,29 @@ async def test_the_client_reads_both(served: str) -> None:
     assert all(isinstance(event, TextEvent) for event in streamed[:-1])
     assert isinstance(streamed[-1], CompleteResponse)
     assert streamed[-1].choices == whole.choices
+
+
+def test_a_stream_tells_the_first_choice_only(http: httpx2.Client) -> None:
+    body = {"prefix": LINES + "item_12 = ", "n": 3, "temperature": 1.0, "seed": 3, "max_tokens": 8, "stream": True}
+    with http.sse("/complete", method="POST", json=body) as source:
+        *texts, (done, whole) = [(event.event, json.loads(event.data)) for event in source]
+    assert done == "done"
+    assert len(whole["choices"]) > 1
+    told = "".join(data["delta"] for _, data in texts)
+    assert told.startswith(whole["choices"][0]["text"].rstrip())
+
+
+async def test_half_a_character_does_not_stop_the_client(served: str) -> None:
+    async with Client(served) as client:
+        assert (await client.complete(CompleteRequest(prefix="x = '\ud83d", max_tokens=2))).choices
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:80a0", "http://[::1"])
+def test_what_is_no_address_is_said(url: str) -> None:
+    with pytest.raises(UsageError, match="no address"):
+        Client(url)
+    with pytest.raises(UsageError, match="no address"):
+        Upstream(url)
 
 
 async def test_an_address_without_server_is_a_clear_error() -> None:

@@ -46,6 +46,9 @@ async def test_the_same_answers_cancelled_down_and_back(served: str) -> None:
             with pytest.raises(RequestError) as down:
                 await relay.complete(CompleteRequest(prefix="import os\n", max_tokens=4))
             assert down.value.status == 503
+        with pytest.raises(RequestError, match="oes not answer") as cut:
+            [_ async for _ in relay.stream(CompleteRequest(prefix="import os\n", max_tokens=4))]
+        assert cut.value.status == 503
         answer = httpx2.post(f"{relay.url}/complete", json={"prefix": "x = "}, trust_env=False)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         with pytest.raises(RequestError, match="start the server there") as away:

@@ -10,7 +10,11 @@ import torch
 
 from starling_server import adapters, bases, manifest
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.errors import OutOfMemory, UnknownAdapter
+from starling_server.continuation import write
+from starling_server.errors import OutOfMemory, Overloaded, UnknownAdapter
+from starling_server.http.completions import continuations
+from starling_server.http.completions_wire import CompletionRequest
+from starling_server.http.connection import together
 from starling_server.manifest import BaseRecord, FimRecord, Manifest
 from starling_server.runner import Sampler
 from starling_server.schema import CompleteRequest, CompleteResponse
@@ -106,6 +110,14 @@ async def test_odd_text_is_answered(service: Service, prefix: str) -> None:
     assert answer.usage.prompt_tokens <= 1024
 
 
+async def test_a_small_context_holds_code_however_long_an_answer_may_be() -> None:
+    service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False, context_tokens=256))
+    answer = await ask(service, LINES + "item_12 = make", max_tokens=512, show_prompt=True)
+    service.close()
+    assert answer.prompt is not None
+    assert answer.prompt.endswith("item_12 = make")
+
+
 async def test_an_unknown_adapter_is_named(service: Service) -> None:
     with pytest.raises(UnknownAdapter, match=r"'nobody'.*use one of base"):
         await ask(service, "a", adapter="nobody")
@@ -157,3 +169,13 @@ async def test_a_forward_that_fails_costs_its_request_only(
         await ask(service, "a = 1\n")
     hook.remove()
     assert (await ask(service, LINES + "item_12 = make", max_tokens=2)).usage.completion_tokens > 0
+
+
+async def test_parts_of_a_request_end_with_the_one_that_is_refused() -> None:
+    service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False, queue=1))
+    asked = CompletionRequest(prompt=[f"x{n} = " for n in range(16)], max_tokens=500, n=8, temperature=1.0)
+    parts = [write(service, part) for part in continuations(service, asked, None)]
+    with pytest.raises(Overloaded):
+        await together(parts)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    service.close()

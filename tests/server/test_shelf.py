@@ -1,17 +1,23 @@
 """Versions of adapters over a real runner: what is in memory, what stays, what goes."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from support import adapter
 
 from starling_server import adapters, shelf
 from starling_server.bases import Base
-from starling_server.errors import BrokenAdapter, UnknownAdapter
+from starling_server.errors import AdapterError, BrokenAdapter, UnknownAdapter
 from starling_server.loading import Loaded
+from starling_server.relay import Elsewhere
 from starling_server.runner_torch import TorchRunner
 from starling_server.shelf import Shelf
+from starling_server.upstream import Upstream
 
 
 @pytest.fixture
@@ -124,3 +130,67 @@ def test_a_folder_that_was_named_is_not_replaced_by_its_namesake(
     assert shelf.version("a") == before
     with pytest.raises(UnknownAdapter):
         shelf.offer("../a")
+
+
+def test_one_that_cannot_be_loaded_at_the_start_is_the_users_trouble(
+    tiny: Loaded, base: Base, runner: TorchRunner, tmp_path: Path
+) -> None:
+    shelf, _ = make(tiny, runner)
+    folder = adapter.write(tmp_path / "a", base)
+    (folder / adapters.WEIGHTS).write_bytes(b"not weights")
+    with pytest.raises(AdapterError, match="cannot be loaded"):
+        shelf.take(adapters.load(folder))
+
+
+def test_a_disk_that_hangs_holds_nobody_up(
+    tiny: Loaded, base: Base, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, _ = make(tiny, runner)
+    adapter.write(home("a"), base)
+    served.scan()
+    hangs, over = threading.Event(), threading.Event()
+
+    def folders() -> Iterator[Path]:
+        hangs.set()
+        over.wait()
+        return iter(())
+
+    monkeypatch.setattr(adapters, "folders", folders)
+    monkeypatch.setattr(shelf, "PATIENCE_SECONDS", 0.01)
+    looking = threading.Thread(target=served.scan)
+    looking.start()
+    hangs.wait()
+    try:
+        assert served.names() == ["a"]
+        assert served.ready("a") in runner.adapters
+        with pytest.raises(UnknownAdapter):
+            served.resolve("b")
+    finally:
+        over.set()
+        looking.join()
+
+
+def test_a_word_is_a_name_also_where_a_folder_here_has_it(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "project").mkdir()
+    with pytest.raises(AdapterError, match="no readable manifest"):
+        adapters.find("project")
+    adapter.write(home("project"), base)
+    assert adapters.find("project").path == home("project").resolve()
+    with pytest.raises(AdapterError, match="no readable manifest"):
+        adapters.find("./project")
+    adapter.write(tmp_path / "project", base)
+    assert adapters.find("project").path == tmp_path / "project"
+    assert adapters.name_of("./project") == adapters.name_of("project") == "project"
+
+
+def test_an_adapter_that_the_other_server_gets_later_is_asked_for_again(tiny: Loaded, base: Base) -> None:
+    there = SimpleNamespace(url="http://there", names=list[str])
+    served = Shelf(Elsewhere(1024, cast(Upstream, there)), base.id, tiny.fingerprint, tiny.fim.family)
+    served.add(adapters.load(adapter.write(home("a"), base)))
+    with pytest.raises(UnknownAdapter, match="serves no model 'a': load"):
+        served.ready("a")
+    there.names = lambda: ["a"]
+    assert served.ready("a")

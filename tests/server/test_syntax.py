@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from starling_server.extent import decide, may_be_followed_deeper
 from starling_server.syntax import GRAMMARS, parse
 
 SNIPPETS = {
@@ -45,3 +46,16 @@ def test_any_text_and_place(text: str, at: int) -> None:
     assert syntax is not None
     for start, end in syntax.around(min(at, len(text))):
         assert 0 <= start <= end <= len(text)
+
+
+@pytest.mark.parametrize("tail", ["x = 1" + " " * 2_000_000, ")" * 2_000_000, "function(" * 200_000, "do |" * 500_000])
+@pytest.mark.parametrize("language", ["python", "ruby", "lua", None])
+def test_a_line_as_long_as_a_request_may_be(tail: str, language: str | None) -> None:
+    """Patterns that take the square of its length would be at it for days."""
+    assert decide("def f(a):\n    return a\n" + tail, "", language) in ("line", "block")
+    assert not may_be_followed_deeper(" " * 2_000_000 + "x")
+
+
+@pytest.mark.parametrize(("line", "extent"), [("while x:" + " " * 900, "block"), ("x" * 900, "line")])
+def test_what_a_long_line_says_counts(line: str, extent: str) -> None:
+    assert decide(line, "", "python") == extent

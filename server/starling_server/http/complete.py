@@ -7,9 +7,10 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
-from starling_server.errors import NotReady
+from starling_server.errors import NotReady, RequestError
 from starling_server.http.connection import answer, streamed
 from starling_server.http.idle import Activity
+from starling_server.http.problems import document
 from starling_server.schema import CompleteRequest, TextEvent
 from starling_server.service import Service
 
@@ -25,13 +26,14 @@ class Api:
     async def complete(self, body: CompleteRequest, request: Request) -> Response:
         """Suggest what comes between `prefix` and `suffix`.
 
-        With `stream`, server-sent events: `text` events with a `delta`, then one `done` event with the whole answer.
+        With `stream`, server-sent events: `text` events with a `delta` of the first choice, then one `done` event with
+        the whole answer, or an `error` event with a problem document.
         """
-        service = self.loaded()
-        if body.stream:
-            service.check(body)
-            return StreamingResponse(_events(service, body), media_type="text/event-stream")
-        return await answer(request, service.complete(body))
+        service, asked = self.loaded(), _own(body, request.state.client)
+        if asked.stream:
+            service.check(asked)
+            return StreamingResponse(_events(service, asked), media_type="text/event-stream")
+        return await answer(request, service.complete(asked))
 
     def loaded(self) -> Service:
         """The service; raises NotReady while there is none."""
@@ -40,11 +42,21 @@ class Api:
         return self.service
 
 
+def _own(body: CompleteRequest, client: str) -> CompleteRequest:
+    """`body` in a session that no other client can name: answers are remembered by session."""
+    if body.session is None:
+        return body
+    return body.model_copy(update={"session": f"{client}:{body.session}"})
+
+
 async def _events(service: Service, body: CompleteRequest) -> AsyncGenerator[bytes]:
     """Server-sent events of one answer; leaving early stops the model."""
-    async with aclosing(streamed(lambda tell: service.complete(body, tell))) as items:
-        async for item in items:
-            if isinstance(item, str):
-                yield format_sse_event(event="text", data_str=TextEvent(delta=item).model_dump_json())
-            else:
-                yield format_sse_event(event="done", data_str=item.model_dump_json())
+    try:
+        async with aclosing(streamed(lambda tell: service.complete(body, tell))) as items:
+            async for item in items:
+                if isinstance(item, str):
+                    yield format_sse_event(event="text", data_str=TextEvent(delta=item).model_dump_json())
+                else:
+                    yield format_sse_event(event="done", data_str=item.model_dump_json())
+    except RequestError as error:
+        yield format_sse_event(event="error", data_str=document(error).model_dump_json())

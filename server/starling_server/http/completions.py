@@ -27,7 +27,7 @@ from starling_server.http.completions_wire import (
     Logprobs,
     PromptDetails,
 )
-from starling_server.http.connection import answer, streamed
+from starling_server.http.connection import answer, streamed, together
 from starling_server.http.models import resolve
 from starling_server.schema import CompleteRequest
 from starling_server.service import Model, OnText, Service
@@ -117,7 +117,7 @@ async def _suggested(service: Service, asked: CompleteRequest, begun: Completion
 
 
 async def _written(service: Service, raw: Sequence[Continuation], echo: bool, begun: Completion) -> Completion:
-    found = await asyncio.gather(*(write(service, asked) for asked in raw))
+    found = await together([write(service, asked) for asked in raw])
     choices = [
         Choice(
             text=(service.model.tokenizer.decode(asked.prompt) if echo else "") + each.text,

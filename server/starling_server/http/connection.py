@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -58,6 +58,16 @@ async def streamed(start: Callable[[OnText], Work[T]]) -> AsyncGenerator[str | T
         yield task.result()
     finally:
         await _stop(task)
+
+
+async def together(works: Sequence[Work[T]]) -> list[T]:
+    """What each of `works` brings; where one fails, the others do not go on for nobody."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            await _stop(task)
 
 
 async def _stop(task: "asyncio.Task[Any]") -> None:

@@ -25,9 +25,10 @@ class Activity:
         self._ended = monotonic()
 
     async def until_idle(self, seconds: float) -> None:
-        """Wait until nothing has run for `seconds`."""
+        """Wait until nothing has run for `seconds` of this wait."""
+        began = monotonic()
         while True:
-            left = seconds if self._running else seconds - (monotonic() - self._ended)
+            left = seconds if self._running else seconds - (monotonic() - max(began, self._ended))
             if left <= 0:
                 return
             await asyncio.sleep(left)

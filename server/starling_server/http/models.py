@@ -1,5 +1,6 @@
 """`/v1/models`: the bare base and its adapters, under the names that `model` takes."""
 
+import asyncio
 from time import time
 
 from starling_server.adapters import BARE
@@ -21,7 +22,8 @@ class Models:
     async def every(self) -> ModelList:
         """The bare base, by its id, and every adapter."""
         model = self._api.loaded().model
-        return ModelList(data=[self._card(name) for name in (model.id, *model.shelf.names())])
+        names = await asyncio.to_thread(model.shelf.names)
+        return ModelList(data=[self._card(name) for name in (model.id, *names)])
 
     async def one(self, name: str) -> ModelCard:
         """One of them."""

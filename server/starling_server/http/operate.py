@@ -40,7 +40,8 @@ class Operations:
         await asyncio.to_thread(service.model.engine.check)
         if not request.state.known:
             return Health(status="ok")
-        return Health(status="ok", base=service.model.id, adapters=service.model.shelf.names())
+        names = await asyncio.to_thread(service.model.shelf.names)
+        return Health(status="ok", base=service.model.id, adapters=names)
 
     async def metrics(self) -> Response:
         """Counts and times in Prometheus' text format."""
@@ -49,18 +50,19 @@ class Operations:
     async def adapters(self) -> AdapterList:
         """Every adapter of this base, those too whose newest files cannot be used."""
         shelf = self._api.loaded().model.shelf
-        return AdapterList(default=shelf.default, adapters=[_state(state) for state in shelf.states()])
+        states = await asyncio.to_thread(shelf.states)
+        return AdapterList(default=shelf.default, adapters=[_state(state) for state in states])
 
     async def load(self, name: str) -> AdapterState:
         """Put the adapter of this name, as its folder is now, into memory. Needs an admin token."""
         service = self._api.loaded()
         shelf = service.model.shelf
-        shelf.offer(name)
+        await asyncio.to_thread(shelf.offer, name)
         try:
             await self._aside(service, lambda: shelf.ready(name))
         except UnknownAdapter as error:
             raise BrokenAdapter(str(error)) from error
-        state = next(state for state in shelf.states() if state.name == name)
+        state = next(state for state in await asyncio.to_thread(shelf.states) if state.name == name)
         if state.broken:
             raise BrokenAdapter(state.broken)
         return _state(state)

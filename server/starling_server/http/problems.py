@@ -37,15 +37,23 @@ def problem(error: RequestError) -> Response:
     return _problem(error.kind, error.status, str(error), headers)
 
 
+def document(error: RequestError) -> Problem:
+    """`error` where the status is sent already, in an event of a stream."""
+    return _document(error.kind, error.status, str(error))
+
+
 def internal() -> Response:
     """The answer to a request on which the server itself failed."""
     return _problem("internal", 500, "The server failed on this request; its log says why.")
 
 
 def _problem(kind: str, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    title = HTTPStatus(status).phrase
-    document = Problem(type=PROBLEM_TYPE + kind, title=title, status=status, detail=detail)
-    return Response(document.model_dump_json(), status, headers, media_type="application/problem+json")
+    body = _document(kind, status, detail).model_dump_json()
+    return Response(body, status, headers, media_type="application/problem+json")
+
+
+def _document(kind: str, status: int, detail: str) -> Problem:
+    return Problem(type=PROBLEM_TYPE + kind, title=HTTPStatus(status).phrase, status=status, detail=detail)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

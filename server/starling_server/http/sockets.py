@@ -5,6 +5,7 @@ trickle in; each holds a file descriptor, and when those are used up nobody is l
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from uvicorn import Config
@@ -34,8 +35,9 @@ def most_connections() -> int:
     wanted = Connection.limit + SPARE_FILES
     new = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and new > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
-        soft = new
+        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
+            soft = new
     return min(Connection.limit, max(16, (wanted if soft == resource.RLIM_INFINITY else soft) - SPARE_FILES))
 
 
