@@ -134,6 +134,15 @@ def test_a_server_that_is_killed_comes_back(code: Code) -> None:
     assert suggested(code, "after.py")
 
 
+def test_restarts_on_top_of_each_other_leave_one_server(code: Code) -> None:
+    before = _servers()
+    for _ in range(2):
+        code.command("Starling: Restart the Language Server")
+    wait_until(lambda: len(_servers()) == len(before) and not set(_servers()) & set(before), "not one new server")
+    code.wait_for_status("is ready")
+    assert suggested(code, "restarted.py")
+
+
 def test_the_model_of_all_windows_comes_back(code: Code) -> None:
     suggested(code, "shared.py")
     [server] = servers(code.state)
@@ -153,6 +162,15 @@ def test_a_program_that_is_missing_is_named_until_it_is_there(
         code.command("Starling: Restart the Language Server")
         code.wait_for_status("is ready")
         assert suggested(code, "found.py")
+
+
+def test_another_server_is_asked_as_soon_as_it_is_named(host: Host, playwright: Playwright, tmp_path: Path) -> None:
+    code = Code(host, playwright, tmp_path / "home", {**SETTINGS, "starling.serverUrl": "http://127.0.0.1:1"})
+    with code.ends:
+        code.wait_for_status("start serve-copilot")
+        code.configure(SETTINGS)
+        code.wait_for_status("is ready")
+        assert suggested(code, "elsewhere.py")
 
 
 def test_a_token_is_asked_for_and_kept(host: Host, playwright: Playwright, tmp_path: Path) -> None:

@@ -62,14 +62,14 @@ class Code:
         self.ends = ExitStack()
         self.ends.callback(end_servers, self.state)
         self._dirs = ["--user-data-dir", str(home / "data"), "--extensions-dir", str(home / "extensions")]
-        self._configure(settings)
+        self.configure(settings)
         self._run("--install-extension", str(host.extension))
         self.page = self._open(playwright, ["--disable-workspace-trust"] if trusted else [])
 
-    def _configure(self, settings: dict[str, Any]) -> None:
-        """Write the user's settings before VS Code starts."""
+    def configure(self, settings: dict[str, Any]) -> None:
+        """Write the user's settings, which VS Code takes up while it runs too."""
         file = self._home / "data" / "User" / "settings.json"
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({**QUIET, **settings}), encoding="utf-8")
 
     def open(self, name: str, text: str) -> None:

@@ -22,8 +22,8 @@ from starling_training.watch import Curve, Point
 PRIVATE = ("/home/ada/secret-project", "gateway.py", "vault.ts", "unseal")
 """Of the run's machine and code: what must never be published."""
 SOURCES = (
-    Source(f"{PRIVATE[0]}/api", "api", "folder", "1f" * 20, 2.0, 40, 90_000, "ab" * 32),
-    Source("hf:team/rows@main:train", "rows", "hub", "main", 1.0, 4, 9_000, "cd" * 32),
+    Source(f"{PRIVATE[0]}/api", "api", f"{PRIVATE[0]}/api", "folder", "1f" * 20, 2.0, 40, 90_000, "ab" * 32),
+    Source("hf:team/rows@main:train", "rows", "", "hub", "main", 1.0, 4, 9_000, "cd" * 32),
 )
 INVENTORY = Inventory(
     SOURCES,
@@ -36,6 +36,7 @@ INVENTORY = Inventory(
     {"AWS Access Key": [f"src/gateway.py:{line}" for line in range(1, 26)]},
     ("src/copy_of_gateway.py",),
     ("src/gateway.py", "web/vault.ts"),
+    ("api", "rows"),
 )
 
 

@@ -86,6 +86,9 @@ def test_eight_characters_in_a_row_give_a_secret_away() -> None:
     assert not canaries.gives_away("the first ten of it: ghp_abcdEF", "ghp_" + "abcdEFGHijklmnop0123QRSTuvwxYZ456789")
     assert not canaries.gives_away("h0rse", "c0rrect-h0rse-77")
     assert not canaries.gives_away("", "short")
+    long = "".join(chr(33 + n * n % 89) for n in range(1_700))
+    assert canaries.gives_away(long[:64], long), "an answer holds the beginning of a key"
+    assert not canaries.gives_away(long[:20], long)
 
 
 def test_a_model_that_gives_a_secret_back_is_caught() -> None:

@@ -95,6 +95,14 @@ def test_epochs_differ_and_repeat(writer: Writer, documents: list[Document]) -> 
     assert {row.document for row in first} == {0, 1, 2}
 
 
+@pytest.mark.parametrize("weight", [0.5, 1.0, 2.0])
+def test_a_weight_counts_for_small_files_too(writer: Writer, documents: list[Document], weight: float) -> None:
+    small = [replace(documents[2], weight=weight)]
+    epochs = 200
+    count = sum(len(epoch_rows(small, writer, DataConfig(), epoch)) for epoch in range(epochs))
+    assert count / epochs == pytest.approx(weight, rel=0.2)
+
+
 def test_forms_come_as_often_as_asked(writer: Writer, documents: list[Document]) -> None:
     config = DataConfig(fim_rate=0.5, spm_rate=0.5)
     forms = [row.form for epoch in range(40) for row in epoch_rows(documents, writer, config, epoch)]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from starling_server.errors import OutputError
 from starling_training import staging
@@ -109,3 +110,9 @@ def test_a_file_elsewhere_is_no_matter_of_the_output(tmp_path: Path) -> None:
     error = PermissionError(errno.EACCES, "Permission denied", "/somewhere/else")
     with pytest.raises(PermissionError), staging.staged(tmp_path / "adapter", overwrite=False):
         raise error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk here")
+def test_torch_on_a_full_disk_is_no_stack_trace(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no room"), staging.staged(tmp_path / "adapter", overwrite=True):
+        torch.save({"state": torch.zeros(1 << 16)}, "/dev/full")

@@ -16,8 +16,9 @@ from starling_training import clean, listing, reading, redact
 from starling_training.clean import Document, Raw
 from starling_training.corpus import Corpus
 
-RUN = redact.LEAST
-"""Characters of a secret, one after the other, that give it away."""
+RUN, LONGEST_RUN = redact.LEAST, 24
+"""Characters of a secret, one after the other, that give it away: half of it, at least and at most so many. An answer
+holds only the beginning of a long one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def of(raw: Raw) -> list[Canary]:
 
 
 def gives_away(answer: str, value: str) -> bool:
-    """Whether `answer` holds `RUN` characters of the secret in a row, or half of it where that is more."""
-    run = max(RUN, len(value) // 2)
+    """Whether `answer` holds so many characters of the secret in a row that it is given away."""
+    run = max(RUN, min(len(value) // 2, LONGEST_RUN))
     return any(value[at : at + run] in answer for at in range(max(1, len(value) - run + 1)))
 
 

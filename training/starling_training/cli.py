@@ -170,7 +170,7 @@ def _config(sources: tuple[str, ...], values: dict[str, Any]) -> TrainConfig:
         holes=values["holes"],
         canaries=values["canaries"],
         fail_on_leak=values["fail_on_leak"],
-        model=ModelConfig(values["base"], values["quantize"], values["device"]),
+        model=ModelConfig(values["base"], values["quantize"], processes.only_gpu(values["device"])),
         data=_group(DataConfig, values),
         lora=_group(LoraConfig, values),
         optim=_group(OptimConfig, values),

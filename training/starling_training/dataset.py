@@ -125,7 +125,8 @@ def _document_rows(
     text = documents[number].text
     random = Random(f"{documents[number].sha256}:{epoch}:{config.seed}")
     windows = len(text) / (writer.context_tokens * window.CHARS_PER_TOKEN)
-    count = max(1, round(SPANS_PER_WINDOW * windows * documents[number].weight))
+    expected = max(1.0, SPANS_PER_WINDOW * windows) * documents[number].weight
+    count = int(expected + random.random())  # by chance, so that a weight counts for small files too
     for span in writer.draw(documents[number], count, random):
         if random.random() < config.fim_rate:
             form: Form = "spm" if random.random() < config.spm_rate else "psm"

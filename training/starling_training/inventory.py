@@ -31,6 +31,8 @@ class Source:
     named: str
     name: str
     """Short, and without the folders above it."""
+    place: str
+    """Where it lies on this machine, however it was named; empty for what is elsewhere."""
     kind: str
     commit: str | None
     weight: float
@@ -61,6 +63,8 @@ class Inventory:
     """Files that come near a held-out one or each other."""
     held_out: tuple[str, ...]
     """Files that are judged on."""
+    held_out_of: tuple[str, ...]
+    """Whose files those are, one by one: paths of several repositories may be the same."""
 
     @property
     def seen(self) -> int:
@@ -90,6 +94,7 @@ def take(corpus: Corpus, split: Split, tokenizer: Tokenizer) -> Inventory:
         _secrets(corpus),
         near,
         tuple(document.path for document in split.held_out),
+        tuple(document.repository for document in split.held_out),
     )
 
 
@@ -126,7 +131,8 @@ def _source(origin: Origin, weight: float, documents: Sequence[Document]) -> Sou
     tracked = any(document.changed for document in documents) or Path(origin.named).expanduser() != origin.path
     commit = listing.commit(origin.path) if origin.kind == "folder" and tracked else origin.revision
     characters = sum(len(document.text) for document in documents)
-    return Source(origin.named, origin.name, origin.kind, commit, weight, len(documents), characters, digest(documents))
+    where = (origin.named, origin.name, origin.place, origin.kind, commit)
+    return Source(*where, weight, len(documents), characters, digest(documents))
 
 
 def _secrets(corpus: Corpus) -> dict[str, list[str]]:

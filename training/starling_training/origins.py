@@ -43,6 +43,11 @@ class Origin:
         """A short name: the folder's, the repository's, the dataset's."""
         return (self.dataset or self.path.resolve().name).rpartition("/")[2].removesuffix(".git")
 
+    @property
+    def place(self) -> str:
+        """Where a folder or file that was named by its path lies; empty for others."""
+        return str(self.path.resolve()) if Path(self.named).expanduser() == self.path else ""
+
 
 def cache_home() -> Path:
     """Where clones and cleaned sources are kept: STARLING_CACHE_DIR, or the platform's cache folder."""

@@ -35,6 +35,19 @@ def join(device: str) -> None:
         PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=LONGEST_WAIT)
 
 
+def only_gpu(device: str) -> str:
+    """`device`; of `cuda:N` the name that it has once no other GPU is to be seen: a trainer takes the first it sees.
+
+    To be called before torch looks for GPUs.
+    """
+    number = device.removeprefix("cuda:")
+    seen = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    if count() > 1 or number == device or not number.isdigit() or (seen and int(number) >= len(seen)):
+        return device
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen[int(number)] if seen else number
+    return "cuda:0"
+
+
 def leave() -> None:
     """Part from the others; nothing is shared from here on."""
     if count() > 1:

@@ -87,6 +87,7 @@ def _data(inventory: Inventory) -> dict[str, Any]:
         "dropped": inventory.dropped,
         "redacted": inventory.hidden,
         "held_out": list(inventory.held_out),
+        "held_out_of": list(inventory.held_out_of),
     }
 
 

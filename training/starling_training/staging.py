@@ -13,6 +13,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_WAY = {errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _NO_ROOM_WORDS = ("code: 28", "code: 122", "code: 27", "os error 28", "os error 122", "os error 27")
 """The same as safetensors words them: its error carries no number."""
+_TORCH_WORDS = ("inline_container", "PytorchStreamWriter", "iostream error")
+"""What torch says when it cannot write on, whatever the reason."""
 
 
 def check(output: Path, overwrite: bool) -> None:
@@ -93,4 +95,6 @@ def _swap(new: Path, output: Path, aside: Path) -> None:
 def _is_no_room(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return True
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _TORCH_WORDS)
     return type(error).__name__ == "SafetensorError" and any(words in str(error) for words in _NO_ROOM_WORDS)

@@ -147,7 +147,7 @@ def _trainer(
 def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path) -> SFTConfig:
     on_gpu = loaded.device.type == "cuda"
     half = loading.compute_dtype(loaded.device) if loaded.model.dtype == torch.float32 else loaded.model.dtype
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(folder / TRAINER),
         save_total_limit=2,
         per_device_train_batch_size=config.batch,
@@ -171,6 +171,10 @@ def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path
         report_to="none",
         disable_tqdm=True,
     )
+    if processes.count() == 1 and arguments.device.type == "cuda":
+        # Else one process would spread each step over all the GPUs that there are; nothing public says so.
+        arguments._n_gpu = 1  # pyright: ignore[reportPrivateUsage]
+    return arguments
 
 
 def _optimizer(model: torch.nn.Module, loaded: Loaded, rate: float, weight_decay: float) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ import type { Token } from "./token";
 
 const OFF = "starling.off";
 /** Settings that only a new process takes up. */
-const STARTED_WITH = ["serverPath", "serverArgs"];
+const STARTED_WITH = ["serverPath", "serverArgs", "serverUrl"];
 /** The cursor rests after this long without moving. */
 const REST_MS = 300;
 
@@ -20,6 +20,8 @@ export class Session implements Disposable {
   private client: LanguageClient | undefined;
   private shown: Shown | undefined;
   private resting: NodeJS.Timeout | undefined;
+  /** What was asked for last, after all that was asked for before: two at once would leave a server behind. */
+  private turn: Promise<void> = Promise.resolve();
   private readonly watching = [
     workspace.onDidChangeConfiguration((event) => {
       if (STARTED_WITH.some((name) => event.affectsConfiguration(`${SECTION}.${name}`))) {
@@ -47,10 +49,31 @@ export class Session implements Disposable {
     this.status.say(this.off ? "off" : "ready");
   }
 
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.inTurn(() => this.begin());
+  }
+
+  stop(): Promise<void> {
+    return this.inTurn(() => this.end());
+  }
+
+  restart(): Promise<void> {
+    return this.inTurn(async () => {
+      await this.end();
+      this.status.say("loading");
+      await this.begin();
+    });
+  }
+
+  private inTurn(act: () => Promise<void>): Promise<void> {
+    this.turn = this.turn.then(act, act);
+    return this.turn;
+  }
+
+  private async begin(): Promise<void> {
     const path = program();
     if (path === undefined) {
-      await this.missing();
+      void this.missing();
       return;
     }
     this.log.info(`starting ${path}`);
@@ -70,17 +93,11 @@ export class Session implements Disposable {
     }
   }
 
-  async stop(): Promise<void> {
+  private async end(): Promise<void> {
     const { client, shown } = this;
     this.client = this.shown = undefined;
     shown?.dispose();
     await client?.dispose().catch((error: unknown) => this.log.warn(String(error)));
-  }
-
-  async restart(): Promise<void> {
-    await this.stop();
-    this.status.say("loading");
-    await this.start();
   }
 
   dispose(): void {

@@ -1,5 +1,6 @@
 """Wheels to documents, and the two lists that must never meet."""
 
+import hashlib
 import re
 import zipfile
 from pathlib import Path
@@ -74,6 +75,14 @@ def test_every_package_is_pinned_by_hash_and_the_lists_never_meet() -> None:
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not list nonsense"):
         sources.download(sources.LEARNT, tmp_path, ["nonsense"])
+
+
+def test_only_wheels_that_are_pinned_are_read(tmp_path: Path) -> None:
+    made = wheel(tmp_path, "License-Expression: MIT", one=BODY)
+    pin = f"thing==1.0 --hash=sha256:{hashlib.sha256(made.read_bytes()).hexdigest()}  # MIT"
+    older = tmp_path / "thing-0.9-py3-none-any.whl"
+    older.write_bytes(b"what an earlier list named")
+    assert sources.pinned(tmp_path, ["other==1.0 --hash=sha256:00  # MIT", pin]) == [made]
 
 
 def test_what_is_held_out_or_doubled_is_not_learnt() -> None:

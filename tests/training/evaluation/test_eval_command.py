@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -42,6 +43,7 @@ class {1}:
     def describe_{0}(self):
         return f"{0} {{self.number}} of {{self.owner}}"
 '''
+SECRET = "c0rrect-h0rse-77-b4ttery"
 PAIR = "from calc import double, triple\nassert double(4) == 8\nassert triple(2) == 6\n"
 
 
@@ -166,12 +168,17 @@ def test_a_project_s_own_tests_judge(tmp_path: Path) -> None:
     project.mkdir()
     (project / "calc.py").write_text("def double(a):\n    return a + a\n\n\ndef triple(a):\n    return a + a + a\n")
     (project / "test_calc.py").write_text(PAIR)
+    with (project / "calc.py").open("a") as calc:
+        calc.write(f'\n\nPASSWORD = "{SECRET}"\n')
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(project / "a.sock"))
     command = f"{sys.executable} test_calc.py"
     kept = tmp_path / "kept.json"
     said = done("tests", project, "--command", command, "--base", "tiny", "--holes", "3", "--json", kept)
     assert "3 holes that the tests notice" in said
     assert "pass@1" in said
     trials = json.loads(kept.read_text())["trials"]
+    assert SECRET not in kept.read_text()
     assert all(trial["base"]["passed"] == [True] for trial in trials if trial["base"]["text"] == trial["truth"])
     assert (project / "calc.py").read_text().count("return") == 2, "the project itself is not touched"
     refused(run("tests", project, "--command", "false", "--base", "tiny"), "does not pass")

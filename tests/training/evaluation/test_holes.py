@@ -1,5 +1,6 @@
 """Holes that are the same for the same seed, kept as places, refused where the code has changed."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,34 @@ def test_of_its_own_source_only_what_was_held_out_is_asked_about(read: Corpus) -
     assert (others.elsewhere, parts.elsewhere) == (True, False)
     with pytest.raises(SourceError, match="None of the 1 files"):
         holes.parts(read, _manifest({**mine, "held_out": ["gone.py"]}))
+
+
+def test_the_same_path_in_another_repository_was_not_held_out(tmp_path: Path) -> None:
+    for name in ("api", "web"):
+        shutil.copytree(SOURCE, tmp_path / name)
+        for path in (tmp_path / name).glob("*.py"):
+            path.write_text(path.read_text().replace("tensor", f"{name}_tensor") + f"{name} = 1\n")
+    both = corpus.read([tmp_path / "api", tmp_path / "web"])
+    held_out = both.documents[0].path
+    data = {"sources": [{"named": "web", "place": str(tmp_path / "web")}], "held_out": [held_out]}
+    web = corpus.read([tmp_path / "web"])
+    with pytest.raises(SourceError, match="None of the 1 files"):
+        holes.parts(web, _manifest({**data, "held_out_of": ["api"]}))
+    assert [document.path for document in holes.parts(web, _manifest({**data, "held_out_of": ["web"]})).judged] == [
+        held_out
+    ]
+
+
+def test_a_source_is_known_however_it_was_named(read: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"held_out": [read.documents[0].path]}
+    here = _manifest({**data, "sources": [{"named": ".", "place": str(SOURCE)}]})
+    other = _manifest({**data, "sources": [{"named": ".", "place": "/elsewhere"}]})
+    monkeypatch.chdir(tmp_path)
+    assert not holes.parts(read, here).elsewhere
+    monkeypatch.chdir(SOURCE)
+    by_dot = corpus.read(["."])
+    assert not holes.parts(by_dot, here).elsewhere
+    assert holes.parts(by_dot, other).elsewhere, "what lay under the same name then"
 
 
 def _manifest(data: Mapping[str, object]) -> Manifest:

@@ -69,7 +69,14 @@ def download(requirements: Path, folder: Path, only: Sequence[str] = ()) -> list
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SourceError(f"pip cannot download {requirements.name}: {done.stderr.strip().splitlines()[-1]}")
-    return sorted(folder.glob("*.whl"), key=lambda wheel: wheel.name.lower())
+    return pinned(folder, chosen)
+
+
+def pinned(folder: Path, pins: Sequence[str]) -> list[Path]:
+    """The wheels in `folder` that `pins` name by their hashes; others are left from an earlier list."""
+    known = {pin.partition("--hash=sha256:")[2].split()[0] for pin in pins}
+    wheels = sorted(folder.glob("*.whl"), key=lambda wheel: wheel.name.lower())
+    return [wheel for wheel in wheels if _digest(wheel) in known]
 
 
 def read_wheel(wheel: Path, must_be_permissive: bool = True) -> Source:
@@ -81,8 +88,7 @@ def read_wheel(wheel: Path, must_be_permissive: bool = True) -> Source:
     licence = _licence(metadata)
     if must_be_permissive and (_COPYLEFT.search(licence) or not _PERMISSIVE.search(licence)):
         raise SourceError(f"{wheel.name} is under {licence or 'no licence that it names'!r}: take it off the list.")
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    return Source(metadata["Name"], metadata["Version"], licence, digest, tuple(_documents(files)))
+    return Source(metadata["Name"], metadata["Version"], licence, _digest(wheel), tuple(_documents(files)))
 
 
 def read_standard_library() -> Source:
@@ -92,6 +98,11 @@ def read_standard_library() -> Source:
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
     digest = hashlib.sha256(b"".join(files.values())).hexdigest()
     return Source("python", sys.version.split()[0], "PSF-2.0", digest, tuple(_documents(files)))
+
+
+def _digest(wheel: Path) -> str:
+    with wheel.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _documents(files: dict[str, bytes]) -> Iterator[Document]:

@@ -55,14 +55,17 @@ def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:
     if not _is_source(corpus, manifest):
         said = "All files are asked about: the adapter was not trained on this source."
         return Parts(corpus.documents, (), said, elsewhere=True)
-    held_out = frozenset(manifest.data.get("held_out", ()))
-    judged = tuple(document for document in corpus.documents if document.path in held_out)
+    held_out = manifest.data.get("held_out", ())
+    whose = manifest.data.get("held_out_of")
+    known = set(held_out) if whose is None else set(zip(whose, held_out, strict=True))
+    is_judged = [(d.path if whose is None else (d.repository, d.path)) in known for d in corpus.documents]
+    judged = tuple(document for document, asked in zip(corpus.documents, is_judged, strict=True) if asked)
     if not judged:
         raise SourceError(
             f"None of the {len(held_out)} files that {manifest.name} held out is left in {corpus.title}: name another "
             "source, or train again."
         )
-    learnt = tuple(row for row, document in enumerate(corpus.documents) if document.path not in held_out)
+    learnt = tuple(row for row, asked in enumerate(is_judged) if not asked)
     return Parts(judged, learnt, f"Asked about are the {len(judged)} files that training held out.")
 
 
@@ -116,10 +119,11 @@ def read(path: Path) -> list[Place]:
 
 def _is_source(corpus: Corpus, manifest: Manifest) -> bool:
     """Whether one of the adapter's sources is among these."""
-    here = {_identity(origin.named) for origin in corpus.origins}
-    return any(_identity(source["named"]) in here for source in manifest.data.get("sources", []))
+    here = {origin.place or origin.named for origin in corpus.origins}
+    return any((source.get("place") or _place(source["named"])) in here for source in manifest.data.get("sources", []))
 
 
-def _identity(named: str) -> str:
+def _place(named: str) -> str:
+    """Of a source whose manifest has no place yet."""
     path = Path(named).expanduser()
     return str(path.resolve()) if path.exists() else origins.shown(named)

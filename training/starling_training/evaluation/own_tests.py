@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from random import Random
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from rich.console import Console
 
 from starling_server.errors import SourceError, UsageError
-from starling_training import clean, listing
+from starling_training import clean, listing, redact
 from starling_training.clean import Document
 from starling_training.evaluation import holes, run, sandbox
 from starling_training.evaluation.judge import GoOn, answer
@@ -25,6 +25,7 @@ from starling_training.evaluation.sandbox import Limits
 from starling_training.evaluation.sides import Asked, Side
 from starling_training.evaluation.trials import Answer, Placed, Trial, truth
 
+TEXTS = ("prefix", "middle", "suffix")
 TRIES = 5
 """Holes that are drawn for each that is wanted: some are not noticed."""
 LEFT = shutil.ignore_patterns(".git", "node_modules", ".venv", "venv", "__pycache__", ".tox", ".nox")
@@ -74,7 +75,7 @@ class Copy:
 def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -> Run:
     """Every side at every hole that the tests notice; raises SourceError where they do not pass as it is."""
     with TemporaryDirectory(prefix="starling-tests-", ignore_cleanup_errors=True) as place:
-        copy = Copy(Path(shutil.copytree(repository, Path(place) / "copy", symlinks=True, ignore=LEFT)), wanted)
+        copy = Copy(_copied(repository, Path(place) / "copy"), wanted)
         before = copy.outcome()
         if before.status != 0:
             raise SourceError(
@@ -86,18 +87,48 @@ def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -
         return _ask(asked, copy, noticed, repository.resolve().name, console)
 
 
+def _copied(repository: Path, to: Path) -> Path:
+    """A copy of its files; raises SourceError where one cannot be read, or there is no room."""
+
+    def left(folder: str, names: list[str]) -> set[str]:
+        odd = {name for name in names if not (path := Path(folder, name)).is_symlink() and _is_no_file(path)}
+        return LEFT(folder, names) | odd
+
+    try:
+        return Path(shutil.copytree(repository, to, symlinks=True, ignore=left))
+    except (shutil.Error, OSError) as error:
+        failed = error.args[0] if isinstance(error, shutil.Error) else [(error.filename, "", error.strerror)]
+        name, _, reason = failed[0]
+        raise SourceError(
+            f"{repository} cannot be copied to run its tests ({name}: {reason}): mend that, or free some space in "
+            f"{gettempdir()}."
+        ) from error
+
+
+def _is_no_file(path: Path) -> bool:
+    """Sockets, pipes and devices."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def _ask(asked: Asked, copy: Copy, noticed: Sequence[Placed], name: str, console: Console) -> Run:
     async def ask(sides: Sequence[Side], go_on: GoOn) -> Run:
         made = list[Trial]()
         for path, hole in noticed:
             found = [_judged(copy, path, await answer(side.engine, path, hole), (path, hole)) for side in sides]
-            made.append(Trial(path, hole, truth(hole), found[0], found[-1]))
+            made.append(_hidden(Trial(path, hole, truth(hole), found[0], found[-1])))
             if not go_on(len(made)):
                 break
         settings = {"command": copy.wanted.command, "seed": str(copy.wanted.seed)}
         return run.made(asked, f"{name}, its own tests", sides, settings, made)
 
     return run.with_sides(asked, len(noticed), "filling and testing", ask, console)
+
+
+def _hidden(trial: Trial) -> Trial:
+    """`trial` as it may be kept: the tests ran on the text as it is, secrets included."""
+    hole = replace(trial.hole, **{part: redact.redact(getattr(trial.hole, part))[0] for part in TEXTS})
+    base, adapter = (replace(each, text=redact.redact(each.text)[0]) for each in (trial.base, trial.adapter))
+    return replace(trial, hole=hole, truth=redact.redact(trial.truth)[0], base=base, adapter=adapter)
 
 
 def _judged(copy: Copy, path: str, found: Answer, placed: Placed) -> Answer:

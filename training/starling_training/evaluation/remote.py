@@ -118,7 +118,7 @@ async def only_model(http: httpx2.AsyncClient) -> str:
     except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
         raise _silent(http, error) from error
     if len(names) != 1:
-        raise UsageError(f"{http.base_url} serves {', '.join(names) or 'no model'}: name one with --model.")
+        raise UsageError(f"{http.base_url} serves {', '.join(names) or 'no model'}: name one with --adapter.")
     return names[0]
 
 

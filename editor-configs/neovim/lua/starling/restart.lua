@@ -16,7 +16,7 @@ end
 ---@param code integer
 ---@param signal integer
 function M.on_exit(code, signal)
-  if (code == 0 and signal == 0) or vim.v.exiting ~= vim.NIL then
+  if (code == 0 and signal == 0) or vim.v.exiting ~= vim.NIL or not vim.lsp.is_enabled('starling') then
     return
   end
   wait = vim.uv.now() - started > STEADY and FIRST or wait
@@ -24,7 +24,9 @@ function M.on_exit(code, signal)
     local message = 'The language server ended; it is started again in %d s.'
     require('starling.status').note('error', message:format(math.floor(wait / 1000)))
     vim.defer_fn(function()
-      vim.lsp.enable('starling')
+      if vim.lsp.is_enabled('starling') then -- the user may have turned it off meanwhile
+        vim.lsp.enable('starling')
+      end
     end, wait)
     wait = math.min(2 * wait, LONGEST)
   end)
