@@ -30,7 +30,7 @@ HEADS = {
 _OPENS = re.compile(r"([:{(\[]|=>|->|\b(?:then|do|begin|else))\s*$")
 _GOES_ON = re.compile(r"[-+*/%&|^=<>.,\\]\s*$|^\s*\}?\s*(?:else|elsif|ensure|repeat|rescue|when)\b")
 """Lines that are not over, and further heads of blocks in languages without braces."""
-LONGEST = 400
+LONGEST = 1_000
 """Characters at a line's end that are looked at: these patterns take the square of a line's length, and the interpreter
 stands still meanwhile."""
 
