@@ -287,7 +287,7 @@ def _quantize(config: ModelConfig, base: Base, device: torch.device) -> Quantize
 
 
 def _four_bits_are_usual(device: torch.device) -> bool:
-    return device.type != "cpu" or has_avx512bf16()
+    return device.type != "cpu" or bool(has_avx512bf16())  # it says 1 or 0
 
 
 def _dequantised(layer: bnb.nn.Linear4bit) -> torch.Tensor:

@@ -23,7 +23,7 @@ class Choice:
 def trained_over(manifest: Manifest) -> Onto:
     """The form of the base's weights that the adapter was trained over."""
     training = manifest.training
-    sixteen = training.get("method") == "lora" or training.get("quantized") is False
+    sixteen = training.get("method") == "lora" or not training.get("quantized", True)
     return "bf16" if sixteen else "dequantised"
 
 
