@@ -164,15 +164,6 @@ def test_a_program_that_is_missing_is_named_until_it_is_there(
         assert suggested(code, "found.py")
 
 
-def test_another_server_is_asked_as_soon_as_it_is_named(host: Host, playwright: Playwright, tmp_path: Path) -> None:
-    code = Code(host, playwright, tmp_path / "home", {**SETTINGS, "starling.serverUrl": "http://127.0.0.1:1"})
-    with code.ends:
-        code.wait_for_status("start serve-copilot")
-        code.configure(SETTINGS)
-        code.wait_for_status("is ready")
-        assert suggested(code, "elsewhere.py")
-
-
 def test_a_token_is_asked_for_and_kept(host: Host, playwright: Playwright, tmp_path: Path) -> None:
     with protected(tmp_path) as served:
         code = Code(host, playwright, tmp_path / "home", {**SETTINGS, "starling.serverUrl": served.url})

@@ -88,7 +88,7 @@ def test_a_shape_is_a_base_and_a_gguf_file(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_answers_from_memory() -> None:
-    figures = last_line("recall.py", "--passages", "2", "--rounds", "2")
+    figures = last_line("recall.py", "--passages", "4", "--rounds", "2")
     assert figures["answers"] > 20
     assert figures["p99_ms"] > figures["p50_ms"] > 0
 
