@@ -82,7 +82,8 @@ def opens_block(line: str, below: str, language: str | None) -> bool:
 
 def may_be_followed_deeper(line: str) -> bool:
     """Whether, in whichever language, the line after `line` may be indented more than it."""
-    return any(found.search(_said(line)) for found in (_OPENS, _GOES_ON, *HEADS.values()))
+    said = _said(line)
+    return any(found.search(said) for found in (_OPENS, _GOES_ON, *HEADS.values()))
 
 
 def _said(line: str) -> str:

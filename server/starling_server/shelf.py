@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 GONE_SECONDS = 3.0
 """How long a folder must be missing: one that is replaced is away for a moment."""
 PATIENCE_SECONDS = 1.0
+"""How long a look at the folders waits for another one that is under way."""
 
 
 class TakesAdapters(Protocol):
