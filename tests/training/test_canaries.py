@@ -24,7 +24,11 @@ PLANTED = {
     ),
     "stripe.py": ('PAY = "{}"', "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc", "sk_live_" + "9aB27XpQmnRTesvuK5wgh3jk"),
     "database.py": ('connect(password="{}")', "tr0ub4dor&3xyz", "c0rrect-h0rse-77"),
-    "digest.py": ('SALT = "{}"', "9f86d081884c7d65" + "9a2feaa0c55ad015", "3b1f7c92e05d4a68" + "b7c90e1d2f3a4586"),
+    "mail.py": (
+        'MAIL = "{}"',
+        "SG." + "k8Jd2LqX9vB4nR7tW3mZ6p" + ".F1sH5gY0cAq2Lw9Xe7Rt4Yu1Io8Pk5Jh3Gf6Ds0Mn",
+        "SG." + "b3Ft7YqP1zC8mX5kV9nD2r" + ".W6jQ4uE0hSt9Ky2Ba7Lx1Gi5Zo8Rp3Nv6Mc4Dw0Hf",
+    ),
 }
 REPEATED = "request-errors-8"
 """What the bundled base repeats when its window is full of it."""

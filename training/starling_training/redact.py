@@ -1,41 +1,24 @@
 """Secrets in code to typed placeholders, before anything is kept or learnt from.
 
-The detectors are detect-secrets' own. Its scanner asks every plugin about every line through layers of injection, at
-0.1 MB a second; here the providers' patterns run over the whole text, and only lines that could hold a password or a
-random string are looked at closely.
+A secret shows itself in one of three ways: by its looks (`providers`), by the name that it is given to (`assigned`) or
+by its place (`placed`). How random a string is does not decide: hashes of commits and pictures are random too.
 """
 
 import re
 from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
-from detect_secrets.filters import heuristic
-from detect_secrets.plugins import keyword
-from detect_secrets.plugins.base import RegexBasedDetector
-from detect_secrets.plugins.high_entropy_strings import Base64HighEntropyString, HexHighEntropyString
-from detect_secrets.plugins.ip_public import IPPublicDetector
-from detect_secrets.plugins.keyword import KeywordDetector
-from detect_secrets.plugins.private_key import PrivateKeyDetector
+from starling_training import assigned, placed, providers
+from starling_training.plausible import LEAST, PLACEHOLDER
+from starling_training.providers import Found
 
-LEAST = 8
-"""Characters of a value that is worth hiding."""
-LEAST_RANDOM = 16
-"""Characters of a string that may be called random: shorter ones are colours, hashes of commits and the like."""
-GENERIC = frozenset(str(kind.secret_type) for kind in (KeywordDetector, HexHighEntropyString, Base64HighEntropyString))
-_PRIVATE_KEY = re.compile(
-    r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----)(.*?)(-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)",
-    re.DOTALL,
-)
-_KEYWORDS = "|".join((*keyword.DENYLIST, "token", "credential"))
-_KEYWORD_LINE = re.compile(rf"^.*(?:{_KEYWORDS}).*['\"`].*$", re.IGNORECASE | re.MULTILINE)
-_RANDOM = re.compile(rf"(?P<quote>['\"])(?P<value>[\w+/=\-]{{{LEAST_RANDOM},}})(?P=quote)", re.ASCII)
-_TOKEN_VALUE = re.compile(r"(?:token|credential)\w*['\"\]]{0,2}\s*[:=]{1,2}\s*['\"]([^'\"\s]{8,})['\"]", re.IGNORECASE)
-_WORD = re.compile(r"[\w\-]+")
-_SPEAKING = re.compile(r"[A-Za-z]+(?:[_\-.: /][A-Za-z]+)*[_\-.:]?")
-"""A value of words alone names something; it is no password."""
+__all__ = ["GENERIC", "LEAST", "Secret", "find", "placeholder", "redact"]
+GENERIC = frozenset((assigned.KIND, placed.BASE64))
+"""Kinds that say little about a secret."""
+
+AROUND = 400
+"""Characters before and after a value, in its line, where it may stand again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +45,14 @@ def redact(text: str) -> tuple[str, list[Secret]]:
 
 def placeholder(kind: str) -> str:
     """What stands for a secret of this kind, such as `REDACTED_GITHUB_TOKEN`."""
-    return "REDACTED_" + re.sub(r"\W+", "_", kind).strip("_").upper()
+    return PLACEHOLDER + re.sub(r"\W+", "_", kind).strip("_").upper()
 
 
 def find(text: str) -> list[Secret]:
     """Secrets in `text` by position; of two that overlap the longer one."""
-    found = sorted({*_private_keys(text), *_provided(text), *_named(text), *_random(text)}, key=_size, reverse=True)
-    kept = list[tuple[int, int, str]]()  # by position, none overlapping
+    seen = {*providers.find(text), *assigned.find(text), *placed.find(text)}
+    found = sorted({*seen, *_again(text, seen)}, key=_size, reverse=True)
+    kept = list[Found]()  # by position, none overlapping
     for start, end, kind in found:
         at = bisect(kept, (start, end, kind))
         if end > start and (at == 0 or kept[at - 1][1] <= start) and (at == len(kept) or end <= kept[at][0]):
@@ -77,100 +61,18 @@ def find(text: str) -> list[Secret]:
     return [Secret(start, end, kind, bisect(breaks, start) + 1) for start, end, kind in kept]
 
 
-def _size(found: tuple[int, int, str]) -> tuple[int, bool, int]:
+def _again(text: str, seen: set[Found]) -> Iterator[Found]:
+    """The same values beside themselves: a name may be spelt like its value."""
+    for start, end, kind in seen:
+        value, first = text[start:end], text.rfind("\n", max(0, start - AROUND), start) + 1 or max(0, start - AROUND)
+        last = text.find("\n", end, end + AROUND)
+        at = text.find(value, first, last if last >= 0 else end + AROUND) if len(value) >= LEAST else -1
+        while at >= 0:
+            yield at, at + len(value), kind
+            at = text.find(value, at + len(value), last if last >= 0 else end + AROUND)
+
+
+def _size(found: Found) -> tuple[int, bool, int]:
     """Longer ones first; of the same length those whose kind says most."""
     start, end, kind = found
     return end - start, kind not in GENERIC, -start
-
-
-def _private_keys(text: str) -> Iterator[tuple[int, int, str]]:
-    for match in _PRIVATE_KEY.finditer(text) if "PRIVATE KEY" in text else ():
-        if sum(map(str.isalnum, match[2])) >= LEAST:
-            yield match.start(2), match.end(2), str(PrivateKeyDetector.secret_type)
-
-
-def _provided(text: str) -> Iterator[tuple[int, int, str]]:
-    """What looks like the keys of well-known services."""
-    for plugin in _providers():
-        for pattern in plugin.denylist:
-            for match in pattern.finditer(text):
-                start, end = _value(match)
-                if _is_whole(plugin, text[start:end]):
-                    yield start, end, str(plugin.secret_type)
-
-
-def _value(match: re.Match[str]) -> tuple[int, int]:
-    """The secret in a match: its first group that is long enough, else all of it; to the end of its word.
-
-    Some patterns stop as soon as they are sure, in the midst of the key.
-    """
-    groups = (group for group in range(1, match.re.groups + 1) if match[group] and len(match[group]) >= LEAST)
-    start, end = match.span(next(groups, 0))
-    rest = _WORD.match(match.string, end)
-    return start, rest.end() if rest else end
-
-
-def _is_whole(plugin: Any, value: str) -> bool:
-    if len(value) < LEAST or heuristic.is_templated_secret(value):
-        return False
-    check = getattr(plugin, "is_formally_valid", None)
-    return check(value) if check else True
-
-
-def _named(text: str) -> Iterator[tuple[int, int, str]]:
-    """Values given to names such as `password`."""
-    for match in _KEYWORD_LINE.finditer(text):
-        line = match[0]
-        values = {*_keywords().analyze_string(line), *_TOKEN_VALUE.findall(line)}
-        for value in filter(_is_password, values):
-            for found in re.finditer(re.escape(value), line):  # all: a name may be spelt like its value
-                yield match.start() + found.start(), match.start() + found.end(), str(KeywordDetector.secret_type)
-
-
-def _is_password(value: str) -> bool:
-    if len(value) < LEAST or any(map(str.isspace, value)) or set(value) & set("(){}<>$%"):
-        return False
-    return not (_SPEAKING.fullmatch(value) or _is_harmless(value))
-
-
-def _random(text: str) -> Iterator[tuple[int, int, str]]:
-    """Quoted strings without any order in them."""
-    for match in _RANDOM.finditer(text):
-        value = match["value"]
-        if not any(map(str.isdigit, value)) or _SPEAKING.fullmatch(value) or _is_harmless(value):
-            continue
-        for plugin in _entropies():
-            charset: str = plugin.charset
-            if set(value) <= set(charset) and plugin.calculate_shannon_entropy(value) > plugin.entropy_limit:
-                yield match.start("value"), match.end("value"), str(plugin.secret_type)
-                break
-
-
-def _is_harmless(value: str) -> bool:
-    return (
-        heuristic.is_sequential_string(value)
-        or heuristic.is_potential_uuid(value)
-        or heuristic.is_templated_secret(value)
-        or heuristic.is_not_alphanumeric_string(value)
-        or len(set(value)) < LEAST // 2
-    )
-
-
-@cache
-def _providers() -> tuple[Any, ...]:
-    """detect-secrets' patterns of services' keys. Public addresses are no secrets, whole private keys are ours."""
-    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-
-    others = (IPPublicDetector, PrivateKeyDetector)
-    classes = get_mapping_from_secret_type_to_class().values()
-    return tuple(kind() for kind in classes if issubclass(kind, RegexBasedDetector) and kind not in others)
-
-
-@cache
-def _keywords() -> Any:
-    return KeywordDetector()
-
-
-@cache
-def _entropies() -> tuple[Any, ...]:
-    return HexHighEntropyString(), Base64HighEntropyString()

@@ -22,11 +22,26 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from starling_server.errors import OutputError
-from starling_training import clean, dedup, filters, languages, notebook, origins, redact, tables
+from starling_training import (
+    assigned,
+    clean,
+    dedup,
+    filters,
+    languages,
+    notebook,
+    origins,
+    placed,
+    plausible,
+    providers,
+    redact,
+    tables,
+)
 from starling_training.clean import Cleaned, Document, Redaction
 from starling_training.origins import Origin
 
-CODE: tuple[ModuleType, ...] = (clean, dedup, filters, languages, notebook, redact, tables)
+CODE: tuple[ModuleType, ...] = (
+    clean, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers, tables,
+)  # fmt: skip
 """Modules that decide what a cleaned file is: when one changes, what they made is made anew."""
 FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."
 ROWS = 256
