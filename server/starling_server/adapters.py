@@ -3,22 +3,29 @@
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_data_path
 
 from starling_server import manifest as manifests
+from starling_server import untrusted
 from starling_server.errors import AdapterError
 from starling_server.manifest import Manifest
+from starling_server.untrusted import Unfit, refusal, shown
 
 DATA_DIR = "STARLING_DATA_DIR"
 """Environment variable that moves everything Starling keeps."""
 BARE = "base"
 """The adapter name that means none: reserved."""
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PICKLE = "adapter_model.bin"
+"""What peft wrote before safetensors: a program, never opened."""
+MOST_NAME = 128
+"""Characters of an adapter's name."""
 Stamp = tuple[tuple[int, int, int], ...]
-"""What changes when an adapter's files do: time, size and number of each."""
+"""What changes when an adapter's files do: time, size and number of each, zeros for one that is not there."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -54,31 +61,41 @@ def check_name(name: str) -> str:
     return name
 
 
+def servable(name: str) -> bool:
+    """Whether requests can spell it and logs show it: folders come from anywhere, `check_name` saw few of them."""
+    return name.isprintable() and 0 < len(name) <= MOST_NAME and name[0] not in ".-" and name != BARE
+
+
 def folder_of(name_or_dir: str) -> Path:
     """The folder that is meant, be it there or not.
 
     A word is a name, also where the current folder has a folder of that name which is no adapter.
     """
-    path = Path(name_or_dir).expanduser()
-    if path.name != name_or_dir or (path / manifests.MANIFEST).is_file():
+    path = _path(name_or_dir)
+    if path.name != name_or_dir or os.path.isfile(path / manifests.MANIFEST):
         return path
     own = home() / name_or_dir
-    return path if path.is_dir() and not own.is_dir() else own
+    return path if os.path.isdir(path) and not os.path.isdir(own) else own
 
 
 def name_of(name_or_dir: str) -> str:
     """What a server calls the adapter that is meant."""
-    path = Path(name_or_dir).expanduser()
-    return name_or_dir if path.name == name_or_dir else path.resolve().name
+    path = _path(name_or_dir)
+    return name_or_dir if path.name == name_or_dir else Path(os.path.realpath(path)).name
+
+
+def _path(name_or_dir: str) -> Path:
+    """As it is written, where it begins with a '~' that is nobody's."""
+    return Path(os.path.expanduser(name_or_dir))
 
 
 def find(name_or_dir: str) -> Adapter:
     """The adapter of this name or in this folder; raises AdapterError."""
     path = folder_of(name_or_dir)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         known = ", ".join(adapter.name for adapter in every()) or "none yet"
         raise AdapterError(
-            f"There is no adapter {name_or_dir!r}: name a folder or one of those trained here ({known}), "
+            f"There is no adapter {shown(name_or_dir)!r}: name a folder or one of those trained here ({known}), "
             "or run train-copilot first."
         )
     return load(path)
@@ -86,27 +103,64 @@ def find(name_or_dir: str) -> Adapter:
 
 def load(path: Path) -> Adapter:
     """The adapter in `path`; raises AdapterError where its manifest or weights are missing or damaged."""
+    real = Path(os.path.realpath(path))
+    if not servable(real.name):
+        raise AdapterError(f"{real.name[:40]!a} cannot name an adapter: give its folder a short plain name.")
     manifest = manifests.read(path)
-    if (path / "config.json").is_file():
+    if os.path.isfile(path / "config.json"):
         raise AdapterError(f"{path} holds a whole model and no adapter: use it with --base {path}.")
-    if not (path / WEIGHTS).is_file():
-        raise AdapterError(f"{path} has a manifest but no {WEIGHTS}: train the adapter again.")
-    return Adapter(path.resolve(), manifest)
+    try:
+        with untrusted.opened(untrusted.inside(path / WEIGHTS, path)):
+            pass
+    except (OSError, Unfit) as error:
+        raise AdapterError(_without_weights(path, error)) from error
+    return Adapter(real, manifest)
+
+
+def _without_weights(path: Path, error: OSError | Unfit) -> str:
+    if isinstance(error, FileNotFoundError) and os.path.lexists(path / PICKLE):
+        return f"{shown(path)} has {PICKLE}, a program that is never opened: save its weights as {WEIGHTS}."
+    return refusal(path / WEIGHTS, error, "train the adapter again")
 
 
 def folders() -> Iterator[Path]:
     """The folders under `home()` that have a manifest, by name; hidden ones are on their way in or out."""
-    found = sorted(home().glob("*/" + manifests.MANIFEST))
-    return (path.parent.resolve() for path in found if not path.parent.name.startswith("."))
+    try:
+        names = sorted(name for name in os.listdir(home()) if not name.startswith("."))
+    except FileNotFoundError:
+        return
+    for name in names:
+        if os.path.lexists(home() / name / manifests.MANIFEST):
+            yield Path(os.path.realpath(home() / name))
+
+
+def place(name: str) -> Path | None:
+    """The folder under `home()` that this name, which anybody may have sent, stands for; None where there is none."""
+    folder = Path(os.path.realpath(home() / name)) if servable(name) else None
+    inside = folder is not None and folder.parent == Path(os.path.realpath(home())) and os.path.isdir(folder)
+    return folder if inside else None
 
 
 def stamp(folder: Path) -> Stamp:
-    """The files of an adapter as they are now; raises AdapterError where one is missing."""
+    """The files of an adapter as they are now."""
+    return tuple(_stamp(folder / name) for name in (manifests.MANIFEST, WEIGHTS, CONFIG))
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
     try:
-        stats = [(folder / name).stat() for name in (manifests.MANIFEST, WEIGHTS)]
-    except OSError as error:
-        raise AdapterError(f"{folder} has no {Path(error.filename or '').name}: train the adapter again.") from error
-    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+        found = os.stat(file)
+    except OSError:
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def changed(folder: Path) -> float:
+    """When the folder or a file of it was last written or moved there, in seconds since 1970; 0 for what is gone."""
+    latest = 0.0
+    for path in (folder, *(folder / name for name in (manifests.MANIFEST, WEIGHTS, CONFIG))):
+        with suppress(OSError):
+            latest = max(latest, os.stat(path).st_ctime)  # nobody can set it, as copies do with the other times
+    return latest
 
 
 def every() -> Iterator[Adapter]:

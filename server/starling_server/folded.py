@@ -7,7 +7,7 @@ All matrices of an adapter lie one behind the other in one tensor, padded with z
 So what needs fixed addresses (a captured graph) switches adapters by one copy of `Folded.nbytes` bytes on the device.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from starling_server import lora
 from starling_server.errors import AdapterError
-from starling_server.lora import Lora, Pair
+from starling_server.lora import Lora, Shape
 
 STEP = 8
 """Ranks are rounded up to a multiple of this: 16 bytes in 16-bit types, what matrix kernels like rows to begin at."""
@@ -55,6 +55,7 @@ class Folded:
         self._layers: dict[str, FoldedLinear] = {}
         self._rank = 0
         self._kept: dict[str, Tensor] = {}
+        self._ranks: dict[str, int] = {}
         self._slots: Tensor | None = None
         self._active: str | None = None
         _unwrap(model)
@@ -70,23 +71,40 @@ class Folded:
         flat = next(iter(self._kept.values()), None)
         return flat.numel() * flat.element_size() if flat is not None else 0
 
+    def need(self, path: Path) -> tuple[int, int]:
+        """Bytes of the adapter in `path` among those in memory, and of all then; raises AdapterError as `add` does."""
+        outline = lora.outline(path)
+        outline.check(self._shape)
+        rank = max(self._rank, _padded(outline.rank))
+        own = _size(rank, self._layers_with(outline.pairs)) * self._dtype.itemsize
+        return own, own * (len(self._kept) + 1)
+
     def add(self, name: str, path: Path) -> None:
         """Read the adapter in the folder `path`; raises AdapterError where it is damaged, no LoRA or does not fit."""
         try:
-            read = lora.read(path)
-            found = {module: self._linear(module, pair, path) for module, pair in read.pairs.items()}
-            self._grow(max(pair.rank for pair in read.pairs.values()), found)
+            outline = lora.outline(path)
+            outline.check(self._shape)
+            read = outline.read()
+            self._grow(outline.rank, self._layers_with(outline.pairs))
             self._kept[name] = self._flat(read)
+            self._ranks[name] = outline.rank
         except AdapterError as error:
             raise AdapterError(f"Adapter {name!r} cannot be loaded: {error}") from error
-        except torch.OutOfMemoryError as error:
-            raise AdapterError(f"Adapter {name!r} finds no room on the device: serve fewer adapters.") from error
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise AdapterError(f"Adapter {name!r} finds no room in memory: serve fewer adapters.") from error
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):
+                raise
+            raise AdapterError(f"Adapter {name!r} finds no room in memory: serve fewer adapters.") from error
 
     def remove(self, name: str) -> None:
         """Let go of an adapter's matrices."""
         if self._active == name:
             self.use(None)
-        del self._kept[name]
+        del self._kept[name], self._ranks[name]
+        rank = max(self._ranks.values(), default=0)
+        if not self._fixed and _padded(rank) <= self._rank // 2:  # one of a large rank has made all others large
+            self._lay_out(_padded(rank), self._layers)
 
     @torch.inference_mode()
     def use(self, name: str | None) -> None:
@@ -99,31 +117,36 @@ class Folded:
             self._point(self._kept[name] if name else None)
         self._active = name
 
-    def _linear(self, module: str, pair: Pair, path: Path) -> nn.Module:
-        """The base's layer of this name."""
+    def _linear(self, module: str) -> Any:
+        """The base's layer of this name, None where there is none."""
         try:
-            layer: Any = self._model.get_submodule(module)
-        except AttributeError as error:
-            raise AdapterError(f"{path} changes {module}, which this base has not: train it again.") from error
-        layer = layer.linear if isinstance(layer, FoldedLinear) else layer
-        shape = (getattr(layer, "out_features", 0), getattr(layer, "in_features", 0))
-        if shape != (pair.b.shape[0], pair.a.shape[1]):
-            raise AdapterError(f"{path} does not fit this base's {module} of shape {shape}: train it again.")
-        return layer
+            layer = self._model.get_submodule(module)
+        except AttributeError:
+            return None
+        return layer.linear if isinstance(layer, FoldedLinear) else layer
 
-    def _grow(self, rank: int, found: Mapping[str, nn.Module]) -> None:
+    def _shape(self, module: str) -> Shape | None:
+        """Outputs and inputs of the base's layer of this name, zeros of one that is not linear."""
+        layer = self._linear(module)
+        return None if layer is None else (getattr(layer, "out_features", 0), getattr(layer, "in_features", 0))
+
+    def _layers_with(self, modules: Iterable[str]) -> dict[str, FoldedLinear]:
+        """The layers that have pairs, and those that come to them; nothing of the model is changed."""
+        new = {module: FoldedLinear(self._linear(module)) for module in modules if module not in self._layers}
+        return self._layers | new
+
+    def _grow(self, rank: int, layers: Mapping[str, FoldedLinear]) -> None:
         """Make room for pairs of this rank beside these layers; whatever was in use is not after it."""
-        rank = max(self._rank, -(-rank // STEP) * STEP)
-        if rank == self._rank and not found.keys() - self._layers.keys():
-            return
-        layers = self._layers | {
-            module: FoldedLinear(linear) for module, linear in found.items() if module not in self._layers
-        }
+        rank = max(self._rank, _padded(rank))
+        if rank > self._rank or layers.keys() - self._layers.keys():
+            self._lay_out(rank, layers)
+
+    def _lay_out(self, rank: int, layers: Mapping[str, FoldedLinear]) -> None:
         kept = {name: self._moved(flat, rank, layers) for name, flat in self._kept.items()}
         slots = self._empty(rank, layers) if self._fixed else None
         for module in layers.keys() - self._layers.keys():
             self._model.set_submodule(module, layers[module])
-        self._rank, self._layers, self._kept, self._slots = rank, layers, kept, slots
+        self._rank, self._layers, self._kept, self._slots = rank, dict(layers), kept, slots
         self._point(slots)
         self._active = None
         self.version += 1
@@ -144,12 +167,13 @@ class Folded:
         return flat.to(self._device)
 
     def _moved(self, flat: Tensor, rank: int, layers: Mapping[str, FoldedLinear]) -> Tensor:
-        """The same matrices in a larger layout."""
+        """The same matrices in another layout, which has room for them."""
         moved = self._empty(rank, layers)
         places = dict(_pairs(moved, rank, layers))
         for module, (a, b) in _pairs(flat, self._rank, self._layers):
-            places[module][0][: self._rank] = a
-            places[module][1][:, : self._rank] = b
+            both = min(rank, self._rank)
+            places[module][0][:both] = a[:both]
+            places[module][1][:, :both] = b[:, :both]
         return moved
 
     def _empty(self, rank: int, layers: Mapping[str, FoldedLinear]) -> Tensor:
@@ -164,6 +188,11 @@ class Folded:
     def _device(self) -> torch.device:
         model: Any = self._model
         return model.device
+
+
+def _padded(rank: int) -> int:
+    """As matrices are laid out."""
+    return -(-rank // STEP) * STEP
 
 
 def _size(rank: int, layers: Mapping[str, FoldedLinear]) -> int:

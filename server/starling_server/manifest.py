@@ -4,17 +4,23 @@ Serving refuses an adapter whose base or FIM format is not the one that is loade
 fail, it only answers nonsense.
 """
 
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from starling_server import untrusted
 from starling_server.errors import AdapterError
 from starling_server.fim import Order
+from starling_server.untrusted import Unfit, refusal, shown
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+MOST_BYTES = 8 << 20
+"""Of a manifest: it names every file that was held out."""
+LEAST_PROMPT = 8
+"""Tokens of a window beside its middle, sentinels included."""
+Name = Annotated[str, Field(max_length=1024)]
 
 
 class _Record(BaseModel):
@@ -24,32 +30,38 @@ class _Record(BaseModel):
 class BaseRecord(_Record):
     """The base that the adapter belongs to."""
 
-    id: str
+    id: Name
     """As it was named: `tiny`, a Hub id or a directory."""
-    revision: str | None = None
+    revision: Name | None = None
     """Commit on the Hub, where it came from there."""
-    fingerprint: str
+    fingerprint: Name
     """Hash of the base's config, tokenizer and weights (see `bases.fingerprint`)."""
-    model_type: str
+    model_type: Name
 
 
 class FimRecord(_Record):
     """How prompts were written."""
 
-    family: str
+    family: Name
     order: Order
-    context_tokens: int
+    context_tokens: int = Field(le=1 << 24)
     """Prompt and longest middle together; serving cuts its windows to the same size."""
-    max_tokens: int
+    max_tokens: int = Field(ge=1)
     """Longest middle with its end, which the window leaves room for."""
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.context_tokens < self.max_tokens + LEAST_PROMPT:
+            raise ValueError("no room for a prompt")
+        return self
 
 
 class Manifest(_Record):
     """The whole record; `format` rises when older readers would misread it."""
 
     format: int = FORMAT
-    name: str
-    created: datetime
+    name: Name
+    created: AwareDatetime
     base: BaseRecord
     fim: FimRecord
     workspace: str | None = None
@@ -59,19 +71,36 @@ class Manifest(_Record):
     results: dict[str, Any] = {}
     versions: dict[str, str] = {}
 
+    @field_validator("data")
+    @classmethod
+    def _lists(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """What others read of it has its type."""
+        sources, paths = data.get("sources", []), data.get("held_out", [])
+        if not isinstance(sources, list) or not isinstance(paths, list):
+            raise ValueError("no list")
+        if not all(isinstance(path, str) and "\0" not in path for path in paths):  # pyright: ignore[reportUnknownVariableType]
+            raise ValueError("no path")
+        return data
+
 
 def read(folder: Path) -> Manifest:
     """The manifest in `folder`; raises AdapterError where it is missing, damaged or too new."""
     path = folder / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise AdapterError(f"{folder} holds no readable {MANIFEST}: name a folder that train-copilot wrote.") from error
+        manifest = Manifest.model_validate_json(untrusted.read(untrusted.inside(path, folder), MOST_BYTES))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AdapterError(
+            f"{shown(folder)} holds no readable {MANIFEST}: name a folder that train-copilot wrote."
+        ) from error
+    except (OSError, Unfit) as error:
+        raise AdapterError(refusal(path, error, "train the adapter again")) from error
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
-        raise AdapterError(f"{path} is damaged at {where}: train the adapter again.") from error
+        raise AdapterError(f"{shown(path)} is damaged at {shown(where)}: train the adapter again.") from error
     if manifest.format > FORMAT:
-        raise AdapterError(f"{path} was written by a newer Starling (format {manifest.format}): update Starling.")
+        raise AdapterError(
+            f"{shown(path)} was written by a newer Starling (format {manifest.format}): update Starling."
+        )
     return manifest
 
 
@@ -83,11 +112,11 @@ def check(manifest: Manifest, base_id: str, fingerprint: str | None, family: str
     known, wanted = (manifest.base.id, base_id) if fingerprint is None else (manifest.base.fingerprint, fingerprint)
     if known != wanted:
         raise AdapterError(
-            f"Adapter {manifest.name!r} was trained on base {manifest.base.id!r} and does not fit {base_id!r}: "
-            f"start with --base {manifest.base.id}, or train it again."
+            f"Adapter {shown(manifest.name)!r} was trained on base {shown(manifest.base.id)!r} and does not fit "
+            f"{base_id!r}: start with --base {shown(manifest.base.id)}, or train it again."
         )
     if manifest.fim.family != family:
         raise AdapterError(
-            f"Adapter {manifest.name!r} was trained with FIM format {manifest.fim.family!r}, "
+            f"Adapter {shown(manifest.name)!r} was trained with FIM format {shown(manifest.fim.family)!r}, "
             f"and this base uses {family!r}: train it again."
         )

@@ -14,7 +14,7 @@ from typing import Any
 from starling_server.engine import Finish, Job, Steps, Usage
 from starling_server.errors import UnknownAdapter
 from starling_server.fim import Tokenizer
-from starling_server.runner import Feed, Rows
+from starling_server.runner import Feed, Need, Rows
 from starling_server.upstream import News, Stream, Upstream, Wish
 
 ROWS = 64
@@ -51,6 +51,10 @@ class Elsewhere:
     def adapters(self) -> tuple[str, ...]:
         """Those that were asked for."""
         return tuple(name for name in self.names if name)
+
+    def need(self, path: Path) -> Need:
+        """Nothing here."""
+        return Need(0, 0)
 
     def add_adapter(self, name: str, path: Path) -> None:
         """Look whether the other server has it by now, under its name without our number.

@@ -6,6 +6,7 @@ never looks inside either, nor inside logits: it feeds, rewinds, forks, and hand
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 Logits = Any
@@ -77,4 +78,39 @@ class Runner(Sizes, Protocol):
 
     def nbytes(self, cache: Cache) -> int:
         """Memory that the cache's keys and values take, in bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of memory."""
+
+    own: int
+    """Of one adapter."""
+    all: int
+    """Of it and of all that are in memory, which may grow by it."""
+
+
+class TakesAdapters(Protocol):
+    """A runner that adapters can be added to."""
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of those in memory."""
+        ...
+
+    def need(self, path: Path) -> Need:
+        """What the one in `path` would take, by its header; raises AdapterError where it does not fit the base."""
+        ...
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        """Put one into memory; raises AdapterError where it does not fit."""
+        ...
+
+    def remove_adapter(self, name: str) -> None:
+        """Let go of one whose caches are all closed."""
+        ...
+
+    def adapter_bytes(self, name: str) -> int:
+        """Memory that one takes."""
         ...

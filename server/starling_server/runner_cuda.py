@@ -12,7 +12,7 @@ import torch
 
 from starling_server.bench import Bench, Capture
 from starling_server.loading import Loaded
-from starling_server.runner import Feed, Rows
+from starling_server.runner import Feed, Need, Rows
 from starling_server.runner_torch import TorchCache, TorchRunner, unchanged_on_failure
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,10 @@ class CudaRunner:
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters in memory."""
         return self._torch.adapters
+
+    def need(self, path: Path) -> Need:
+        """What the adapter in `path` would take; raises AdapterError where it does not fit."""
+        return self._torch.need(path)
 
     def add_adapter(self, name: str, path: Path) -> None:
         """Load the adapter in `path` beside the base under `name`; raises AdapterError where it does not fit.

@@ -14,9 +14,10 @@ import numpy as np
 
 from starling_server.errors import AdapterError, OutputError
 from starling_server.gguf_export import kept
+from starling_server.gguf_export.write import outlined
 from starling_server.llama import BATCH, Context, Handle, KeyType, Rows, Token, Weights
 from starling_server.loading_ggml import Loaded
-from starling_server.runner import Feed
+from starling_server.runner import Feed, Need
 
 SEQUENCES = 128
 """Most caches at once, kept ones included; llama.cpp stops at 256. A team of 64 had one more cursor than there were
@@ -46,7 +47,7 @@ class GgmlCache:
 
 
 class GgmlRunner:
-    """Implements `runner.Runner` and `shelf.TakesAdapters`. Not thread-safe: one thread owns it, `abort` excepted."""
+    """Implements `runner.Runner` and `runner.TakesAdapters`. Not thread-safe: one thread owns it, `abort` excepted."""
 
     def __init__(
         self, loaded: Loaded, cache_bytes: int, tokens: int = 0, keys: KeyType = "f16", threads: int = 0
@@ -78,6 +79,11 @@ class GgmlRunner:
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters in memory."""
         return tuple(self._adapters)
+
+    def need(self, path: Path) -> Need:
+        """What the adapter in `path` would take, in float32; raises AdapterError where it does not fit."""
+        own = 4 * outlined(path, self._loaded.base)[0].floats
+        return Need(own, own + sum(self._adapter_bytes.values()))
 
     def add_adapter(self, name: str, path: Path) -> None:
         """Load the adapter in the folder `path` beside the base under `name`, exported where that was not done before.

@@ -11,7 +11,7 @@ import torch
 from starling_server.folded import Folded
 from starling_server.joined import Joined
 from starling_server.loading import Loaded
-from starling_server.runner import Feed, Rows
+from starling_server.runner import Feed, Need, Rows
 from starling_server.static import Static
 
 CHUNK_CPU, CHUNK_GPU = 64, 512
@@ -44,6 +44,10 @@ class TorchRunner:
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters in memory."""
         return self.folded.names
+
+    def need(self, path: Path) -> Need:
+        """What the adapter in `path` would take; raises AdapterError where it does not fit."""
+        return Need(*self.folded.need(path))
 
     def add_adapter(self, name: str, path: Path) -> None:
         """Load the adapter in `path` beside the base under `name`; raises AdapterError where it does not fit."""

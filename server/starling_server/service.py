@@ -117,6 +117,7 @@ class Service:
 
         Cancelling the task stops the model.
         """
+        await self.model.shelf.find(request.adapter)
         ask = self._resolve(request)
         try:
             response = await self._complete(request, ask, on_text)
@@ -147,8 +148,9 @@ class Service:
         ask = self._resolve(request)
         return ask.memorable and self._recall.find(ask.scope, ask.prefix, ask.suffix) is not None
 
-    def check(self, request: CompleteRequest) -> None:
+    async def check(self, request: CompleteRequest) -> None:
         """Raise what `complete` would raise at once, without asking the model."""
+        await self.model.shelf.find(request.adapter)
         self._resolve(request)
         if self.scheduler.full:
             raise Overloaded("Too many requests wait already: try again later, or raise --queue.")

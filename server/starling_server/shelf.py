@@ -1,10 +1,12 @@
 """The adapters that one loaded base can serve: checked when they are named, put into memory when first used.
 
 A name stands for the folder as it was last seen. When its files change, requests that begin from then on get the new
-version, those under way keep theirs, and a new version that cannot be loaded leaves the old one where it is. What
-nobody uses goes when the bytes run out, least recently used first.
+version, those under way keep theirs, and a new version that cannot be loaded leaves the old one where it is. Files that
+are being copied are judged when they hold still. What nobody uses goes when the bytes run out, least recently used
+first.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Generator
@@ -12,39 +14,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
 
-from starling_server import adapters, manifest
+from starling_server import adapters, lora, manifest
 from starling_server.adapters import BARE, Adapter, Stamp
+from starling_server.arriving import Arriving, just_changed
 from starling_server.errors import AdapterError, BrokenAdapter, RequestError, UnknownAdapter
 from starling_server.manifest import FimRecord
+from starling_server.runner import TakesAdapters
+from starling_server.untrusted import shown
 
 log = logging.getLogger(__name__)
 GONE_SECONDS = 3.0
 """How long a folder must be missing: one that is replaced is away for a moment."""
 PATIENCE_SECONDS = 1.0
 """How long a look at the folders waits for another one that is under way."""
-
-
-class TakesAdapters(Protocol):
-    """A runner that adapters can be added to."""
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names of those in memory."""
-        ...
-
-    def add_adapter(self, name: str, path: Path) -> None:
-        """Put one into memory; raises AdapterError where it does not fit."""
-        ...
-
-    def remove_adapter(self, name: str) -> None:
-        """Let go of one whose caches are all closed."""
-        ...
-
-    def adapter_bytes(self, name: str) -> int:
-        """Memory that one takes."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -107,20 +90,27 @@ class Shelf:
         self._named: dict[str, Named] = {}
         self._seen: dict[Path, Stamp] = {}
         self._broken: dict[str, str] = {}
+        self._arriving = Arriving()
+        self._scanned = 0.0
+        """When the newest look at the folders began."""
         self._memory: dict[str, Version] = {}
         self._count = 0
         self.default: str | None = None
         """The adapter of requests that name none; None is the bare base."""
 
-    def add(self, adapter: Adapter) -> str:
-        """Serve `adapter` and return its name; raises AdapterError where it was made for another base."""
-        stamp = adapters.stamp(adapter.path)
+    def add(self, adapter: Adapter, stamp: Stamp | None = None) -> str:
+        """Serve `adapter` and return its name; raises AdapterError where it was made for another base.
+
+        `stamp` is of before it was read.
+        """
+        stamp = stamp or adapters.stamp(adapter.path)
         manifest.check(adapter.manifest, *self._belongs)
         with self._lock:
             self._count += 1
             version = Version(adapter, stamp, f"{adapter.name}@{self._count}")
             self._seen[adapter.path] = stamp
             self._broken.pop(adapter.name, None)
+            self._arriving.forget(adapter.path)
             known = self._named.get(adapter.name)
             if known is None:
                 self._named[adapter.name] = Named(version)
@@ -142,18 +132,21 @@ class Shelf:
         self.scan()
         return sorted(self._named)
 
-    def resolve(self, name: str | None) -> str | None:
-        """A request's `adapter` to a served name, None for the bare base; raises UnknownAdapter."""
-        if name == BARE:
-            return None
+    async def find(self, name: str | None) -> None:
+        """`scan` where nobody knows this name yet. In a thread: a disk may take long, and everybody would wait."""
         wanted = name or self.default
-        if wanted is None or wanted in self._named:
-            return wanted
-        self.scan()
+        if wanted is not None and wanted != BARE and wanted not in self._named:
+            await asyncio.to_thread(self.scan)
+
+    def resolve(self, name: str | None) -> str | None:
+        """A request's `adapter` to a served name, None for the bare base; raises UnknownAdapter. Asks no disk."""
+        wanted = name or self.default
+        if wanted is None or name == BARE:
+            return None
         if wanted not in self._named:
-            reason = self._broken.get(wanted)
             known = ", ".join([BARE, *sorted(self._named)])
-            raise UnknownAdapter(reason or f"There is no adapter {wanted!r} for this base: use one of {known}.")
+            missing = f"There is no adapter {shown(wanted)!r} for this base: use one of {known}."
+            raise UnknownAdapter(self._broken.get(wanted) or self._arriving.reason(wanted) or missing)
         return wanted
 
     def version(self, name: str | None) -> str | None:
@@ -199,18 +192,21 @@ class Shelf:
         for key, version in list(self._memory.items()):
             over = 0 < self._most < self.nbytes
             if not version.users and (key not in current or over):
-                self._forget(key)
-                self._runner.remove_adapter(key)
-                del self._memory[key]
+                self._let_go(key)
 
     def scan(self) -> None:
         """Look at the folders: new ones, changed ones, those that are gone.
 
-        Where another thread has been at it for a second, all stays as it is: the disk hangs.
+        Where another thread has been at it for a second, all stays as it is: the disk hangs. Threads that wait for a
+        look that began after they came look no more.
         """
+        asked = monotonic()
         if not self._scanning.acquire(timeout=PATIENCE_SECONDS):
             return
         try:
+            if self._scanned > asked:
+                return
+            self._scanned = monotonic()
             for folder in adapters.folders():
                 self._look(folder)
             for name, known in list(self._named.items()):
@@ -221,13 +217,13 @@ class Shelf:
 
     def offer(self, name: str) -> None:
         """Serve `name`, whose folder lies with the others, as it is now; raises UnknownAdapter, BrokenAdapter."""
-        folder = (adapters.home() / name).resolve()
-        if folder.parent != adapters.home().resolve() or not folder.is_dir():
-            raise UnknownAdapter(f"There is no folder of an adapter {name!r} here: train or copy it first.")
+        folder = adapters.place(name)
+        if folder is None:
+            raise UnknownAdapter(f"There is no folder of an adapter {shown(name)!r} here: train or copy it first.")
         try:
-            changed = self._seen.get(folder) != adapters.stamp(folder)
-            if changed or name not in self._named or name in self._broken:
-                self.add(adapters.load(folder))
+            stamp = adapters.stamp(folder)
+            if self._seen.get(folder) != stamp or name not in self._named or name in self._broken:
+                self.add(_judged(folder), stamp)
         except AdapterError as error:
             raise BrokenAdapter(str(error)) from error
 
@@ -235,7 +231,7 @@ class Shelf:
         """Serve `name` no longer, until its files change or it is offered again; raises UnknownAdapter."""
         with self._lock:
             if self._named.pop(name, None) is None:
-                raise UnknownAdapter(f"There is no adapter {name!r} here: GET /v1/adapters lists them.")
+                raise UnknownAdapter(f"There is no adapter {shown(name)!r} here: GET /v1/adapters lists them.")
             self._broken.pop(name, None)
 
     def states(self) -> list[State]:
@@ -263,6 +259,7 @@ class Shelf:
         version = known.wanted
         if version.key not in self._memory:
             try:
+                self._make_room(version.adapter.path)
                 self._runner.add_adapter(version.key, version.adapter.path)
             except AdapterError as error:
                 return self._fall_back(name, known, str(error).replace(repr(version.key), repr(name)))
@@ -270,8 +267,29 @@ class Shelf:
         known.good = version
         return version
 
+    def _make_room(self, path: Path) -> None:
+        """Let go of what nobody uses until the adapter in `path` fits; raises AdapterError where it never would."""
+        need = self._runner.need(path)
+        if 0 < self._most < need.own:
+            raise AdapterError(
+                f"The adapter in {shown(path)} takes {need.own / 2**20:,.1f} MiB and --adapters-mb allows "
+                f"{self._most / 2**20:,.1f}: raise it, or train with a lower --rank."
+            )
+        idle = [key for key, version in self._memory.items() if not version.users]
+        while 0 < self._most < need.all and idle:
+            self._let_go(idle.pop(0))
+            need = self._runner.need(path)
+
+    def _let_go(self, key: str) -> None:
+        self._forget(key)
+        self._runner.remove_adapter(key)
+        del self._memory[key]
+
     def _fall_back(self, name: str, known: Named, reason: str) -> Version:
         """What to serve instead of a version that cannot be loaded; raises UnknownAdapter where there is nothing."""
+        path = known.wanted.adapter.path
+        if adapters.stamp(path) != known.wanted.stamp and just_changed(path):
+            return self._former(known, f"Adapter {name!r} is being replaced on the disk: ask again in a moment.")
         with self._lock:
             self._broken[name] = reason
             if known.good is not None and known.good.key in self._memory:
@@ -282,28 +300,39 @@ class Shelf:
         log.error("%s Nothing is served under this name.", reason)
         raise UnknownAdapter(reason)
 
+    def _former(self, known: Named, reason: str) -> Version:
+        """The version before, while the next is on its way; raises UnknownAdapter where there is none."""
+        if known.good is not None and known.good.key in self._memory:
+            return known.good
+        raise UnknownAdapter(reason)
+
     def _look(self, folder: Path) -> None:
         """Take notice of a folder that is new or has changed; one of another base is none of ours."""
-        try:
-            stamp = adapters.stamp(folder)
-            if self._seen.get(folder) == stamp:
-                return
-            self._seen[folder] = stamp
-            adapter = adapters.load(folder)
-        except AdapterError as error:
-            self._refuse(folder, str(error))
+        stamp = adapters.stamp(folder)
+        if self._seen.get(folder) == stamp:
             return
+        try:
+            adapter = _judged(folder)
+        except AdapterError as error:
+            if self._arriving.still(folder, stamp, str(error)):
+                self._seen[folder] = stamp
+                self._refuse(folder, str(error))
+            return
+        self._seen[folder] = stamp
         known = self._named.get(adapter.name)
         if known is not None and known.wanted.adapter.path != adapter.path:
             return  # one was named by its folder, and another of this name lies with the others
         try:
-            self.add(adapter)
+            self.add(adapter, stamp)
         except AdapterError as error:
             if known is not None:
                 self._refuse(folder, str(error))
 
     def _refuse(self, folder: Path, reason: str) -> None:
-        """Report a folder whose new files cannot be served; one that is away or half written is only waited for."""
+        """Report a folder whose new files cannot be served; one that is away is only waited for."""
+        if not adapters.servable(folder.name):
+            log.error("%s", reason)
+            return
         known = self._named.get(folder.name)
         if known is not None and known.wanted.adapter.path != folder:
             return
@@ -331,3 +360,10 @@ class Shelf:
         loaded = key in self._memory
         nbytes = self._runner.adapter_bytes(key) if key and loaded else 0
         return State(name, key, loaded, nbytes, self._broken.get(name))
+
+
+def _judged(folder: Path) -> Adapter:
+    """The adapter in `folder`; raises AdapterError for whatever its manifest, configuration and header show."""
+    adapter = adapters.load(folder)
+    lora.outline(adapter.path)
+    return adapter

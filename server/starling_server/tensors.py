@@ -1,22 +1,35 @@
 """Tensors in safetensors files as numpy arrays: listed from the files' headers, read one at a time, without torch.
 
 A file is eight bytes (length of the header, little-endian), the header (JSON: each tensor's type, shape and place), the
-tensors' bytes (https://huggingface.co/docs/safetensors). numpy has no bfloat16; its upper half of a float32 is read as
-bits and shifted.
+tensors' bytes without a hole (https://huggingface.co/docs/safetensors). numpy has no bfloat16; its upper half of a
+float32 is read as bits and shifted.
 """
 
-import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from starling_server import untrusted
+from starling_server.untrusted import Unfit, shown
+
 Floats = NDArray[np.float32]
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+HEADER_BYTES, INDEX_BYTES = 4 << 20, 16 << 20
+"""Most of a header: one of 480 matrices takes 70 KB. Most of an index: one entry of 100 bytes for each tensor."""
+MOST_DIMENSIONS = 8
 _STORED = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
+    "F64": 64, "I64": 64, "U64": 64, "C64": 64,
+}  # fmt: skip
+"""Of one number, by the format's name of its type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,43 +43,89 @@ class Stored:
     offset: int
     """Its first byte in the file."""
 
+    @property
+    def is_float(self) -> bool:
+        """Whether `read` can read it."""
+        return self.dtype in _STORED
+
     def read(self) -> Floats:
         """Its values as float32, which holds 16-bit floats exactly; raises ValueError for what is no float."""
-        if self.dtype not in _STORED:
+        if not self.is_float:
             raise ValueError(f"a tensor of {self.dtype} is no float")
         kind = _STORED[self.dtype]
-        flat = np.fromfile(self.file, kind, prod(self.shape), offset=self.offset)
+        with untrusted.opened(self.file) as stream:
+            stream.seek(self.offset)
+            flat = np.fromfile(stream, kind, prod(self.shape))
         if self.dtype == "BF16":
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
         return flat.astype(np.float32, copy=False).reshape(self.shape)
 
 
 def weights_of(folder: Path) -> list[Path]:
-    """The files that hold a model's weights, as transformers chooses them: the whole one, else the index's shards."""
-    if (folder / WHOLE).is_file():
+    """The files that hold a model's weights, as transformers chooses them: the whole one, else the index's shards.
+
+    Raises OSError, and Unfit for an index that is damaged or names files elsewhere.
+    """
+    if os.path.isfile(folder / WHOLE):
         return [folder / WHOLE]
-    if (folder / INDEX).is_file():
-        names = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-        return [folder / name for name in sorted(set(names))]
-    return sorted(folder.glob("*.safetensors"))
+    if os.path.isfile(folder / INDEX):
+        return [folder / name for name in sorted(_shards(folder / INDEX))]
+    return sorted(file for file in folder.glob("*.safetensors") if os.path.isfile(file))
 
 
 def listed(files: Iterable[Path]) -> dict[str, Stored]:
-    """Every tensor of `files` by name; raises ValueError for a damaged file, OSError for a missing one."""
+    """Every tensor of `files` by name; raises OSError, and Unfit for a damaged file."""
     return {name: tensor for file in files for name, tensor in _listed(file)}
 
 
+def _shards(index: Path) -> set[str]:
+    places = untrusted.parsed(untrusted.read(index, INDEX_BYTES)).get("weight_map")
+    if not isinstance(places, dict):
+        raise Unfit("has no weight_map")
+    names: list[Any] = list(places.values())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise Unfit(f"names {shown(name)}, which is no safetensors file beside it")
+    return set(names)
+
+
 def _listed(file: Path) -> Iterator[tuple[str, Stored]]:
-    with file.open("rb") as stream:
+    with untrusted.opened(file) as stream:
+        size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(8), "little")
-        size = file.stat().st_size
         if not 0 < length <= size - 8:
-            raise ValueError(f"{file.name} is no whole safetensors file")
-        header = json.loads(stream.read(length))
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        start, end = entry["data_offsets"]
-        if 8 + length + end > size:
-            raise ValueError(f"{file.name} ends before tensor {name} does")
-        yield name, Stored(file, entry["dtype"], tuple(entry["shape"]), 8 + length + start)
+            raise Unfit("is no whole safetensors file")
+        if length > HEADER_BYTES:
+            raise Unfit(f"has a header of more than {HEADER_BYTES >> 20} MiB")
+        header = _header(stream.read(length))
+    entries = {name: _entry(name, entry) for name, entry in header.items() if name != "__metadata__"}
+    at, data = 0, size - 8 - length
+    for name, (dtype, shape, start, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if start != at:
+            raise Unfit(f"has a damaged header (tensor {shown(name)} does not begin where the one before it ends)")
+        at = end
+        yield name, Stored(file, dtype, shape, 8 + length + start)
+    if at != data:
+        raise Unfit(f"holds {data:,} bytes of tensors where its header says {at:,}")
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    try:
+        return untrusted.parsed(data)
+    except Unfit as error:
+        raise Unfit(f"has a header that {error}") from error
+
+
+def _entry(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
+    """Type, shape, first byte and the one after the last."""
+    match entry:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [start, end]}:
+            if dtype not in _BITS:
+                raise Unfit(f"has a header with the unknown type {shown(dtype)}")
+            numbers: list[Any] = [*shape, start, end]
+            sane = len(shape) <= MOST_DIMENSIONS and all(type(n) is int and 0 <= n < 1 << 62 for n in numbers)
+            if sane and _BITS[dtype] * prod(numbers[:-2]) == 8 * (numbers[-1] - numbers[-2]):
+                return dtype, tuple(numbers[:-2]), numbers[-2], numbers[-1]
+        case _:
+            pass
+    raise Unfit(f"has a damaged header (tensor {shown(name)})")

@@ -15,17 +15,19 @@ from time import perf_counter, time
 
 from platformdirs import user_cache_path
 
-from starling_server.adapters import WEIGHTS
+from starling_server import untrusted
+from starling_server.adapters import CONFIG, WEIGHTS
 from starling_server.bases import Base
 from starling_server.errors import AdapterError, OutputError
 from starling_server.gguf_export import Kind
-from starling_server.gguf_export.write import write_adapter, write_base
-from starling_server.lora import CONFIG
+from starling_server.gguf_export.write import outlined, write_adapter, write_base
+from starling_server.lora import CONFIG_BYTES
+from starling_server.untrusted import Unfit, refusal
 
 log = logging.getLogger(__name__)
 VERSION = 1
 """Of what `write` makes of the same input: a higher one makes every file anew."""
-DIGITS = 24
+DIGITS, PIECE = 24, 1 << 20
 UNFINISHED = ".writing-"
 ABANDONED_SECONDS = 86_400
 """After this time nobody writes any more what is unfinished: a base of 15 billion weights takes minutes."""
@@ -50,14 +52,20 @@ def adapter(adapter: Path, base: Base, fingerprint: str) -> Path:
 
     Raises AdapterError where it is damaged or more than a LoRA, OutputError where there is no room for it.
     """
-    try:
-        weights, config = ((adapter / name).read_bytes() for name in (WEIGHTS, CONFIG))
-    except OSError as error:
-        raise AdapterError(f"The adapter in {adapter} cannot be read ({error.strerror}): train it again.") from error
+    outlined(adapter, base)
     place = hashlib.sha256(os.fsencode(adapter.resolve())).hexdigest()[:DIGITS]
-    state = hashlib.sha256(b"\0".join([fingerprint.encode(), str(VERSION).encode(), config, weights])).hexdigest()
+    state = hashlib.sha256(b"\0".join([fingerprint.encode(), str(VERSION).encode(), b""]))
+    try:
+        state.update(untrusted.read(untrusted.inside(adapter / CONFIG, adapter), CONFIG_BYTES) + b"\0")
+        with untrusted.opened(untrusted.inside(adapter / WEIGHTS, adapter)) as stream:
+            while piece := stream.read(PIECE):
+                state.update(piece)
+    except (OSError, Unfit) as error:
+        raise AdapterError(refusal(adapter, error, "train it again")) from error
     what = f"adapter {adapter.name}"
-    return _kept(home() / "adapters", place, state[:DIGITS], what, lambda path: write_adapter(adapter, base, path))
+    return _kept(
+        home() / "adapters", place, state.hexdigest()[:DIGITS], what, lambda path: write_adapter(adapter, base, path)
+    )
 
 
 def _kept(folder: Path, name: str, state: str, what: str, write: Callable[[Path], None]) -> Path:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from starling_server import lora, tensors
 from starling_server.bases import Base
-from starling_server.errors import AdapterError, BaseModelError
+from starling_server.errors import BaseModelError
 from starling_server.gguf_export import Kind, architecture, vocabulary
 from starling_server.gguf_export.architecture import SUFFIXES, Architecture
+from starling_server.lora import Outline
 from starling_server.tensors import Floats, Stored
 
 TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
@@ -68,12 +69,11 @@ def write_adapter(adapter: Path, base: Base, path: Path) -> None:
     llama.cpp adds `alpha / rank * B @ A` with one alpha for all layers; what a layer's factor is more or less than that
     (rsLoRA, patterns of ranks and alphas) is multiplied into its B. Raises AdapterError, BaseModelError.
     """
-    found, read = architecture.of(base), lora.read(adapter)
-    plan: Plan = {}
+    found = architecture.of(base)
+    outline, names = outlined(adapter, base)
+    read, plan = outline.read(), Plan()
     for module, pair in read.pairs.items():
-        name = found.names.get_name(f"{module}.weight", SUFFIXES)
-        if name is None or module == "lm_head":
-            raise AdapterError(f"The adapter in {adapter} changes {module}, which base {base.id!r} has not as a layer.")
+        name = names[module]
         b = pair.b * np.float32(pair.factor * pair.rank / read.alpha)
         for side, matrix in (("a", pair.a), ("b", b)):
             plan[f"{name}.lora_{side}"] = (lambda matrix=matrix: matrix, matrix.shape, GGMLQuantizationType.F32)
@@ -83,6 +83,27 @@ def write_adapter(adapter: Path, base: Base, path: Path) -> None:
         writer.add_string(Keys.Adapter.TYPE, "lora")
         writer.add_float32(Keys.Adapter.LORA_ALPHA, read.alpha)
         _write(writer, plan)
+
+
+def outlined(adapter: Path, base: Base) -> tuple[Outline, dict[str, str]]:
+    """The LoRA in the folder `adapter` by its headers, and GGUF's name of each of its layers.
+
+    Raises AdapterError where it is damaged or does not fit the base's own headers, BaseModelError where those are.
+    """
+    found, outline = architecture.of(base), lora.outline(adapter)
+    try:
+        stored = tensors.listed(tensors.weights_of(base.path))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+    shapes = {found.names.get_name(source, SUFFIXES): tensor.shape for source, tensor in stored.items()}
+    names = {module: found.names.get_name(f"{module}.weight", SUFFIXES) or "" for module in outline.pairs}
+
+    def shape(module: str) -> tuple[int, int] | None:
+        own = shapes.get(names[module], ()) if module != "lm_head" else ()
+        return (own[0], own[1]) if len(own) == 2 else None
+
+    outline.check(shape)
+    return outline, names
 
 
 def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], kind: Kind) -> Plan:

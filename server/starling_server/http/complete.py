@@ -31,7 +31,7 @@ class Api:
         """
         service, asked = self.loaded(), _own(body, request.state.client)
         if asked.stream:
-            service.check(asked)
+            await service.check(asked)
             return StreamingResponse(_events(service, asked), media_type="text/event-stream")
         return await answer(request, service.complete(asked))
 

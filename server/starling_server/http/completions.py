@@ -57,7 +57,7 @@ class Completions:
         With `stream`, server-sent events of the same shape, ended by `[DONE]`.
         """
         service = self._api.loaded()
-        adapter = resolve(service, body.model)
+        adapter = await resolve(service, body.model)
         begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=adapter or service.model.id, choices=[])
         if body.suffix is not None:
             asked = suggestion(body, adapter)

@@ -33,6 +33,6 @@ class Events:
 
     async def count(self, body: Event) -> Response:
         """Count what became of suggestions: shown, accepted, dismissed."""
-        adapter = resolve(self._api.loaded(), body.adapter)
+        adapter = await resolve(self._api.loaded(), body.adapter)
         self._metrics.events.labels(adapter or BARE, body.event).inc(body.count)
         return Response(status_code=204)

@@ -118,7 +118,7 @@ class Infill:
         With `stream`, server-sent events: the content, trimmed and so in one piece, then the rest with `stop: true`.
         """
         service = self._api.loaded()
-        asked = suggestion(body, resolve(service, body.model))
+        asked = suggestion(body, await resolve(service, body.model))
         if body.stream:
             return StreamingResponse(_events(service, asked, body), media_type="text/event-stream")
         return await answer(request, _answered(service, asked, body))

@@ -27,18 +27,19 @@ class Models:
 
     async def one(self, name: str) -> ModelCard:
         """One of them."""
-        adapter = resolve(self._api.loaded(), name)
+        adapter = await resolve(self._api.loaded(), name)
         return self._card(adapter or self._api.loaded().model.id)
 
     def _card(self, name: str) -> ModelCard:
         return ModelCard(id=name, created=self._since)
 
 
-def resolve(service: Service, name: str | None) -> str | None:
+async def resolve(service: Service, name: str | None) -> str | None:
     """An adapter's name from a request's `model`, None for the bare base; raises UnknownAdapter."""
     shelf = service.model.shelf
     if name == service.model.id:
         return shelf.resolve(BARE)
+    await shelf.find(name)
     try:
         return shelf.resolve(name)
     except UnknownAdapter:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from starling_server import adapters, bases, lora, manifest
+from starling_server import adapters, bases, lora, manifest, tensors
 from starling_server.adapters import Adapter
 from starling_server.bases import Base
 from starling_server.errors import BaseModelError
-from starling_server.lora import Lora
+from starling_server.lora import Lora, Shape
 from starling_training import staging
 from starling_training.export.config import ExportConfig
 
@@ -37,7 +37,23 @@ def find(config: ExportConfig, console: Console) -> Job:
         raise BaseModelError(f"Base {base.id!r} is quantised: name its 16-bit form with --base.")
     if config.gguf:
         _check_gguf(base)
-    return Job(config, adapter, base, lora.read(adapter.path), output, console)
+    return Job(config, adapter, base, _read(adapter, base), output, console)
+
+
+def _read(adapter: Adapter, base: Base) -> Lora:
+    """The adapter's matrices, once the headers of both say that they fit."""
+    outline = lora.outline(adapter.path)
+    try:
+        stored = tensors.listed(tensors.weights_of(base.path))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+
+    def shape(module: str) -> Shape | None:
+        own = stored[f"{module}.weight"].shape if f"{module}.weight" in stored else ()
+        return (own[0], own[1]) if len(own) == 2 else None
+
+    outline.check(shape)
+    return outline.read()
 
 
 def _check_gguf(base: Base) -> None:
