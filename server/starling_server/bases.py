@@ -2,18 +2,33 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starling_server import tensors, untrusted
 from starling_server.errors import BaseModelError
 from starling_server.fim import FAMILIES
+from starling_server.tensors import Stored
+from starling_server.untrusted import Unfit, shown
 
 TINY = "tiny"
 TINY_DIR = Path(__file__).parent / "tiny"
 NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")
+CONFIG_BYTES, TOKENIZER_BYTES = 1 << 20, 64 << 20
+"""Most of config.json and tokenizer.json; StarCoder's are 1 KB and 2 MB."""
+SIZES = {
+    "vocab_size": 1 << 20, "n_embd": 1 << 16, "hidden_size": 1 << 16, "intermediate_size": 1 << 18, "n_inner": 1 << 18,
+    "n_layer": 1 << 10, "num_hidden_layers": 1 << 10, "n_head": 1 << 10, "num_attention_heads": 1 << 10,
+    "num_key_value_heads": 1 << 10, "n_positions": 1 << 20, "max_position_embeddings": 1 << 20,
+    "sliding_window": 1 << 20,
+}  # fmt: skip
+"""Numbers of a config.json that memory is taken by, and the most of each."""
+_BLOCK = re.compile(r"\.(?:h|layers)\.(\d{1,4})\.")
 HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 4096
 """What of each weights file goes into a fingerprint: its first bytes, and samples evenly spread over all of it."""
 
@@ -74,6 +89,11 @@ def find(name: str) -> Base:
     base = _read(name, path)
     if not any(_weights(path)):
         raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
+    try:
+        _check_shapes(base.config, tensors.listed(tensors.weights_of(path)))
+    except (OSError, Unfit) as error:
+        reason = str(error) if isinstance(error, Unfit) else error.strerror
+        raise BaseModelError(f"The weights of base {name!r} cannot be read ({reason}): download it again.") from error
     return base
 
 
@@ -89,8 +109,10 @@ def has_weights(base: Base) -> bool:
 
 def _read(name: str, path: Path) -> Base:
     for needed in NEEDED:
-        if not (path / needed).is_file():
+        if not os.path.isfile(path / needed):
             raise BaseModelError(f"Base {name!r} has no {needed}: name a directory in Hugging Face's model layout.")
+    if os.stat(path / "tokenizer.json").st_size > TOKENIZER_BYTES:
+        raise BaseModelError(f"Base {name!r} has a tokenizer.json of over {TOKENIZER_BYTES >> 20} MiB: take another.")
     return Base(name, path, _revision(name, path), _read_config(name, path))
 
 
@@ -122,7 +144,20 @@ def fingerprint(base: Base) -> str:
 
 
 def _weights(path: Path) -> Iterator[Path]:
-    return path.glob("*.safetensors")
+    return (file for file in path.glob("*.safetensors") if os.path.isfile(file))
+
+
+def _check_shapes(config: Mapping[str, Any], stored: Mapping[str, Stored]) -> None:
+    """Raise Unfit where the weights are not of the size that config.json has everything made in."""
+    width = config.get("n_embd") or config["hidden_size"]
+    tables = {"wte.weight": "vocab_size", "embed_tokens.weight": "vocab_size", "wpe.weight": "n_positions"}
+    for name, tensor in stored.items():
+        key = next((key for end, key in tables.items() if name.endswith(f".{end}")), None)
+        if key in config and tensor.shape != (config[key], width):
+            raise Unfit(f"{shown(name)} has the shape {tensor.shape}, and config.json says {(config[key], width)}")
+    blocks = {int(match[1]) for name in stored if (match := _BLOCK.search(name))}
+    if (config.get("n_layer") or config.get("num_hidden_layers") or 0) > len(blocks):
+        raise Unfit(f"they have {len(blocks)} layers, and config.json says more")
 
 
 def _locate(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
@@ -156,11 +191,30 @@ def _revision(name: str, path: Path) -> str | None:
 
 def _read_config(name: str, path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        model_type = config["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BaseModelError(f"Base {name!r} has a damaged config.json: download the base again.") from error
+        config = untrusted.parsed(untrusted.read(path / "config.json", CONFIG_BYTES))
+        model_type = shown(config.get("model_type"))
+    except (OSError, Unfit) as error:
+        raise _damaged(name, str(error)) from error
     if model_type not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise BaseModelError(f"Base {name!r} is a {model_type!r} model; supported are {known}: choose one of those.")
+    _check_config(name, config)
     return config
+
+
+def _check_config(name: str, config: Mapping[str, Any]) -> None:
+    """Raise BaseModelError for numbers that are none, or that nobody has the memory for."""
+    for key, most in SIZES.items():
+        value = config.get(key)
+        if value is not None and (type(value) is not int or not 0 < value <= most):
+            raise _damaged(name, f"{key} is {shown(value)}")
+    needed = (("vocab_size",), ("n_embd", "hidden_size"), ("n_positions", "max_position_embeddings"))
+    if missing := next((keys for keys in needed if not any(config.get(key) for key in keys)), None):
+        raise _damaged(name, f"{missing[0]} is missing")
+    quantised: Any = config.get("quantization_config") or {}
+    if not isinstance(quantised, dict) or not isinstance(quantised.get("quant_method", ""), str):  # pyright: ignore[reportUnknownMemberType]
+        raise _damaged(name, "quantization_config is none")
+
+
+def _damaged(name: str, reason: str) -> BaseModelError:
+    return BaseModelError(f"Base {name!r} has a damaged config.json ({reason}): download the base again.")

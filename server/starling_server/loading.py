@@ -14,16 +14,16 @@ import bitsandbytes as bnb
 import psutil
 import torch
 from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from starling_server import bases, fim, forms, int8
 from starling_server.bases import Base
-from starling_server.config import DType, ModelConfig, Quantize
+from starling_server.config import DTYPES, DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
 from starling_server.fim import Fim
 from starling_server.pieces import by_lines
+from starling_server.untrusted import shown
 
 log = logging.getLogger(__name__)
 NO_LIMIT = 1 << 40
@@ -129,7 +129,7 @@ def load(config: ModelConfig, training: bool = False) -> Loaded:
 def load_tokenizer(base: Base) -> TextTokenizer:
     """The base's tokenizer; raises BaseModelError where its files are damaged."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise bare Exceptions here
         raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
     tokenizer.model_max_length = NO_LIMIT  # windows are cut by us; longer text is no reason to warn
@@ -207,12 +207,13 @@ def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, form:
             **({"quantization_config": four_bit} if form == "nf4" else {}),
             local_files_only=True,
             use_safetensors=True,
+            trust_remote_code=False,
         )
     except torch.OutOfMemoryError as error:
         raise BaseModelError(
             f"Base {base.id!r} does not fit this GPU's memory: choose a smaller --base, or --device cpu."
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # what a config or weights from anywhere make transformers meet is of any kind
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(
             f"The weights of base {base.id!r} cannot be loaded ({first}): download it again."
@@ -260,6 +261,8 @@ def _form(config: ModelConfig, base: Base, device: torch.device, training: bool)
         return _int8(base, device)
     if base.quantization is not None and config.dtype == "auto":
         stored = base.config["quantization_config"].get("bnb_4bit_compute_dtype", "bfloat16")
+        if stored not in DTYPES[1:]:
+            raise BaseModelError(f"Base {base.id!r} computes in {shown(stored)}: add --dtype {DTYPES[1]}.")
         return "none", getattr(torch, stored)  # another one would reach some of its tensors only
     asked = config.quantize != "auto" or config.dtype != "auto"
     if asked or device.type != "cpu" or has_avx512bf16():

@@ -83,10 +83,10 @@ def cut_short(adapter: Path) -> None:
         (with_dora, r"more than a LoRA \(use_dora\)"),
         (with_biases, r"more than a LoRA \(bias\)"),
         (another_method, "IA3"),
-        (without_config, "missing or damaged"),
+        (without_config, r"has no adapter_config\.json"),
         (with_a_whole_head, "lm_head.weight, which no LoRA has"),
         (half_a_pair, r"no whole pair for transformer\.h\.0\.attn\.c_proj"),
-        (cut_short, "is damaged"),
+        (cut_short, "where its header says"),
     ],
 )
 def test_what_is_no_plain_lora_is_refused(

@@ -154,8 +154,8 @@ def without_config(path: Path) -> None:
     [
         (of_another_shape, r"does not fit this base's transformer\.h\.0\.attn\.c_attn of shape \(\d+, \d+\)"),
         (of_layers_that_are_not_there, r"changes transformer\.h\.90\.attn\.c_attn, which this base has not"),
-        (cut_short, "is damaged: train the adapter again"),
-        (without_config, "missing or damaged: train the adapter again"),
+        (cut_short, r"bytes of tensors where its header says [\d,]+: train the adapter again"),
+        (without_config, r"has no adapter_config\.json: train the adapter again"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_the_rest_goes_on(

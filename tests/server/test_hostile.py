@@ -17,7 +17,6 @@ from support import adapter, hostile, serving
 from starling_server import adapters, arriving, bases, lora, manifest, untrusted
 from starling_server.bases import Base
 from starling_server.errors import AdapterError
-from starling_server.folded import Folded
 from starling_server.loading import Loaded
 from starling_server.runner_torch import TorchRunner
 from starling_server.shelf import Shelf
@@ -93,23 +92,22 @@ def test_an_adapter_larger_than_the_budget_is_refused_by_its_header(tiny: Loaded
 def test_one_of_a_large_rank_makes_the_others_large_only_while_it_is_there(
     tiny: Loaded, base: Base, tmp_path: Path
 ) -> None:
-    folded = Folded(tiny.model)
-    folded.add("small", adapter.write(tmp_path / "small", base))
-    before, kept = folded.nbytes, folded._kept["small"].clone()
-    folded.add("large", make(tmp_path / "large", base, hostile.sparse_rank(192)))
-    assert folded.nbytes == 24 * before
-    folded.remove("large")
-    assert folded.nbytes == before
-    assert bool((folded._kept["small"] == kept).all())
-    folded.remove("small")
+    runner = TorchRunner(tiny)
+    runner.add_adapter("small", adapter.write(tmp_path / "small", base))
+    before, said = runner.adapter_bytes("small"), runner.score("small", [5, 6, 7, 8], 1)
+    runner.add_adapter("large", make(tmp_path / "large", base, hostile.sparse_rank(192)))
+    assert runner.adapter_bytes("small") == 24 * before
+    runner.remove_adapter("large")
+    assert runner.adapter_bytes("small") == before
+    assert runner.score("small", [5, 6, 7, 8], 1) == said
 
 
 def test_room_is_made_before_all_grow(tiny: Loaded, base: Base, tmp_path: Path) -> None:
-    runner = TorchRunner(tiny)
-    shelf = Shelf(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family)
-    for name in "abc":
-        shelf.take(adapters.load(adapter.write(tmp_path / name, base)))
-    shelf._most = 30 * shelf.nbytes // 3
+    runner, folders = TorchRunner(tiny), [adapter.write(tmp_path / name, base) for name in "abc"]
+    most = 30 * runner.need(folders[0]).own
+    shelf = Shelf(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, most)
+    for folder in folders:
+        shelf.take(adapters.load(folder))
     shelf.take(adapters.load(make(tmp_path / "large", base, hostile.sparse_rank(192))))
     assert [name.partition("@")[0] for name in runner.adapters] == ["large"]
 

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from support import adapter
 
-from starling_server import adapters, shelf
+from starling_server import adapters, arriving, shelf
 from starling_server.bases import Base
 from starling_server.errors import AdapterError, BrokenAdapter, UnknownAdapter
 from starling_server.loading import Loaded
@@ -77,7 +77,10 @@ def test_those_under_way_keep_their_version(tiny: Loaded, base: Base, runner: To
     assert set(runner.adapters) == {new}
 
 
-def test_what_cannot_be_loaded_leaves_the_old_one(tiny: Loaded, base: Base, runner: TorchRunner) -> None:
+def test_what_cannot_be_loaded_leaves_the_old_one(
+    tiny: Loaded, base: Base, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arriving, "STILL_SECONDS", 0.0)
     shelf, forgotten = make(tiny, runner)
     adapter.write(home("a"), base, 1)
     shelf.scan()

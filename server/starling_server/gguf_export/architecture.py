@@ -14,6 +14,7 @@ from gguf.constants import MODEL_ARCH_NAMES
 
 from starling_server.bases import Base
 from starling_server.errors import BaseModelError
+from starling_server.untrusted import shown
 
 TANH_GELUS = frozenset({"gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"})
 """llama.cpp always takes the tanh form. The exact one, which StarCoder's config names, differs by 0.0005 at most."""
@@ -74,8 +75,10 @@ def of(base: Base) -> Architecture:
         raise _unsupported(base, f"model_type {base.model_type!r}; supported are {', '.join(known)}")
     try:
         return known[base.model_type](base)
-    except (KeyError, TypeError) as error:
-        raise BaseModelError(f"Base {base.id!r} has a config.json without {error}: download the base again.") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BaseModelError(
+            f"Base {base.id!r} has a damaged config.json ({shown(error)}): download the base again."
+        ) from error
 
 
 def _gpt_bigcode(base: Base) -> Architecture:

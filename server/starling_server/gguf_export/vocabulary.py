@@ -1,14 +1,13 @@
 """A base's tokenizer.json as llama.cpp's vocabulary: byte-level BPE, its pre-tokenizer by name, its special ids."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gguf import GGUFWriter, TokenType
 
-from starling_server import fim
-from starling_server.bases import Base
+from starling_server import fim, untrusted
+from starling_server.bases import TOKENIZER_BYTES, Base
 from starling_server.errors import BaseModelError
 from starling_server.fim import Fim
 
@@ -77,16 +76,18 @@ class _Names:
 def of(base: Base) -> Vocabulary:
     """The vocabulary of `base`; raises BaseModelError where its tokenizer is damaged or of a kind llama.cpp has not."""
     try:
-        read = json.loads((base.path / "tokenizer.json").read_text(encoding="utf-8"))
+        read = untrusted.parsed(untrusted.read(base.path / "tokenizer.json", TOKENIZER_BYTES))
         pre = _pre_tokenizer(base, read)
         ids = dict[str, int](read["model"]["vocab"])
         added = {token["content"]: token for token in read["added_tokens"]}
         merges = [_merge(pair) for pair in read["model"]["merges"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        ids |= {name: token["id"] for name, token in added.items()}
+        kinds = {token["id"]: _kind(token) for token in added.values()}
+        by_id = {number: token for token, number in ids.items()}
+        if not all(type(number) is int for number in by_id):
+            raise ValueError("an id is no number")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
-    ids |= {name: token["id"] for name, token in added.items()}
-    kinds = {token["id"]: _kind(token) for token in added.values()}
-    by_id = {number: token for token, number in ids.items()}
     count = base.config["vocab_size"]
     sentinels = fim.resolve(base.model_type, _Names(ids))
     if max(sentinels.stops) >= count:

@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from starling_server import tensors
+from starling_server import tensors, untrusted
 from starling_server.bases import Base
 from starling_server.errors import AdapterError, BaseModelError
 from starling_server.lora import Lora
 from starling_server.manifest import MANIFEST
+from starling_server.untrusted import Unfit
 
 Weights = Mapping[str, Callable[[], Tensor]]
 """By a layer's name: how to get the weight that the adapter is added to."""
@@ -68,8 +69,8 @@ def _copy_rest(base: Base, folder: Path, size: int) -> None:
     config = {key: value for key, value in base.config.items() if key != "quantization_config"}
     config |= {key: "bfloat16" for key in ("dtype", "torch_dtype") if key in config} or {"dtype": "bfloat16"}
     _dump(config, folder / "config.json")
-    with suppress(FileNotFoundError):
-        index = json.loads((folder / tensors.INDEX).read_text(encoding="utf-8"))
+    with suppress(FileNotFoundError, Unfit):  # a damaged one beside a whole file was never read
+        index = untrusted.parsed(untrusted.read(folder / tensors.INDEX, tensors.INDEX_BYTES))
         if (folder / tensors.WHOLE).is_file():
             (folder / tensors.INDEX).unlink()  # shards beside a whole file are not read, nor written
         else:
