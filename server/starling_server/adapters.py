@@ -127,7 +127,7 @@ def folders() -> Iterator[Path]:
     """The folders under `home()` that have a manifest, by name; hidden ones are on their way in or out."""
     try:
         names = sorted(name for name in os.listdir(home()) if not name.startswith("."))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     for name in names:
         if os.path.lexists(home() / name / manifests.MANIFEST):

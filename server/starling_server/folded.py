@@ -72,12 +72,13 @@ class Folded:
         return flat.numel() * flat.element_size() if flat is not None else 0
 
     def need(self, path: Path) -> tuple[int, int]:
-        """Bytes of the adapter in `path` among those in memory, and of all then; raises AdapterError as `add` does."""
+        """Bytes of the adapter in `path` alone, and of all that are in memory then; raises AdapterError as `add` does."""
         outline = lora.outline(path)
         outline.check(self._shape)
         rank = max(self._rank, _padded(outline.rank))
-        own = _size(rank, self._layers_with(outline.pairs)) * self._dtype.itemsize
-        return own, own * (len(self._kept) + 1)
+        own = _padded(outline.rank) * sum(sum(pair.shape) for pair in outline.pairs.values())
+        among = _size(rank, self._layers_with(outline.pairs))
+        return own * self._dtype.itemsize, among * self._dtype.itemsize * (len(self._kept) + 1)
 
     def add(self, name: str, path: Path) -> None:
         """Read the adapter in the folder `path`; raises AdapterError where it is damaged, no LoRA or does not fit."""

@@ -86,7 +86,7 @@ class Need:
     """Bytes of memory."""
 
     own: int
-    """Of one adapter."""
+    """Of one adapter where there is no other."""
     all: int
     """Of it and of all that are in memory, which may grow by it."""
 

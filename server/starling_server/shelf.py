@@ -259,7 +259,7 @@ class Shelf:
         version = known.wanted
         if version.key not in self._memory:
             try:
-                self._make_room(version.adapter.path)
+                self._make_room(version.adapter.path, known.good)
                 self._runner.add_adapter(version.key, version.adapter.path)
             except AdapterError as error:
                 return self._fall_back(name, known, str(error).replace(repr(version.key), repr(name)))
@@ -267,15 +267,18 @@ class Shelf:
         known.good = version
         return version
 
-    def _make_room(self, path: Path) -> None:
-        """Let go of what nobody uses until the adapter in `path` fits; raises AdapterError where it never would."""
+    def _make_room(self, path: Path, former: Version | None) -> None:
+        """Let go of what nobody uses until the adapter in `path` fits; raises AdapterError where it never would.
+
+        Its `former` version stays: it is needed where the new one turns out to be damaged.
+        """
         need = self._runner.need(path)
         if 0 < self._most < need.own:
             raise AdapterError(
                 f"The adapter in {shown(path)} takes {need.own / 2**20:,.1f} MiB and --adapters-mb allows "
                 f"{self._most / 2**20:,.1f}: raise it, or train with a lower --rank."
             )
-        idle = [key for key, version in self._memory.items() if not version.users]
+        idle = [key for key, version in self._memory.items() if not version.users and version is not former]
         while 0 < self._most < need.all and idle:
             self._let_go(idle.pop(0))
             need = self._runner.need(path)

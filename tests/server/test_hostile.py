@@ -110,6 +110,8 @@ def test_room_is_made_before_all_grow(tiny: Loaded, base: Base, tmp_path: Path) 
         shelf.take(adapters.load(folder))
     shelf.take(adapters.load(make(tmp_path / "large", base, hostile.sparse_rank(192))))
     assert [name.partition("@")[0] for name in runner.adapters] == ["large"]
+    shelf.ready("a")
+    assert [name.partition("@")[0] for name in runner.adapters] == ["a"]
 
 
 def test_what_another_users_server_cannot_read_is_not_called_damaged(tiny: Loaded, base: Base) -> None:
