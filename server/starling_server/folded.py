@@ -72,7 +72,7 @@ class Folded:
         return flat.numel() * flat.element_size() if flat is not None else 0
 
     def need(self, path: Path) -> tuple[int, int]:
-        """Bytes of the adapter in `path` alone, and of all that are in memory then; raises AdapterError as `add` does."""
+        """Bytes of the adapter in `path` alone, and of all that are in memory with it; raises AdapterError."""
         outline = lora.outline(path)
         outline.check(self._shape)
         rank = max(self._rank, _padded(outline.rank))
