@@ -153,7 +153,7 @@ def _check_shapes(config: Mapping[str, Any], stored: Mapping[str, Stored]) -> No
     tables = {"wte.weight": "vocab_size", "embed_tokens.weight": "vocab_size", "wpe.weight": "n_positions"}
     for name, tensor in stored.items():
         key = next((key for end, key in tables.items() if name.endswith(f".{end}")), None)
-        if key in config and tensor.shape != (config[key], width):
+        if key is not None and key in config and tensor.shape != (config[key], width):
             raise Unfit(f"{shown(name)} has the shape {tensor.shape}, and config.json says {(config[key], width)}")
     blocks = {int(match[1]) for name in stored if (match := _BLOCK.search(name))}
     if (config.get("n_layer") or config.get("num_hidden_layers") or 0) > len(blocks):

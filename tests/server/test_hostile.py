@@ -227,7 +227,7 @@ def zoo(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Generator[servi
     for name, spoil in hostile.HARMLESS.items():
         make(home / name, base, spoil)
     for odd in hostile.ODD_NAMES:
-        adapter.write(Path(os.fsdecode(os.fsencode(home) + b"/" + odd)), base)
+        adapter.write(home / "odd", base).rename(Path(os.fsdecode(os.fsencode(home) + b"/" + odd)))
     os.mkfifo(home / "a-pipe")
     (home / "a-loop").symlink_to("a-loop")
     with serving.protected(folder, "--adapter", "good") as server:
@@ -278,7 +278,7 @@ def test_no_name_in_an_address_fails_the_server(name: str, zoo: serving.Server) 
 
 COMMANDS = {
     "serve": ("-m", "starling_server", "--base", "tiny", "--port", "0", "--adapter"),
-    "export": ("-m", "starling_training", "export"),
+    "export": ("-m", "starling_training", "export", "--gguf"),
 }
 
 
