@@ -36,9 +36,9 @@ class TextTokenizer:
         self.hf = tokenizer
         self._encode = by_lines(self._encode_whole)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, client: str = "") -> list[int]:
         """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
-        return self._encode(text.encode("utf-8", "replace").decode("utf-8"))
+        return self._encode(text.encode("utf-8", "replace").decode("utf-8"), client)
 
     def _encode_whole(self, text: str) -> list[int]:
         return self.hf(text, add_special_tokens=False, split_special_tokens=True).input_ids
