@@ -88,7 +88,7 @@ def _work(model: Model, asked: Continuation, on_text: OnText | None) -> Callable
             sample = _noting(sample, model.likelihoods, asked.likelihoods, likely)
         with model.shelf.hold(asked.adapter) as adapter:
             stops, interrupted = model.fim.stops, ticket.interrupted
-            job = Job(asked.prompt, asked.max_tokens, stops, sample, adapter, asked.owner, interrupted)
+            job = Job(asked.prompt, asked.max_tokens, stops, sample, adapter, interrupted, owner=asked.owner)
             written = yield from _written(model, job, TextStop(asked.stop), on_text)
         return replace(written, likely=likely[: written.usage.completion_tokens])
 

@@ -44,11 +44,11 @@ class Job:
     sample: Sampler
     adapter: str | None = None
     """None is the bare base."""
-    owner: Owner = ALONE
-    """Whose text the prompt is."""
     interrupted: Interrupt = never
     drafter: Callable[[], Drafter] | None = None
     """Made when the first draft is wanted; without one each token is a forward of its own."""
+    owner: Owner = ALONE
+    """Whose text the prompt is."""
 
 
 @dataclass(slots=True)

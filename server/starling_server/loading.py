@@ -23,7 +23,7 @@ from starling_server.bases import Base
 from starling_server.config import DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
 from starling_server.fim import Fim
-from starling_server.pieces import by_lines
+from starling_server.pieces import by_lines, keep_no_words
 
 log = logging.getLogger(__name__)
 NO_LIMIT = 1 << 40
@@ -34,6 +34,7 @@ class TextTokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         self.hf = tokenizer
+        keep_no_words(tokenizer.backend_tokenizer.model)
         self._encode = by_lines(self._encode_whole)
 
     def encode(self, text: str, client: str = "") -> list[int]:
@@ -46,7 +47,9 @@ class TextTokenizer:
     @cached_property
     def _marked(self) -> Any:
         """One of its own, since whether sentinels are read is a tokenizer's state and threads share them."""
-        return deepcopy(self.hf)
+        marked = deepcopy(self.hf)
+        keep_no_words(marked.backend_tokenizer.model)
+        return marked
 
     @property
     def size(self) -> int:

@@ -113,7 +113,7 @@ class Relayed:
         """Take note of what came; raises UpstreamDown."""
         if news.error is not None:
             raise news.error
-        fresh = self._relay.tokenizer.encode("".join(news.texts))
+        fresh = self._relay.tokenizer.encode("".join(news.texts), self._job.owner.client)
         spent = (perf_counter() - self._began) * 1e3
         if not self.usage.prefill_ms and (fresh or news.ended):
             self.usage.prefill_ms = spent

@@ -288,9 +288,8 @@ class Service:
             seed = None if ask.seed is None else ask.seed + number
             sample = self.model.sampler(ask.temperature, seed, ask.top_p)
             drafter = self._drafter(ask, prompt) if self.config.drafts else None
-            job = Job(
-                prompt, ask.max_tokens, self.model.fim.stops, sample, adapter, ask.owner, ticket.interrupted, drafter
-            )
+            ends, interrupted, owner = self.model.fim.stops, ticket.interrupted, ask.owner
+            job = Job(prompt, ask.max_tokens, ends, sample, adapter, interrupted, drafter, owner)
             text, finish, used = yield from self._choose(rules, place, job, on_text if number == 0 else None)
             choice = _choice(text.replace("\n", _newline(ask)), finish)
             usage = used if number == 0 else usage.and_more(used)

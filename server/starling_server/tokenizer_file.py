@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from starling_server.bases import Base
 from starling_server.errors import BaseModelError
-from starling_server.pieces import by_lines
+from starling_server.pieces import by_lines, keep_no_words
 
 
 class FileTokenizer:
@@ -55,6 +55,7 @@ def _read(path: Path) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    keep_no_words(tokenizer.model)
     return tokenizer
 
 
