@@ -9,10 +9,12 @@ from starling_server import adapters
 from starling_server.adapters import BARE, Adapter
 
 log = logging.getLogger(__name__)
+MOST_FOLDERS = 256
+"""Folders that are remembered: one without a workspace is looked up for each folder that a document lies in."""
 
 
 class Choice:
-    """Which adapter belongs to a folder; each folder is looked up once."""
+    """Which adapter belongs to a folder; each folder is looked up once, as long as it is remembered."""
 
     def __init__(self) -> None:
         self._known: dict[Path, str | None] = {}
@@ -25,7 +27,10 @@ class Choice:
             return None
         if folder not in self._known:
             self._known[folder] = self._look_up(folder)
-        return self._known[folder]
+        found = self._known[folder]
+        if len(self._known) > MOST_FOLDERS:
+            del self._known[next(iter(self._known))]
+        return found
 
     def _look_up(self, folder: Path) -> str | None:
         own = adapters.for_workspace(folder)

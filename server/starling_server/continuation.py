@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from starling_server.engine import Finish, Job, Steps, Usage
 from starling_server.errors import UnreadablePrompt
+from starling_server.owners import ALONE, Owner
 from starling_server.runner import Likelihoods, Logits, Sampler
 from starling_server.scheduler import Interrupted, Ticket
 from starling_server.service import HALF_CHARACTER, Model, OnText, Service
@@ -31,6 +32,8 @@ class Continuation:
     """Texts that end it and are not part of it."""
     likelihoods: int | None = None
     """How many of the likeliest tokens are wanted beside each one that is written; None for nothing of the kind."""
+    owner: Owner = ALONE
+    """Whose prompt it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ def _work(model: Model, asked: Continuation, on_text: OnText | None) -> Callable
         if asked.likelihoods is not None and model.likelihoods is not None:
             sample = _noting(sample, model.likelihoods, asked.likelihoods, likely)
         with model.shelf.hold(asked.adapter) as adapter:
-            job = Job(asked.prompt, asked.max_tokens, model.fim.stops, sample, adapter, ticket.interrupted)
+            stops, interrupted = model.fim.stops, ticket.interrupted
+            job = Job(asked.prompt, asked.max_tokens, stops, sample, adapter, interrupted, owner=asked.owner)
             written = yield from _written(model, job, TextStop(asked.stop), on_text)
         return replace(written, likely=likely[: written.usage.completion_tokens])
 

@@ -7,7 +7,7 @@ the forward it is in, in prefill as in decoding. What was computed stays in the 
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Literal, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from starling_server import cache
 from starling_server.cache import Pool
 from starling_server.config import Reason
 from starling_server.drafts import Drafter, agreed
+from starling_server.owners import ALONE, Owner
 from starling_server.runner import Feed, Rows, Runner, Sampler, Sizes
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Job:
     interrupted: Interrupt = never
     drafter: Callable[[], Drafter] | None = None
     """Made when the first draft is wanted; without one each token is a forward of its own."""
+    owner: Owner = ALONE
+    """Whose text the prompt is."""
 
 
 @dataclass(slots=True)
@@ -60,6 +63,17 @@ class Usage:
     """Of the drafted ones, those that decoding would have given too."""
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
+
+    def and_more(self, other: "Usage") -> "Usage":
+        """Both generations' work; the prompt was the same."""
+        return replace(
+            self,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            drafted_tokens=self.drafted_tokens + other.drafted_tokens,
+            accepted_tokens=self.accepted_tokens + other.accepted_tokens,
+            prefill_ms=self.prefill_ms + other.prefill_ms,
+            decode_ms=self.decode_ms + other.decode_ms,
+        )
 
 
 class Generation:
@@ -100,7 +114,7 @@ class Generation:
     def _run(self) -> Generator[Feed | int, Rows | None, None]:
         """Feeds to be made, and tokens as they are known."""
         pool = self._engine.pool
-        sequence = pool.take(self._job.adapter, self._job.prompt)
+        sequence = pool.take(self._job.owner, self._job.adapter, self._job.prompt)
         self.usage.cached_tokens = len(sequence.ids)
         try:
             rows = yield from self._prefill(sequence)

@@ -31,8 +31,8 @@ class Names(Protocol):
 class Tokenizer(Names, Protocol):
     """What is asked of a tokenizer; Hugging Face's satisfy it through `loading.TextTokenizer`."""
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text`, special tokens' spellings read as plain text."""
+    def encode(self, text: str, client: str = "") -> list[int]:
+        """Ids of `text`, special tokens' spellings read as plain text; with what is remembered of this client's."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from starling_server.scheduler import Ticket
+from starling_server.scheduler import Session, Ticket
 
 T = TypeVar("T")
 GRACE_SECONDS = 0.03
@@ -55,9 +55,9 @@ class Flights(Generic[T]):
 
     def __init__(self, end: Callable[[Ticket], None]) -> None:
         self._end = end
-        self._newest: dict[str, Flight[T]] = {}
+        self._newest: dict[Session, Flight[T]] = {}
 
-    def find(self, session: str | None, scope: tuple[object, ...], prefix: str, suffix: str) -> Flight[T] | None:
+    def find(self, session: Session | None, scope: tuple[object, ...], prefix: str, suffix: str) -> Flight[T] | None:
         """The session's flight, where it leads to `prefix`; it is wanted there from now on."""
         flight = self._newest.get(session) if session is not None else None
         if flight is None or flight.landed.done() or not flight.leads_to(scope, prefix, suffix):
@@ -65,7 +65,7 @@ class Flights(Generic[T]):
         flight.wanted = prefix
         return flight
 
-    def add(self, session: str | None, flight: Flight[T]) -> None:
+    def add(self, session: Session | None, flight: Flight[T]) -> None:
         """Remember `flight` as its session's newest until it lands."""
         if session is None:
             return

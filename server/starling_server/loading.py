@@ -22,7 +22,7 @@ from starling_server.bases import Base
 from starling_server.config import DTYPES, DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
 from starling_server.fim import Fim
-from starling_server.pieces import by_lines
+from starling_server.pieces import by_lines, keep_no_words
 from starling_server.untrusted import shown
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,12 @@ class TextTokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         self.hf = tokenizer
+        keep_no_words(tokenizer.backend_tokenizer.model)
         self._encode = by_lines(self._encode_whole)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, client: str = "") -> list[int]:
         """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
-        return self._encode(text.encode("utf-8", "replace").decode("utf-8"))
+        return self._encode(text.encode("utf-8", "replace").decode("utf-8"), client)
 
     def _encode_whole(self, text: str) -> list[int]:
         return self.hf(text, add_special_tokens=False, split_special_tokens=True).input_ids
@@ -46,7 +47,9 @@ class TextTokenizer:
     @cached_property
     def _marked(self) -> Any:
         """One of its own, since whether sentinels are read is a tokenizer's state and threads share them."""
-        return deepcopy(self.hf)
+        marked = deepcopy(self.hf)
+        keep_no_words(marked.backend_tokenizer.model)
+        return marked
 
     @property
     def size(self) -> int:

@@ -4,9 +4,12 @@ An answer stays right while the text after the cursor is the same and the text b
 suggestion's first characters (or accepted part of it), or took back some that were typed before it was asked for.
 """
 
-from collections import deque
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, field
 from threading import Lock
+from time import monotonic
+
+from starling_server.owners import outgoing
 
 MAX_BACKSPACE = 40
 """Characters that may be taken back; further than that the suggestion was for something else."""
@@ -21,22 +24,40 @@ class Remembered:
     prefix: str
     suffix: str
     text: str
+    client: str = ""
+    """Whose answer it is, for whom it takes up room."""
+    since: float = field(default_factory=monotonic, compare=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, all of its strings included."""
+        return sum(map(sys.getsizeof, (self.prefix, self.suffix, self.text, repr(self.scope))))
 
 
 class Recall:
-    """The newest answers, bounded in number and in characters. Thread-safe: the worker adds, the event loop asks."""
+    """The newest answers, bounded in number and in bytes. Thread-safe: the worker adds, the event loop asks."""
 
-    def __init__(self, most: int = 64, most_chars: int = 8_000_000) -> None:
-        self._answers: deque[Remembered] = deque(maxlen=most)
-        self._most_chars = most_chars
+    def __init__(self, most: int = 64, most_bytes: int = 16 << 20) -> None:
+        """The newest answer is kept whatever its size."""
+        self._answers = list[Remembered]()
+        self._sizes = list[int]()
+        """Of each answer."""
+        self._most, self._most_bytes = most, most_bytes
         self._lock = Lock()
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that all answers take."""
+        return sum(self._sizes)
+
     def add(self, answer: Remembered) -> None:
-        """Remember `answer`, and forget the oldest where they grow too large."""
+        """Remember `answer`, and forget older ones where they are too many or too large (`owners.outgoing`)."""
+        size = answer.nbytes
         with self._lock:
             self._answers.append(answer)
-            while len(self._answers) > 1 and self._chars() > self._most_chars:
-                self._answers.popleft()
+            self._sizes.append(size)
+            while len(self._answers) > 1 and (len(self._answers) > self._most or self.nbytes > self._most_bytes):
+                self._forget()
 
     def find(self, scope: tuple[object, ...], prefix: str, suffix: str) -> str | None:
         """What to suggest here as far as memory tells, None where it does not.
@@ -55,8 +76,10 @@ class Recall:
         with self._lock:
             return [answer.text for answer in self._answers if answer.scope == scope and answer.text][-most:]
 
-    def _chars(self) -> int:
-        return sum(len(a.prefix) + len(a.suffix) + len(a.text) for a in self._answers)
+    def _forget(self) -> None:
+        clients = [answer.client for answer in self._answers]
+        at = outgoing(clients, self._sizes, monotonic() - self._answers[0].since)
+        del self._answers[at], self._sizes[at]
 
 
 def continuation(answer: Remembered, prefix: str) -> str | None:

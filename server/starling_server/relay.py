@@ -4,6 +4,8 @@ Windows, prompts, stops, trimming, memory, queue and limits are ours as always; 
 server's text comes back as ids, since the service works with ids: byte-level BPE gives every text back as it was.
 """
 
+import hmac
+import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any
 from starling_server.engine import Finish, Job, Steps, Usage
 from starling_server.errors import UnknownAdapter
 from starling_server.fim import Tokenizer
+from starling_server.owners import Owner
 from starling_server.runner import Feed, Need, Rows
 from starling_server.upstream import News, Stream, Upstream, Wish
 
@@ -114,7 +117,7 @@ class Relayed:
         """Take note of what came; raises UpstreamDown."""
         if news.error is not None:
             raise news.error
-        fresh = self._relay.tokenizer.encode("".join(news.texts))
+        fresh = self._relay.tokenizer.encode("".join(news.texts), self._job.owner.client)
         spent = (perf_counter() - self._began) * 1e3
         if not self.usage.prefill_ms and (fresh or news.ended):
             self.usage.prefill_ms = spent
@@ -140,6 +143,7 @@ class Relay:
 
     def __init__(self, upstream: Upstream, runner: Elsewhere, tokenizer: Tokenizer) -> None:
         self.upstream, self.runner, self.tokenizer = upstream, runner, tokenizer
+        self._secret = secrets.token_bytes(32)
 
     def check(self) -> None:
         """Raise UpstreamDown where the other server is not there."""
@@ -158,8 +162,13 @@ class Relay:
                 f"{self.upstream.url} has no bare base: name an adapter, or start with --upstream-model."
             )
         stops = sorted(job.stops)
-        wish = Wish(model, job.prompt, job.max_tokens, draw.temperature, draw.top_p, draw.seed, stops)
+        salt = self._salt(job.owner)
+        wish = Wish(model, job.prompt, job.max_tokens, draw.temperature, draw.top_p, draw.seed, stops, salt)
         return self.upstream.start(wish)
+
+    def _salt(self, owner: Owner) -> str:
+        """What keeps the other server's cache for `owner` apart: 256 bits, which no client can guess or learn."""
+        return hmac.new(self._secret, repr((owner.client, owner.salt)).encode(), "sha256").hexdigest()
 
     def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
         """What each of the streams has brought, after some milliseconds at most."""

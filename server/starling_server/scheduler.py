@@ -13,7 +13,7 @@ is left to itself with everything that it owns.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +27,8 @@ from starling_server.runner import Feed, Rows
 
 T = TypeVar("T")
 Forward = Callable[[Sequence[Feed]], list[Rows]]
+Session = Hashable
+"""One client's cursor; its newest request supersedes older ones."""
 AGEING = 1.0
 LATE = 2.0
 """Seconds without a sign of life after which a request that is past its deadline is not waited for."""
@@ -45,7 +47,7 @@ class Interrupted(Exception):
 class Ticket:
     """One piece of work; any thread may `cancel` it, the worker asks `interrupted`."""
 
-    session: str | None
+    session: Session | None
     deadline: float
     """On `time.monotonic()`'s clock."""
     background: bool
@@ -103,7 +105,7 @@ class Scheduler:
         self._thread.start()
 
     def submit(
-        self, work: Callable[[Ticket], Steps[T]], session: str | None, seconds: float, background: bool = False
+        self, work: Callable[[Ticket], Steps[T]], session: Session | None, seconds: float, background: bool = False
     ) -> tuple[Ticket, "Future[T]"]:
         """Queue `work`; its ticket ends it `seconds` from now at the latest.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 from uuid import uuid4
@@ -18,9 +19,10 @@ from starling_server.errors import OutOfMemory, Overloaded
 from starling_server.extent import decide
 from starling_server.flights import GRACE_SECONDS, Flight, Flights, landing
 from starling_server.observer import Nobody, Observer, ending
+from starling_server.owners import ALONE, Owner
 from starling_server.recall import Recall, Remembered, continuation
 from starling_server.runner import Likelihoods, Sampler
-from starling_server.scheduler import Interrupted, Scheduler, Ticket
+from starling_server.scheduler import Interrupted, Scheduler, Session, Ticket
 from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse, Timings
 from starling_server.schema import Usage as WireUsage
 from starling_server.shelf import Shelf
@@ -62,7 +64,9 @@ class _Ask:
     adapter: str | None
     version: str | None
     """Of the adapter."""
-    session: str | None
+    owner: Owner
+    session: tuple[Owner, str] | None
+    """The name is the owner's own choice: another's session of the same name is another session."""
     max_tokens: int
     temperature: float
     top_p: float
@@ -109,16 +113,18 @@ class Service:
         self.scheduler = Scheduler(model.engine.feed, runner.rows, 1 + runner.draft, config.queue)
         self._flights = Flights[_Outcome](self.scheduler.cancel)
         self._recall = Recall()
-        self._newest: dict[str, _Ask] = {}
+        self._newest: dict[Session, _Ask] = {}
         self._ahead: _Ask | None = None
 
-    async def complete(self, request: CompleteRequest, on_text: OnText | None = None) -> CompleteResponse:
-        """Answer `request`; raises UnknownAdapter, Overloaded, Stalled, OutOfMemory.
+    async def complete(
+        self, request: CompleteRequest, on_text: OnText | None = None, owner: Owner = ALONE
+    ) -> CompleteResponse:
+        """Answer `request` of `owner`; raises UnknownAdapter, Overloaded, Stalled, OutOfMemory.
 
         Cancelling the task stops the model.
         """
         await self.model.shelf.find(request.adapter)
-        ask = self._resolve(request)
+        ask = self._resolve(request, owner)
         try:
             response = await self._complete(request, ask, on_text)
         except BaseException as error:
@@ -176,14 +182,15 @@ class Service:
         """Stop the worker, waiting that long at most; running requests end as cancelled."""
         self.scheduler.close(seconds)
 
-    def _resolve(self, request: CompleteRequest) -> _Ask:
+    def _resolve(self, request: CompleteRequest, owner: Owner = ALONE) -> _Ask:
         adapter = self.model.shelf.resolve(request.adapter)
         return _Ask(
             prefix=request.prefix,
             suffix=request.suffix,
             adapter=adapter,
             version=self.model.shelf.version(adapter),
-            session=request.session,
+            owner=owner,
+            session=None if request.session is None else (owner, request.session),
             max_tokens=self.config.max_tokens if request.max_tokens is None else request.max_tokens,
             temperature=request.temperature,
             top_p=request.top_p,
@@ -249,7 +256,7 @@ class Service:
     def _remember(self, ask: _Ask, choice: Choice) -> None:
         """Keep a whole answer for the keys that follow it, whoever still waits for it. On the worker's thread."""
         if ask.memorable and choice.finish_reason not in ENDED:
-            self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text))
+            self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text, ask.owner.client))
 
     def _look_ahead(self, ask: _Ask, choice: Choice) -> None:
         """Compute in the background, once, what follows the acceptance of `choice`."""
@@ -274,7 +281,7 @@ class Service:
         extent = decide(place.prefix, place.suffix, ask.language, ask.mode, ask.comments)
         if extent == "nothing":
             return _nothing("nothing", ticket.queue_ms)
-        cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self.model.tokenizer.encode)
+        cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self._encode(ask))
         prompt = self.model.fim.prompt(cut.prefix, cut.suffix)
         rules = stops.rules(extent, place.prefix, place.suffix, self.config.rules)
         rules += [TextStop(ask.stop)] if ask.stop else []
@@ -283,10 +290,11 @@ class Service:
             seed = None if ask.seed is None else ask.seed + number
             sample = self.model.sampler(ask.temperature, seed, ask.top_p)
             drafter = self._drafter(ask, prompt) if self.config.drafts else None
-            job = Job(prompt, ask.max_tokens, self.model.fim.stops, sample, adapter, ticket.interrupted, drafter)
+            ends, interrupted, owner = self.model.fim.stops, ticket.interrupted, ask.owner
+            job = Job(prompt, ask.max_tokens, ends, sample, adapter, interrupted, drafter, owner)
             text, finish, used = yield from self._choose(rules, place, job, on_text if number == 0 else None)
             choice = _choice(text.replace("\n", _newline(ask)), finish)
-            usage = used if number == 0 else _more(usage, used)
+            usage = used if number == 0 else usage.and_more(used)
             choices.setdefault(choice.text, choice)
         shown = self.model.tokenizer.decode(prompt) if ask.show_prompt else None
         outcome = _Outcome(list(choices.values()), usage, ticket.queue_ms, shown)
@@ -317,9 +325,13 @@ class Service:
 
         def make() -> Drafter:
             answers = self._recall.newest(ask.scope, DRAFT_ANSWERS)
-            return Drafter([*(self.model.tokenizer.encode(answer) for answer in answers), prompt])
+            return Drafter([*(self._encode(ask)(answer) for answer in answers), prompt])
 
         return make
+
+    def _encode(self, ask: _Ask) -> window.Encode:
+        """The tokenizer with what it remembers of this client's text."""
+        return partial(self.model.tokenizer.encode, client=ask.owner.client)
 
     def _budget(self, ask: _Ask) -> int:
         """Tokens for prefix and suffix: those that the adapter was trained with."""
@@ -385,15 +397,3 @@ def _whole_lines(text: str, finish: Finish) -> str:
     if finish == "stop" or "\n" not in text.strip():
         return text
     return text[: text.rindex("\n")]
-
-
-def _more(a: Usage, b: Usage) -> Usage:
-    """Both generations' work; the prompt was the same."""
-    return replace(
-        a,
-        completion_tokens=a.completion_tokens + b.completion_tokens,
-        drafted_tokens=a.drafted_tokens + b.drafted_tokens,
-        accepted_tokens=a.accepted_tokens + b.accepted_tokens,
-        prefill_ms=a.prefill_ms + b.prefill_ms,
-        decode_ms=a.decode_ms + b.decode_ms,
-    )

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from starling_server.bases import Base
 from starling_server.errors import BaseModelError
-from starling_server.pieces import by_lines
+from starling_server.pieces import by_lines, keep_no_words
 
 
 class FileTokenizer:
@@ -30,9 +30,9 @@ class FileTokenizer:
         """Number of ids."""
         return self._tokenizer.get_vocab_size()
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, client: str = "") -> list[int]:
         """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
-        return self._encode(text.encode("utf-8", "replace").decode("utf-8"))
+        return self._encode(text.encode("utf-8", "replace").decode("utf-8"), client)
 
     def _encode_whole(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -55,6 +55,7 @@ def _read(path: Path) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    keep_no_words(tokenizer.model)
     return tokenizer
 
 

@@ -45,13 +45,15 @@ class Wish:
     top_p: float
     seed: int | None
     stop_ids: list[int]
+    salt: str
+    """Of the client whose text this is; nobody else has the same."""
 
     def body(self) -> dict[str, Any]:
-        """OpenAI's fields, and vLLM's and SGLang's `stop_token_ids`, which others do not look at."""
+        """OpenAI's fields, and vLLM's and SGLang's `stop_token_ids` and `cache_salt`, which others do not look at."""
         drawn = {"seed": self.seed} if self.seed is not None else {}
         return {
             "model": self.model, "prompt": self.prompt, "max_tokens": self.max_tokens, "temperature": self.temperature,
-            "top_p": self.top_p, **drawn, "stop_token_ids": self.stop_ids,
+            "top_p": self.top_p, **drawn, "stop_token_ids": self.stop_ids, "cache_salt": self.salt,
             "stream": True, "stream_options": {"include_usage": True},
         }  # fmt: skip
 

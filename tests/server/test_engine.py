@@ -10,6 +10,7 @@ from starling_server import window
 from starling_server.cache import Pool
 from starling_server.engine import Engine, Finish, Job
 from starling_server.loading import Loaded
+from starling_server.owners import ALONE
 from starling_server.runner import Feed, Rows
 from starling_server.runner_torch import TorchRunner
 from starling_server.sampling import greedy
@@ -165,14 +166,14 @@ def test_the_context_is_never_exceeded(tiny: Loaded) -> None:
 def test_the_pool_forks_for_another_cursor_and_drops_the_oldest(tiny: Loaded) -> None:
     runner = TorchRunner(tiny)
     pool = Pool(runner, 1 << 30)
-    first = pool.take(None, [*range(100, 140)])
+    first = pool.take(ALONE, None, [*range(100, 140)])
     runner.feed([Feed(first.cache, [*range(100, 139)])])
     first.ids.extend(range(100, 139))
     pool.put(first)
-    other = pool.take(None, [*range(100, 110), *range(500, 540)])
+    other = pool.take(ALONE, None, [*range(100, 110), *range(500, 540)])
     assert (other.ids, len(pool)) == ([*range(100, 110)], 1)
     assert (first.cache.kv.length, other.cache.kv.length) == (39, 10)
-    same = pool.take(None, [*range(100, 138), 7, 8])
+    same = pool.take(ALONE, None, [*range(100, 138), 7, 8])
     assert same is first
     assert (len(same.ids), len(pool)) == (38, 0)
     small = Pool(runner, runner.nbytes(same.cache))

@@ -33,5 +33,5 @@ def test_a_tokenizer_that_merges_across_lines_is_asked_for_the_whole() -> None:
         asked.append(text)
         return [len(text)]
 
-    by_lines(encode)("a\nb")
+    by_lines(encode)("a\nb", "")
     assert asked[-1] == "a\nb"

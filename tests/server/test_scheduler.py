@@ -276,10 +276,10 @@ def test_backspace_does_not_cross_a_line() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    recall = Recall(most=3, most_chars=100)
+    recall = Recall(most=3, most_bytes=2000)
     for n in range(9):
         recall.add(Remembered(SCOPE, f"{n}", "", "text"))
     assert recall.find(SCOPE, "5", "") is None
     assert recall.find(SCOPE, "8", "") == "text"
-    recall.add(Remembered(SCOPE, "x" * 200, "", "text"))
+    recall.add(Remembered(SCOPE, "x" * 2000, "", "text"))
     assert recall.find(SCOPE, "8", "") is None

@@ -11,6 +11,7 @@ from starling_server.errors import NotReady, RequestError
 from starling_server.http.connection import answer, streamed
 from starling_server.http.idle import Activity
 from starling_server.http.problems import document
+from starling_server.owners import Owner
 from starling_server.schema import CompleteRequest, TextEvent
 from starling_server.service import Service
 
@@ -29,11 +30,11 @@ class Api:
         With `stream`, server-sent events: `text` events with a `delta` of the first choice, then one `done` event with
         the whole answer, or an `error` event with a problem document.
         """
-        service, asked = self.loaded(), _own(body, request.state.client)
-        if asked.stream:
-            await service.check(asked)
-            return StreamingResponse(_events(service, asked), media_type="text/event-stream")
-        return await answer(request, service.complete(asked))
+        service, owner = self.loaded(), Owner(request.state.client)
+        if body.stream:
+            await service.check(body)
+            return StreamingResponse(_events(service, body, owner), media_type="text/event-stream")
+        return await answer(request, service.complete(body, owner=owner))
 
     def loaded(self) -> Service:
         """The service; raises NotReady while there is none."""
@@ -42,17 +43,10 @@ class Api:
         return self.service
 
 
-def _own(body: CompleteRequest, client: str) -> CompleteRequest:
-    """`body` in a session that no other client can name: answers are remembered by session."""
-    if body.session is None:
-        return body
-    return body.model_copy(update={"session": f"{client}:{body.session}"})
-
-
-async def _events(service: Service, body: CompleteRequest) -> AsyncGenerator[bytes]:
+async def _events(service: Service, body: CompleteRequest, owner: Owner) -> AsyncGenerator[bytes]:
     """Server-sent events of one answer; leaving early stops the model."""
     try:
-        async with aclosing(streamed(lambda tell: service.complete(body, tell))) as items:
+        async with aclosing(streamed(lambda tell: service.complete(body, tell, owner))) as items:
             async for item in items:
                 if isinstance(item, str):
                     yield format_sse_event(event="text", data_str=TextEvent(delta=item).model_dump_json())

@@ -29,6 +29,7 @@ from starling_server.http.completions_wire import (
 )
 from starling_server.http.connection import answer, streamed, together
 from starling_server.http.models import resolve
+from starling_server.owners import ALONE, Owner
 from starling_server.schema import CompleteRequest
 from starling_server.service import Model, OnText, Service
 
@@ -58,13 +59,14 @@ class Completions:
         """
         service = self._api.loaded()
         adapter = await resolve(service, body.model)
+        owner = Owner(request.state.client, body.cache_salt or "")
         begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=adapter or service.model.id, choices=[])
         if body.suffix is not None:
             asked = suggestion(body, adapter)
             if body.stream:
-                return _stream(begun, body, suggested_pieces(service, asked))
-            return await answer(request, _suggested(service, asked, begun))
-        raw = await asyncio.to_thread(continuations, service, body, adapter)  # 2 MB take a second to encode
+                return _stream(begun, body, suggested_pieces(service, asked, owner))
+            return await answer(request, _suggested(service, asked, begun, owner))
+        raw = await asyncio.to_thread(continuations, service, body, adapter, owner)  # 2 MB take a second to encode
         if body.stream:
             return _stream(begun, body, written_pieces(service, raw, bool(body.echo)))
         return await answer(request, _written(service, raw, bool(body.echo), begun))
@@ -81,7 +83,9 @@ def suggestion(body: CompletionRequest, adapter: str | None) -> CompleteRequest:
     )  # fmt: skip
 
 
-def continuations(service: Service, body: CompletionRequest, adapter: str | None) -> list[Continuation]:
+def continuations(
+    service: Service, body: CompletionRequest, adapter: str | None, owner: Owner = ALONE
+) -> list[Continuation]:
     """One for each choice of each prompt; raises UnreadablePrompt."""
     most = service.config.max_tokens if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
     made = list[Continuation]()
@@ -89,7 +93,11 @@ def continuations(service: Service, body: CompletionRequest, adapter: str | None
         ids = _ids(service.model, prompt)
         for number in range(body.choices):
             seed = None if body.seed is None else body.seed + number
-            made.append(Continuation(ids, most, adapter, body.draw, body.top_p or 1.0, seed, body.stops, body.logprobs))
+            made.append(
+                Continuation(
+                    ids, most, adapter, body.draw, body.top_p or 1.0, seed, body.stops, body.logprobs, owner
+                )
+            )  # fmt: skip
             check(service, made[-1])
     return made
 
@@ -105,8 +113,8 @@ def _ids(model: Model, prompt: str | list[int]) -> list[int]:
     return prompt
 
 
-async def _suggested(service: Service, asked: CompleteRequest, begun: Completion) -> Completion:
-    found = await service.complete(asked)
+async def _suggested(service: Service, asked: CompleteRequest, begun: Completion, owner: Owner) -> Completion:
+    found = await service.complete(asked, owner=owner)
     used = found.usage
     choices = [
         Choice(text=each.text, index=at, finish_reason=_finish(each.finish_reason))
@@ -143,11 +151,13 @@ def logprobs(model: Model, written: Written) -> Logprobs:
     )
 
 
-async def suggested_pieces(service: Service, asked: CompleteRequest) -> AsyncGenerator[Piece | CompletionUsage]:
+async def suggested_pieces(
+    service: Service, asked: CompleteRequest, owner: Owner
+) -> AsyncGenerator[Piece | CompletionUsage]:
     """A suggestion is trimmed as a whole, so each choice is one piece."""
 
     async def start(_: OnText) -> Completion:
-        return await _suggested(service, asked, Completion(id="", created=0, model="", choices=[]))
+        return await _suggested(service, asked, Completion(id="", created=0, model="", choices=[]), owner)
 
     async with aclosing(streamed(start)) as items:
         async for item in items:

@@ -63,6 +63,12 @@ class CompletionRequest(BaseModel):
     stream_options: StreamOptions | None = None
     echo: bool | None = Field(default=None, description="Begin each choice with its prompt; not with `suffix`.")
     user: str | None = Field(default=None, description="Not looked at.")
+    cache_salt: str | None = Field(
+        default=None,
+        max_length=200,
+        description="As vLLM has it: what is kept of the prompt is used again for this salt only. For a client that "
+        "asks for several people; a long random text for each, that no other of them can guess.",
+    )
     logprobs: int | None = Field(
         default=None,
         ge=0,

@@ -19,6 +19,7 @@ from starling_server.errors import RequestError
 from starling_server.http.complete import Api
 from starling_server.http.connection import answer, streamed
 from starling_server.http.models import resolve
+from starling_server.owners import Owner
 from starling_server.schema import CompleteRequest, CompleteResponse
 from starling_server.service import OnText, Service
 
@@ -119,9 +120,10 @@ class Infill:
         """
         service = self._api.loaded()
         asked = suggestion(body, await resolve(service, body.model))
+        owner = Owner(request.state.client)
         if body.stream:
-            return StreamingResponse(_events(service, asked, body), media_type="text/event-stream")
-        return await answer(request, _answered(service, asked, body))
+            return StreamingResponse(_events(service, asked, body, owner), media_type="text/event-stream")
+        return await answer(request, _answered(service, asked, body, owner))
 
 
 def suggestion(body: InfillRequest, adapter: str | None) -> CompleteRequest:
@@ -167,14 +169,14 @@ def selected(whole: dict[str, Any], fields: list[str]) -> Selected:
     return found
 
 
-async def _answered(service: Service, asked: CompleteRequest, body: InfillRequest) -> dict[str, Any]:
-    whole = infilled(await service.complete(asked)).model_dump()
+async def _answered(service: Service, asked: CompleteRequest, body: InfillRequest, owner: Owner) -> dict[str, Any]:
+    whole = infilled(await service.complete(asked, owner=owner)).model_dump()
     return whole if body.response_fields is None else selected(whole, body.response_fields)
 
 
-async def _events(service: Service, asked: CompleteRequest, body: InfillRequest) -> AsyncGenerator[bytes]:
+async def _events(service: Service, asked: CompleteRequest, body: InfillRequest, owner: Owner) -> AsyncGenerator[bytes]:
     async def start(_: OnText) -> CompleteResponse:
-        return await service.complete(asked)
+        return await service.complete(asked, owner=owner)
 
     try:
         async with aclosing(streamed(start)) as items:

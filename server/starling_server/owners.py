@@ -1,0 +1,43 @@
+"""Whose text something is kept of, and what goes first where the room for it runs out.
+
+What is kept of one client is of no use to another, and its presence could be told by the clock. And a client that asks
+a lot must not push out what is kept of all others.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+STALE_SECONDS = 600.0
+"""What was not used for so long is of use to hardly anybody, and has no claim to room any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whom something is kept for; nobody else is ever answered with it."""
+
+    client: str = ""
+    """A token's name, or an address where there are no tokens; empty where a service is used in its own process."""
+    salt: str = ""
+    """Tells apart those for whom the client itself asks. They share its claim to room."""
+
+
+ALONE = Owner()
+"""The one client of a service that is used in its own process."""
+
+
+def outgoing(clients: Sequence[str], sizes: Sequence[int], idle: float) -> int:
+    """Index of what goes first of things kept, of which it is known whose they are and how large.
+
+    They are given least recently used first, at least one, and the first was not used for `idle` seconds. The oldest
+    goes of the client that holds most beside its newest; the oldest of all, where every client has but one, or where
+    it is stale. So a client never takes more from others than the room for one thing.
+    """
+    newest = {client: at for at, client in enumerate(clients)}
+    spare = Counter[str]()
+    for at, (client, size) in enumerate(zip(clients, sizes, strict=True)):
+        if newest[client] != at:
+            spare[client] += size
+    if idle > STALE_SECONDS or not spare:
+        return 0
+    return clients.index(max(spare, key=spare.__getitem__))
