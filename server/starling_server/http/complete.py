@@ -4,11 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from starling_server.errors import NotReady, RequestError
-from starling_server.http.connection import answer, streamed
+from starling_server.http.connection import Streamed, answer, streamed
 from starling_server.http.idle import Activity
 from starling_server.http.problems import document
 from starling_server.schema import CompleteRequest, TextEvent
@@ -30,9 +29,10 @@ class Api:
         the whole answer, or an `error` event with a problem document.
         """
         service, asked = self.loaded(), _own(body, request.state.client)
+        await request.state.place.cost(body.n)
         if asked.stream:
             service.check(asked)
-            return StreamingResponse(_events(service, asked), media_type="text/event-stream")
+            return Streamed(_events(service, asked), (asked.deadline_ms or service.config.deadline_ms) / 1e3)
         return await answer(request, service.complete(asked))
 
     def loaded(self) -> Service:
