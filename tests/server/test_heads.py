@@ -225,3 +225,10 @@ def test_a_body_in_crumbs_is_refused_and_holds_nobody_up(target: Server) -> None
     assert time.monotonic() - started < 10
     assert heard.closed
     assert set(heard.statuses) <= {400}
+
+
+def test_none_of_it_is_a_failure_in_the_log(target: Server) -> None:
+    for name in ("chunk of -1", "chunk that is no number", "chunk without an end"):
+        raw.exchange(target.url, CONFUSED[name])
+    assert "Traceback" not in target.log()
+    assert target.metric("starling_http_requests_total", status="500") == 0

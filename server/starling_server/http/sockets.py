@@ -137,6 +137,10 @@ class Connection(H11Protocol):
             self._hang_up()
             return
         super().send_400_response(msg)
+        cycle: Any = self.cycle
+        if self._answering:  # the rest of its body is what was refused: nobody hears what else it says
+            cycle.disconnected = True
+            cycle.message_event.set()
         self._linger()
 
     def _hang_up(self) -> None:
