@@ -14,6 +14,7 @@ from starling_server import __version__
 from starling_server import flags as shared
 from starling_server.address import check_loopback
 from starling_server.errors import UsageError
+from starling_server.logs import Escaping
 
 MOST_TOKENS, WAIT, CACHE = (click.IntRange(*RANGES[name]) for name in ("max_tokens", "debounce", "cache_mb"))
 
@@ -84,9 +85,11 @@ def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None,
 def _log_to(path: Path | None, verbose: bool) -> None:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     try:
-        logging.basicConfig(filename=path, level=logging.WARNING, format=form)
+        logging.basicConfig(filename=path, level=logging.WARNING)
     except OSError as error:
         raise UsageError(f"Cannot write the log to {path} ({error.strerror}): name another --log-file.") from error
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(Escaping(form))
     for ours in ("starling_lsp", "starling_server"):  # not pygls, which logs whole messages and thereby code
         logging.getLogger(ours).setLevel(logging.DEBUG if verbose else logging.INFO)
 

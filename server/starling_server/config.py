@@ -111,6 +111,11 @@ class ServiceConfig:
         if min(self.queue, self.adapters_mb) < 0:
             raise UsageError("--queue and --adapters-mb must be 0 (no limit) or more.")
 
+    @property
+    def seconds(self) -> float:
+        """`deadline_ms` in seconds."""
+        return self.deadline_ms / 1e3
+
 
 @dataclass(frozen=True, slots=True)
 class AccessConfig:

@@ -56,15 +56,15 @@ class Written:
     """Of each token, where they were asked for; with a stop there may be more of them than text."""
 
 
-async def write(service: Service, asked: Continuation, on_text: OnText | None = None) -> Written:
-    """Go on after the prompt; cancelling the task stops the model.
+async def write(service: Service, asked: Continuation, seconds: float, on_text: OnText | None = None) -> Written:
+    """Go on after the prompt for `seconds` at most; cancelling the task stops the model.
 
     Raises UnreadablePrompt, UnknownAdapter, OutOfMemory.
     `on_text` hears, on the worker's thread, the text so far as far as no stop can take it back.
     """
     check(service, asked)
     try:
-        return await service.run(_work(service.model, asked, on_text), service.config.deadline_ms / 1e3)
+        return await service.run(_work(service.model, asked, on_text), seconds)
     except Interrupted as ended:
         return Written(finish=ended.reason)
 

@@ -8,12 +8,17 @@ StarlingError            str() is one sentence that says what is wrong and what 
 │   ├── OutputError      a place that cannot be written: occupied, read-only, full
 │   └── LeakError        a trained model gives back a secret of its source
 └── RequestError         one request cannot be served; `status` is its HTTP status
+    ├── BadRequest       400, a head that leaves open where its request ends, or whom it asks for what
     ├── Unauthorized     401, no token or an unknown one
     ├── Forbidden        403, this token, or this web page, may not do that
     ├── UnknownAdapter   404
     ├── BrokenAdapter    409, an adapter's files cannot be loaded
+    ├── UnsupportedMedia 415, a body that is not plain JSON
     ├── WrongHost        421, a name in `Host` that is not this server's
     ├── TooManyRequests  429, one client asks too often, or too much at once
+    ├── HeadTooLarge     431, too many or too long headers
+    ├── InvalidRequest   422, a body that is no JSON, or has more in it than any request needs
+    ├── TooLarge         429, one request asks for more than its client may ever have at once
     ├── UnreadablePrompt 422, a raw prompt that leaves the model no room, or of unknown ids
     ├── NotReady         503, the model is still loading
     ├── Overloaded       503, the queue is full
@@ -67,6 +72,10 @@ class RequestError(StarlingError):
         return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
 
+class BadRequest(RequestError):
+    """The request's head leaves open where the request ends, or whom it asks for what."""
+
+
 class Unauthorized(RequestError):
     """The request has no token, or one that nobody has."""
 
@@ -91,6 +100,24 @@ class BrokenAdapter(RequestError):
     status = 409
 
 
+class UnsupportedMedia(RequestError):
+    """The request's body is not plain JSON."""
+
+    status = 415
+
+
+class HeadTooLarge(RequestError):
+    """The request has too many or too long headers."""
+
+    status = 431
+
+
+class InvalidRequest(RequestError):
+    """The request's body is no JSON, or has more in it than any request needs."""
+
+    status = 422
+
+
 class WrongHost(RequestError):
     """The request names a host that this server is not known by."""
 
@@ -102,6 +129,12 @@ class TooManyRequests(RequestError):
 
     status = 429
     retry_after = 1
+
+
+class TooLarge(RequestError):
+    """One request asks for more than its client may ever have at once: waiting does not help."""
+
+    status = 429
 
 
 class UnreadablePrompt(RequestError):

@@ -66,9 +66,14 @@ class Keyring:
 
     def _refresh(self) -> None:
         """Take over a changed file; one that is damaged or gone changes nothing, and the log says so once."""
-        if self._file is None or (stamp := _stamp(self._file)) == self._stamp:
+        if self._file is not None and _stamp(self._file) != self._stamp:
+            self.read_again()
+
+    def read_again(self) -> None:
+        """Take over the file as it is now, or report why not."""
+        if self._file is None:
             return
-        self._stamp = stamp
+        self._stamp = _stamp(self._file)
         try:
             self._keys = [*self._single, *read(self._file)]
         except UsageError as error:

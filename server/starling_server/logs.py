@@ -1,13 +1,15 @@
 """Logs for people or, one JSON object a line, for programs; every line carries the request that it belongs to.
 
-At the default level no line holds text of a document, a path of one, or a token.
+At the default level no line holds text of a document, a path of one, or a token. What a line quotes of the outside
+cannot begin a line of its own, nor steer a terminal: one formatter escapes it, whoever wrote it.
 """
 
 import logging
+import re
 import sys
 import traceback
 from contextvars import ContextVar
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
@@ -15,6 +17,40 @@ NONE = "-"
 """The id of lines that belong to no request."""
 request_id: ContextVar[str] = ContextVar("request_id", default=NONE)
 """Of the request that is being answered here."""
+INDENT = "    "
+"""Before each line of a stack: no record begins with it."""
+STACKS = frozenset({"stack", "exc_info", "stack_info"})
+"""Members of JSON that have lines."""
+_UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f]"
+)
+"""Controls of terminals and lines, halves of characters, and what turns or hides text (Unicode TR 36, 3.1)."""
+
+
+def escaped(text: str) -> str:
+    """`text` as one line in which every character shows: what `_UNSAFE` names is written as Python would."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def escaped_lines(text: str) -> str:
+    """The same for a text whose lines are its own."""
+    return "\n".join(escaped(line) for line in text.split("\n"))
+
+
+class Escaping(logging.Formatter):
+    """Lines for people: a record's message on one, its stack indented below."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line, with nothing in it that is not its own."""
+        record.message = escaped(record.message)
+        line = super().formatMessage(record)
+        stack = getattr(record, "stack", "")
+        return f"{line}\n{_indented(stack)}" if stack else line
+
+    def formatException(self, ei: Any) -> str:
+        """Its stack."""
+        return _indented(super().formatException(ei))
 
 
 class RequestId(logging.Filter):
@@ -36,17 +72,38 @@ def set_up(form: LogFormat, verbose: bool) -> None:
     logging.getLogger("starling_server").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-def where(error: BaseException) -> str:
-    """What failed and where in our code, without the message, which may quote what a client sent."""
+def what(error: BaseException) -> str:
+    """What failed, without the message, which may quote what a client sent."""
     cause = error.__cause__ or error.__context__
-    reason = f" (from {type(cause).__name__})" if cause is not None else ""
-    return f"{type(error).__name__}{reason}\n{''.join(traceback.format_tb(error.__traceback__))}".rstrip()
+    return type(error).__name__ + (f" (from {type(cause).__name__})" if cause is not None else "")
+
+
+def where(error: BaseException) -> dict[str, str]:
+    """Where in our code that was, as a log call's `extra`."""
+    return {"stack": "".join(traceback.format_tb(error.__traceback__)).rstrip()}
+
+
+def _printable(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return escaped_lines(value) if name in STACKS else escaped(value)
+
+
+def _indented(stack: str) -> str:
+    return "\n".join(INDENT + escaped(line) for line in stack.split("\n"))
 
 
 def _formatter(form: LogFormat) -> logging.Formatter:
     if form == "text":
-        return logging.Formatter("%(levelname)s %(name)s%(bracketed)s: %(message)s")
+        return Escaping("%(levelname)s %(name)s%(bracketed)s: %(message)s")
     from pythonjsonlogger.json import JsonFormatter
 
+    class Json(JsonFormatter):
+        """Objects whose texts can be printed as they are."""
+
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            """Escape every text once more than JSON does, which its reader undoes."""
+            return {name: _printable(name, each) for name, each in super().process_log_record(log_data).items()}
+
     renamed = {"levelname": "level", "name": "logger"}
-    return JsonFormatter("%(levelname)s %(name)s %(message)s %(request_id)s", rename_fields=renamed, timestamp=True)
+    return Json("%(levelname)s %(name)s %(message)s %(request_id)s", rename_fields=renamed, timestamp=True)

@@ -164,7 +164,11 @@ class Scheduler:
     @property
     def full(self) -> bool:
         """Whether nothing more may wait."""
-        return 0 < self._most <= len(self._queue)
+        return not self.fits(1)
+
+    def fits(self, count: int) -> bool:
+        """Whether so many more may wait."""
+        return not self._most or len(self._queue) + count <= self._most
 
     @property
     def alive(self) -> bool:

@@ -1,14 +1,35 @@
 """The wire's types: what `/complete` takes and answers, and the problem document of every error."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Sized
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from starling_server.config import Mode, Reason
 
 Finish = Reason | Literal["nothing", "stop", "length", "deadline", "superseded", "cancelled"]
 ENDED: frozenset[Finish] = frozenset({"deadline", "superseded", "cancelled"})
 """Reasons of answers that are not whole."""
+
+
+MOST_STOPS = 64
+StopText = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def at_most(count: int) -> BeforeValidator:
+    """Looks at a list's length before anything looks at its items, of which there may be a million."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | tuple) and len(cast(Sized, value)) > count:
+            raise PydanticCustomError(
+                "too_long",
+                "{sent} items were sent, {count} at most are accepted",
+                {"sent": len(cast(Sized, value)), "count": count},
+            )
+        return value
+
+    return BeforeValidator(check)
 
 
 class CompleteRequest(BaseModel):
@@ -25,7 +46,9 @@ class CompleteRequest(BaseModel):
         "the place calls for. The prompt does not hold it.",
     )
     adapter: str | None = Field(
-        default=None, description="An adapter's name, `base` for the bare base; without it the server's default."
+        default=None,
+        max_length=500,
+        description="An adapter's name, `base` for the bare base; without it the server's default.",
     )
     session: str | None = Field(
         default=None,
@@ -47,8 +70,8 @@ class CompleteRequest(BaseModel):
         description="With a temperature: only the likeliest tokens that make up this share.",
     )
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Makes sampling repeatable.")
-    stop: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
-        default=(), max_length=64, description="Texts that end a suggestion and are not part of it."
+    stop: Annotated[tuple[StopText, ...], Field(max_length=MOST_STOPS, fail_fast=True), at_most(MOST_STOPS)] = Field(
+        default=(), description="Texts that end a suggestion and are not part of it."
     )
     n: int = Field(
         default=1, ge=1, le=8, description="Choices; equal ones come once. More than one needs a temperature."

@@ -167,10 +167,12 @@ class Service:
         Raises Interrupted where it ended before it began, OutOfMemory.
         """
         ticket, future = self.scheduler.submit(work, None, seconds)
+        late = asyncio.get_running_loop().call_later(seconds, self.scheduler.expire, ticket)
         try:
             with _memory():
                 return await asyncio.wrap_future(future)
         finally:
+            late.cancel()
             self.scheduler.cancel(ticket)
 
     @property

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -55,6 +56,7 @@ class Serving:
         self._api, self._idle_seconds = Api(), idle_seconds
         self._metrics = Metrics(lambda: self._api.service)
         self._watchdog = Watchdog(load, stall_seconds, self._take)
+        self._keyring = keyring
         access = Access(keyring, frozenset(map(str.lower, config.allow_host)), frozenset(config.allow_origin))
         allowances = Allowances(config.client_rate, config.client_concurrency)
         self._app = create_app(self._api, self._metrics, access, allowances)
@@ -77,6 +79,7 @@ class Serving:
     async def _serve(self, listener: socket.socket) -> int | None:
         """Until a signal, which it returns."""
         server = _Server(self._config(), self._end)
+        self._heed_hangup(server)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         watching = asyncio.create_task(self._look_after(listener, server))
         await asyncio.wait([serving, watching], return_when=asyncio.FIRST_COMPLETED)
@@ -106,6 +109,24 @@ class Serving:
         log.info("no request for %g minutes: ending", self._idle_seconds / 60)
         server.should_exit = True
 
+    def _heed_hangup(self, server: "_Server") -> None:
+        """Decide what SIGHUP means, by how the process was started.
+
+        nohup wants it ignored, and so it stays. Whoever closes the terminal that a server was started from expects it
+        to end. A service without a terminal reads again what it was started with, as services do.
+        """
+        hangup = getattr(signal, "SIGHUP", None)
+        if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+            return
+        heed = (lambda: server.handle_exit(hangup, None)) if has_terminal() else self._read_again
+        asyncio.get_running_loop().add_signal_handler(hangup, heed)
+
+    def _read_again(self) -> None:
+        """Take over tokens and adapters as they are on disk now."""
+        log.info("SIGHUP: tokens and adapters are read again")
+        self._keyring.read_again()
+        self._watchdog.look()
+
     def _take(self, service: Service | None) -> None:
         """Answer with `service` from now on."""
         if service is not None:
@@ -133,6 +154,15 @@ class Serving:
             h11_max_incomplete_event_size=HEAD_BYTES,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
+
+
+def has_terminal() -> bool:
+    """Whether this process would lose a terminal if that one were closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 class _Server(uvicorn.Server):

@@ -41,6 +41,7 @@ class Watchdog:
         self._load, self._stall, self._serve = load, stall_seconds, serve
         self._reloads: deque[float] = deque(maxlen=MOST_RELOADS)
         self._service: Service | None = None
+        self._scan = threading.Thread()
 
     async def start(self) -> None:
         """Load; raises what `load` raises."""
@@ -49,17 +50,23 @@ class Watchdog:
 
     async def watch(self) -> None:
         """Go on for ever; raises GaveUp."""
-        scanned, scan = monotonic(), threading.Thread()
+        scanned = monotonic()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             service = self._service
             assert service is not None
             if reason := self._trouble(service):
                 await self._replace(service, reason)
-            elif monotonic() - scanned > SCAN_SECONDS and not scan.is_alive():  # not waited for: a disk may hang
-                scan = threading.Thread(target=_scan, args=[service], name="starling-scan", daemon=True)
-                scan.start()
+            elif monotonic() - scanned > SCAN_SECONDS:
+                self.look()
                 scanned = monotonic()
+
+    def look(self) -> None:
+        """Look at the adapters' folders, unless that is going on; it is not waited for: a disk may hang."""
+        if self._service is None or self._scan.is_alive():
+            return
+        self._scan = threading.Thread(target=_scan, args=[self._service], name="starling-scan", daemon=True)
+        self._scan.start()
 
     def _trouble(self, service: Service) -> str:
         if not service.scheduler.alive:

@@ -144,7 +144,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"presence_penalty": 0.5}, "presence_penalty is not served"),
     ({"best_of": 3}, "best_of must be n"),
     ({"echo": True, "suffix": ""}, "without echo"),
-    ({"prompt": ["a"], "suffix": ""}, "one prompt of text"),
+    ({"prompt": ["a", "b"], "suffix": ""}, "one prompt of text"),
     ({"n": 2, "temperature": 0}, "temperature above 0"),
     ({"prompt": [10**6]}, "id 1000000"),
     ({"prompt": "x " * 40_000}, "send less of it"),

@@ -174,7 +174,7 @@ async def test_a_forward_that_fails_costs_its_request_only(
 async def test_parts_of_a_request_end_with_the_one_that_is_refused() -> None:
     service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False, queue=1))
     asked = CompletionRequest(prompt=[f"x{n} = " for n in range(16)], max_tokens=500, n=8, temperature=1.0)
-    parts = [write(service, part) for part in continuations(service, asked, None)]
+    parts = [write(service, part, 10.0) for part in continuations(service, asked, None)]
     with pytest.raises(Overloaded):
         await together(parts)
     assert asyncio.all_tasks() == {asyncio.current_task()}

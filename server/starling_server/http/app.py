@@ -6,10 +6,12 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from starling_server import __version__
+from starling_server.http.body import JsonRoute
 from starling_server.http.complete import Api
 from starling_server.http.completions import Completions
 from starling_server.http.completions_wire import Completion
 from starling_server.http.events import Events
+from starling_server.http.framing import Framing
 from starling_server.http.guard import Access, Guard
 from starling_server.http.idle import Noted
 from starling_server.http.infill import Infill, InfillResponse, Selected
@@ -35,6 +37,7 @@ def create_app(api: Api, metrics: Metrics, access: Access, allowances: Allowance
         docs_url=None,  # both pages load their scripts from elsewhere; the document itself is at /openapi.json
         redoc_url=None,
     )
+    app.router.route_class = JsonRoute
     answer_problems(app)
     answer_openai(app)
     _post(app, "/complete", api.complete, answers(CompleteResponse))
@@ -86,4 +89,5 @@ def _surround(app: FastAPI, metrics: Metrics, access: Access, allowances: Allowa
             allow_headers=["authorization", "content-type", "x-request-id"],
             expose_headers=["x-request-id", "retry-after"],
         )
+    app.add_middleware(Framing)
     app.add_middleware(Trace, metrics=metrics)

@@ -4,11 +4,10 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from starling_server.errors import NotReady, RequestError
-from starling_server.http.connection import answer, streamed
+from starling_server.http.connection import Streamed, answer, streamed
 from starling_server.http.idle import Activity
 from starling_server.http.problems import document
 from starling_server.owners import Owner
@@ -31,9 +30,10 @@ class Api:
         the whole answer, or an `error` event with a problem document.
         """
         service, owner = self.loaded(), Owner(request.state.client)
+        await request.state.place.cost(body.n)
         if body.stream:
             await service.check(body)
-            return StreamingResponse(_events(service, body, owner), media_type="text/event-stream")
+            return Streamed(_events(service, body, owner), (body.deadline_ms or service.config.deadline_ms) / 1e3)
         return await answer(request, service.complete(body, owner=owner))
 
     def loaded(self) -> Service:

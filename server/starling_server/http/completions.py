@@ -5,17 +5,16 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from time import time
+from time import monotonic, time
 from uuid import uuid4
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from starling_server.adapters import BARE
 from starling_server.continuation import Continuation, Written, check, write
 from starling_server.engine import Usage
-from starling_server.errors import RequestError, UnreadablePrompt
+from starling_server.errors import Overloaded, RequestError, UnreadablePrompt
 from starling_server.http.complete import Api
 from starling_server.http.completions_wire import (
     MOST_TOKENS,
@@ -27,7 +26,7 @@ from starling_server.http.completions_wire import (
     Logprobs,
     PromptDetails,
 )
-from starling_server.http.connection import answer, streamed, together
+from starling_server.http.connection import Streamed, answer, streamed, together
 from starling_server.http.models import resolve
 from starling_server.owners import ALONE, Owner
 from starling_server.schema import CompleteRequest
@@ -63,22 +62,29 @@ class Completions:
         begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=adapter or service.model.id, choices=[])
         if body.suffix is not None:
             asked = suggestion(body, adapter)
+            await request.state.place.cost(body.choices)
             if body.stream:
-                return _stream(begun, body, suggested_pieces(service, asked, owner))
+                return _stream(service, begun, body, suggested_pieces(service, asked, owner))
             return await answer(request, _suggested(service, asked, begun, owner))
+        generations = len(body.prompts) * body.choices
+        at_once = 1 if body.stream else generations
+        await request.state.place.cost(generations, at_once)
+        if not service.scheduler.fits(at_once):
+            raise Overloaded(f"There is no room for {at_once} more generations to wait: try again, or raise --queue.")
         raw = await asyncio.to_thread(continuations, service, body, adapter, owner)  # 2 MB take a second to encode
         if body.stream:
-            return _stream(begun, body, written_pieces(service, raw, bool(body.echo)))
+            return _stream(service, begun, body, written_pieces(service, raw, bool(body.echo)))
         return await answer(request, _written(service, raw, bool(body.echo), begun))
 
 
 def suggestion(body: CompletionRequest, adapter: str | None) -> CompleteRequest:
     """The same request in our own shape."""
     most = None if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
-    assert isinstance(body.prompt, str)
+    prompt = body.prompts[0]
+    assert isinstance(prompt, str)
     assert body.suffix is not None
     return CompleteRequest(
-        prefix=body.prompt, suffix=body.suffix, adapter=adapter or BARE, max_tokens=most, temperature=body.draw,
+        prefix=prompt, suffix=body.suffix, adapter=adapter or BARE, max_tokens=most, temperature=body.draw,
         top_p=body.top_p or 1.0, seed=body.seed, stop=body.stops, n=body.choices,
     )  # fmt: skip
 
@@ -125,16 +131,20 @@ async def _suggested(service: Service, asked: CompleteRequest, begun: Completion
 
 
 async def _written(service: Service, raw: Sequence[Continuation], echo: bool, begun: Completion) -> Completion:
-    found = await together([write(service, asked) for asked in raw])
-    choices = [
-        Choice(
-            text=(service.model.tokenizer.decode(asked.prompt) if echo else "") + each.text,
-            index=at,
-            finish_reason=_finish(each.finish),
-            logprobs=None if asked.likelihoods is None else logprobs(service.model, each),
-        )
-        for at, (asked, each) in enumerate(zip(raw, found, strict=True))
-    ]
+    found = await together([write(service, asked, service.config.seconds) for asked in raw])
+
+    def told() -> list[Choice]:
+        return [
+            Choice(
+                text=(service.model.tokenizer.decode(asked.prompt) if echo else "") + each.text,
+                index=at,
+                finish_reason=_finish(each.finish),
+                logprobs=None if asked.likelihoods is None else logprobs(service.model, each),
+            )
+            for at, (asked, each) in enumerate(zip(raw, found, strict=True))
+        ]
+
+    choices = await asyncio.to_thread(told)  # log-probabilities of 128 choices take seconds to put into words
     return begun.model_copy(update={"choices": choices, "usage": usage([each.usage for each in found])})
 
 
@@ -171,13 +181,17 @@ async def suggested_pieces(
 async def written_pieces(
     service: Service, raw: Sequence[Continuation], echo: bool
 ) -> AsyncGenerator[Piece | CompletionUsage]:
-    """The choices one after the other, as they are written; then what they took together."""
+    """The choices one after the other, as they are written, within one deadline; then what they took together."""
     spent = list[Usage]()
+    due = monotonic() + service.config.seconds
     for at, asked in enumerate(raw):
-        sent = ""
+        sent, left = "", due - monotonic()
         if echo:
             yield Piece(service.model.tokenizer.decode(asked.prompt), at)
-        async with aclosing(streamed(lambda tell, asked=asked: write(service, asked, tell))) as items:
+        if left <= 0:
+            yield Piece("", at, "length")
+            continue
+        async with aclosing(streamed(lambda tell, asked=asked, left=left: write(service, asked, left, tell))) as items:
             async for item in items:
                 if isinstance(item, Written):
                     spent.append(item.usage)
@@ -202,9 +216,11 @@ def _finish(reason: str) -> Finish:
     return "length" if reason in CUT else "stop"
 
 
-def _stream(begun: Completion, body: CompletionRequest, pieces: AsyncGenerator[Piece | CompletionUsage]) -> Response:
+def _stream(
+    service: Service, begun: Completion, body: CompletionRequest, pieces: AsyncGenerator[Piece | CompletionUsage]
+) -> Response:
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
-    return StreamingResponse(_events(begun, with_usage, pieces), media_type="text/event-stream")
+    return Streamed(_events(begun, with_usage, pieces), service.config.seconds)
 
 
 async def _events(

@@ -2,15 +2,50 @@
 
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from starling_server.schema import MOST_STOPS, StopText, at_most
 
 Finish = Literal["stop", "length"]
 Text = Annotated[str, Field(max_length=2_000_000)]
-Ids = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1, max_length=200_000)]
+MOST_IDS = 200_000
+Ids = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**31)]],
+    Field(min_length=1, max_length=MOST_IDS, fail_fast=True),
+    at_most(MOST_IDS),
+]
 MOST_TOKENS = 512
 MOST_PROMPTS = 16
 Item = TypeVar("Item")
-Several = Annotated[list[Item], Field(min_length=1, max_length=MOST_PROMPTS)]
+Several = Annotated[list[Item], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True), at_most(MOST_PROMPTS)]
+Stops = Annotated[list[StopText], Field(max_length=MOST_STOPS, fail_fast=True), at_most(MOST_STOPS)]
+
+
+def _kind(value: Any) -> str | None:
+    """Which of the forms of `prompt` or `stop` this is, by its first item; only that form is then checked."""
+    if isinstance(value, str):
+        return "text"
+    first: Any = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, list):
+        return "lists"
+    return {str: "texts", int: "ids"}.get(type(first))
+
+
+def _by_kind(message: str) -> Discriminator:
+    return Discriminator(_kind, custom_error_type="kind", custom_error_message=message)
+
+
+Prompt = Annotated[
+    Annotated[Text, Tag("text")]
+    | Annotated[Ids, Tag("ids")]
+    | Annotated[Several[Text], Tag("texts")]
+    | Annotated[Several[Ids], Tag("lists")],
+    _by_kind(f"a text, a list of ids, or a list of 1 to {MOST_PROMPTS} of either is accepted"),
+]
+Stop = Annotated[
+    Annotated[str, Field(max_length=200), Tag("text")] | Annotated[Stops, Tag("texts")],
+    _by_kind(f"a text, or a list of up to {MOST_STOPS} texts that are not empty, is accepted"),
+]
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
     "logit_bias": (None, {}), "presence_penalty": (None, 0), "frequency_penalty": (None, 0),
 }  # fmt: skip
@@ -34,7 +69,7 @@ class CompletionRequest(BaseModel):
         description="An adapter's name, `base` or the base's id for the bare base; `starling` or nothing is the "
         "server's default.",
     )
-    prompt: Text | Ids | Several[Text] | Several[Ids] = Field(
+    prompt: Prompt = Field(
         description="With `suffix`: the document's text before the cursor, and nothing in it is special. Without: "
         "what the model goes on writing after, as it stands; here, and only here, the spelling of one of the base's "
         "special tokens (`<fim_prefix>`) is that token. Also ids, or several of one kind.",
@@ -54,11 +89,7 @@ class CompletionRequest(BaseModel):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     n: int | None = Field(default=None, ge=1, le=8, description="Choices for each prompt.")
     best_of: int | None = Field(default=None, ge=1, le=8, description="`n`, or nothing.")
-    stop: (
-        Annotated[str, Field(max_length=200)]
-        | Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=64)]
-        | None
-    ) = Field(default=None, description="Texts that end a choice and are not part of it; 64 at most.")
+    stop: Stop | None = Field(default=None, description="Texts that end a choice and are not part of it; 64 at most.")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     echo: bool | None = Field(default=None, description="Begin each choice with its prompt; not with `suffix`.")
@@ -89,7 +120,7 @@ class CompletionRequest(BaseModel):
             raise ValueError("best_of must be n: no choices are made and thrown away")
         if self.logprobs is not None and (self.suffix is not None or self.stream or self.echo):
             raise ValueError("logprobs goes without suffix, stream and echo")
-        if self.suffix is not None and (self.echo or not isinstance(self.prompt, str)):
+        if self.suffix is not None and (self.echo or len(self.prompts) > 1 or not isinstance(self.prompts[0], str)):
             raise ValueError("suffix goes with one prompt of text, and without echo")
         if self.choices > 1 and self.temperature == 0:
             raise ValueError("n > 1 needs a temperature above 0: greedy choices are all the same")

@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from starling_server.service import OnText
 
@@ -15,8 +17,30 @@ T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
 POLL_SECONDS = 0.05
 """How often a waiting request looks whether its client is still there."""
+WAY_SECONDS = 5.0
+"""How long after its deadline the last of a stream may take to reach a slow client."""
 GONE = 499
 """nginx's status for a client that left; nobody reads it."""
+
+
+class Streamed(StreamingResponse):
+    """Server-sent events that are out within `seconds`, and a little while for the way; else the line is cut."""
+
+    def __init__(self, events: AsyncGenerator[bytes], seconds: float) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._seconds = seconds + WAY_SECONDS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            hang_up: Callable[[], None] | None = scope.get("state", {}).get("hang_up")
+            if hang_up is None:
+                raise
+            hang_up()
+            await asyncio.sleep(0)  # until the server has noticed
 
 
 async def answer(request: Request, work: Work[BaseModel | dict[str, Any]]) -> Response:

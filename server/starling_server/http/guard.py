@@ -1,5 +1,6 @@
 """The door: which host was asked for, which web page asks, whose token that is, and whether it asks too much."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -15,12 +16,16 @@ from starling_server.keyring import Client, Keyring
 
 OPEN = frozenset({"/", "/health", "/ready", "/openapi.json", "/favicon.ico"})
 """Answered without a token: whether the process works, and what is the same on every installation."""
+PROBES = frozenset({"/health", "/ready"})
+"""Counted apart from all else that comes from an address: whoever else asks too much there, a probe gets its answer."""
 OPEN_UNDER = "/page/"
 """The page's own files."""
 ADMIN = "/v1/adapters/"
 """What is changed below here needs a token with `:admin`."""
 CHANGES = frozenset({"POST", "DELETE"})
 """The methods that do; others than these and GET get 405."""
+_HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+(?:%[a-z0-9._~-]+)?)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
+"""A `Host` header in lower case, RFC 9110, 7.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,18 @@ class Access:
         no name that could be rebound.
         """
         host = headers.get("host", "").lower()
-        if not (_is_address(_name(host)) or _name(host) in {"localhost", *self.hosts}):
+        if not self._known(host):
             raise WrongHost("The Host header names another server: ask by address, or start with --allow-host.")
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins and origin.lower().partition("://")[2] != host:
             raise Forbidden("Requests from web pages of others are refused: start with --allow-origin to let one in.")
+
+    def _known(self, host: str) -> bool:
+        """Whether that, the whole of it, is an address or a name of this server's."""
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return False
+        return _is_address(found["six"] or found["name"]) or found["name"] in {"localhost", *self.hosts}
 
     def identify(self, headers: Headers) -> Client | None:
         """Whose token the request carries; None for none or an unknown one."""
@@ -70,6 +82,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, access: Access, allowances: Allowances) -> None:
         self._app, self._access, self._allowances = app, access, allowances
+        self._probed = Allowances(allowances.rate, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, count, pass on."""
@@ -81,20 +94,15 @@ class Guard:
             self._access.check_place(headers)
             client = self._access.identify(headers)
             name = client.name if client else _address(scope)
-            allowance = await self._allowances.take(name)
+            probe = scope["path"] in PROBES
+            place = await (self._probed.take(_address(scope)) if probe else self._allowances.take(name))
             self._access.check_client(client, scope["method"], scope["path"])
-            scope.setdefault("state", {}).update(client=name, known=client is not None or self._access.keyring.empty)
-            with self._allowances.running(name, allowance):
+            known = client is not None or self._access.keyring.empty
+            scope.setdefault("state", {}).update(client=name, known=known, place=place)
+            with place:
                 await self._app(scope, receive, send)
         except RequestError as error:  # those of routes are answered inside
             await extended(problem(error), scope["path"])(scope, receive, send)
-
-
-def _name(host: str) -> str:
-    """A `Host` header without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] or host
 
 
 def _is_address(name: str) -> bool:

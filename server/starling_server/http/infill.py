@@ -10,20 +10,20 @@ from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
 from starling_server.adapters import BARE
 from starling_server.errors import RequestError
 from starling_server.http.complete import Api
-from starling_server.http.connection import answer, streamed
+from starling_server.http.connection import Streamed, answer, streamed
 from starling_server.http.models import resolve
 from starling_server.owners import Owner
-from starling_server.schema import CompleteRequest, CompleteResponse
+from starling_server.schema import MOST_STOPS, CompleteRequest, CompleteResponse, StopText, at_most
 from starling_server.service import OnText, Service
 
 MOST_TOKENS = 512
+MOST_CHUNKS, MOST_FIELDS = 1024, 100
 STOP_TYPES: dict[str, str] = {"length": "limit", "deadline": "limit", "stop": "eos"}
 """llama.cpp's word for how an answer ended, by ours; our own stops are its `word`."""
 StopType = Literal["eos", "limit", "word", "none"]
@@ -38,6 +38,11 @@ class Chunk(BaseModel):
     filename: str | None = None
 
 
+Stops = Annotated[list[StopText], Field(max_length=MOST_STOPS, fail_fast=True), at_most(MOST_STOPS)]
+Fields = Annotated[list[str], Field(max_length=MOST_FIELDS, fail_fast=True), at_most(MOST_FIELDS)]
+Chunks = Annotated[list[Chunk], Field(max_length=MOST_CHUNKS, fail_fast=True), at_most(MOST_CHUNKS)]
+
+
 class InfillRequest(BaseModel):
     """llama.cpp's fields that count here; all others (samplers, slots, caches) are not looked at."""
 
@@ -46,7 +51,7 @@ class InfillRequest(BaseModel):
     input_prefix: str = Field(default="", description="The document before the cursor's line, or up to the cursor.")
     prompt: str = Field(default="", description="The cursor's line up to the cursor: goes after `input_prefix`.")
     input_suffix: str = Field(default="", description="The document after the cursor.")
-    input_extra: list[Chunk] = Field(
+    input_extra: Chunks = Field(
         default=[], description="Pieces of other files. Not used: what is served here learnt from single files, so "
         "prompts hold the open one only."
     )  # fmt: skip
@@ -60,15 +65,14 @@ class InfillRequest(BaseModel):
     )
     top_p: float | None = Field(default=None, gt=0, le=1, description="Counts with a temperature.")
     seed: int | None = Field(default=None, ge=-1, lt=2**63, description="-1 is any.")
-    stop: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(default=None, max_length=64)
+    stop: Stops | None = None
     t_max_predict_ms: int | None = Field(
         default=None,
         description="Not used: suggestions end where the place calls for it, and by the server's deadline.",
     )
     stream: bool = False
-    response_fields: list[str] | None = Field(
+    response_fields: Fields | None = Field(
         default=None,
-        max_length=100,
         description="Only these of the answer, as `timings/prompt_n` under that very name.",
     )
 
@@ -122,7 +126,7 @@ class Infill:
         asked = suggestion(body, await resolve(service, body.model))
         owner = Owner(request.state.client)
         if body.stream:
-            return StreamingResponse(_events(service, asked, body, owner), media_type="text/event-stream")
+            return Streamed(_events(service, asked, body, owner), service.config.seconds)
         return await answer(request, _answered(service, asked, body, owner))
 
 

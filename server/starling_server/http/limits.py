@@ -2,14 +2,12 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Generator
-from contextlib import contextmanager
 
 from aiolimiter import AsyncLimiter
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from starling_server.errors import TooManyRequests
+from starling_server.errors import TooLarge, TooManyRequests
 
 MAX_BODY = 2 << 20
 """Bytes of a request's body."""
@@ -57,45 +55,85 @@ class Allowance:
     """What one client may still do."""
 
     def __init__(self, rate: float) -> None:
-        self.rate = AsyncLimiter(rate * BURST_SECONDS, BURST_SECONDS) if rate else None
+        most = max(1.0, rate * BURST_SECONDS)
+        self.rate = AsyncLimiter(most, most / rate) if rate else None
         self.running = 0
 
 
+class Place:
+    """What one request takes of its client's allowance: a generation at least, more as soon as it is known.
+
+    As a context it holds what runs at once, and gives it back when the request is answered.
+    """
+
+    def __init__(self, client: str, own: Allowance, rate: float, concurrency: int) -> None:
+        self._client, self._own, self._rate, self._concurrency = client, own, rate, concurrency
+        self._held = 0
+
+    def __enter__(self) -> None:
+        """Hold one; raises TooManyRequests where none is left."""
+        self._hold(1)
+
+    def __exit__(self, *_: object) -> None:
+        """Give all back."""
+        self._own.running -= self._held
+        self._held = 0
+
+    async def cost(self, generations: int, at_once: int = 1) -> None:
+        """Count the request as so many generations of which so many run at once; raises TooManyRequests."""
+        self._hold(at_once - self._held)
+        await self.spend(generations - 1)
+
+    async def spend(self, count: int) -> None:
+        """Take so much off what may be asked for now; raises TooManyRequests."""
+        limiter = self._own.rate
+        if limiter is None or count < 1:
+            return
+        if count > limiter.max_rate:
+            raise TooLarge(
+                f"This asks for more than the {limiter.max_rate:g} generations that {self._client} may ask at once: "
+                "send fewer prompts or choices at once, or raise --client-rate."
+            )
+        if not limiter.has_capacity(count):
+            raise TooManyRequests(
+                f"{self._client} asks more than {self._rate:g} times a second: wait, or raise --client-rate."
+            )
+        await limiter.acquire(count)
+
+    def _hold(self, count: int) -> None:
+        if not self._concurrency:
+            return
+        if count > 0 and self._held + count > self._concurrency:
+            raise TooLarge(
+                f"This asks for {self._held + count} generations at once, and {self._client} may have "
+                f"{self._concurrency}: send fewer prompts or choices at once, or raise --client-concurrency."
+            )
+        if count > 0 and self._own.running + count > self._concurrency:
+            raise TooManyRequests(
+                f"{self._client} has {self._own.running} generations under way and may have {self._concurrency}: "
+                "wait for them, or raise --client-concurrency."
+            )
+        self._own.running += count
+        self._held += count
+
+
 class Allowances:
-    """Requests a second (`rate`) and at once (`concurrency`) of each client by name; 0 sets no limit."""
+    """Generations a second (`rate`) and at once (`concurrency`) of each client by name; 0 sets no limit."""
 
     def __init__(self, rate: float, concurrency: int) -> None:
-        self._rate, self._concurrency = rate, concurrency
+        self.rate, self._concurrency = rate, concurrency
         self._of: OrderedDict[str, Allowance] = OrderedDict()
 
-    async def take(self, client: str) -> Allowance:
+    async def take(self, client: str) -> Place:
         """Count one more request of `client`; raises TooManyRequests."""
-        own = self._find(client)
-        if own.rate is not None:
-            if not own.rate.has_capacity():
-                raise TooManyRequests(
-                    f"{client} asks more than {self._rate:g} times a second: wait, or raise --client-rate."
-                )
-            await own.rate.acquire()
-        return own
-
-    @contextmanager
-    def running(self, client: str, own: Allowance) -> Generator[None]:
-        """Hold a place while a request runs; raises TooManyRequests where none is left."""
-        if self._concurrency and own.running >= self._concurrency:
-            raise TooManyRequests(
-                f"{client} has {self._concurrency} requests under way: wait for them, or raise --client-concurrency."
-            )
-        own.running += 1
-        try:
-            yield
-        finally:
-            own.running -= 1
+        place = Place(client, self._find(client), self.rate, self._concurrency)
+        await place.spend(1)
+        return place
 
     def _find(self, client: str) -> Allowance:
         own = self._of.get(client)
         if own is None:
-            own = self._of[client] = Allowance(self._rate)
+            own = self._of[client] = Allowance(self.rate)
         self._of.move_to_end(client)
         while len(self._of) > MOST_CLIENTS:
             self._of.popitem(last=False)

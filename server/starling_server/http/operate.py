@@ -1,6 +1,7 @@
 """What operators ask: how the server is, what it counts, and which adapters it has."""
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from fastapi import Request, Response
@@ -9,12 +10,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starling_server.engine import Steps
 from starling_server.errors import BrokenAdapter, NotReady, Overloaded, UnknownAdapter
 from starling_server.http.complete import Api
+from starling_server.http.problems import shortened
 from starling_server.metrics import Metrics
 from starling_server.scheduler import Interrupted, Ticket
 from starling_server.schema import AdapterList, AdapterState, Health
 from starling_server.service import Service
 from starling_server.shelf import State
 
+MOST_NAME_BYTES = 255
+"""Of a file's name, on every system that is likely."""
 ASIDE_SECONDS = 30.0
 """How long loading an adapter may wait for the model."""
 
@@ -57,6 +61,8 @@ class Operations:
         """Put the adapter of this name, as its folder is now, into memory. Needs an admin token."""
         service = self._api.loaded()
         shelf = service.model.shelf
+        if not names_a_folder(name):
+            raise UnknownAdapter(f"No folder can have the name {shortened(name)!r}: GET /v1/adapters lists adapters.")
         await asyncio.to_thread(shelf.offer, name)
         try:
             await self._aside(service, lambda: shelf.ready(name))
@@ -86,6 +92,15 @@ class Operations:
             await service.run(work, ASIDE_SECONDS)
         except Interrupted as error:
             raise Overloaded("The model was busy all the time: try again.") from error
+
+
+def names_a_folder(name: str) -> bool:
+    """Whether there could be a folder of this name: the system would raise for others, each in its own way."""
+    try:
+        size = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False
+    return 0 < size <= MOST_NAME_BYTES and not {"\0", "/", "\\"} & set(name) and name not in {".", ".."}
 
 
 def _state(state: State) -> AdapterState:

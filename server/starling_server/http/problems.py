@@ -9,15 +9,18 @@ from starlette.exceptions import HTTPException
 
 from starling_server.errors import RequestError
 from starling_server.http.limits import BODY_SECONDS, MAX_BODY
+from starling_server.logs import escaped
 from starling_server.schema import Problem
 
 PROBLEM_TYPE = "urn:starling:problem:"
 """Prefix of problem types: identifiers, not places to look (RFC 9457, 3.1.1)."""
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "content": {"application/problem+json": {}}}
-    for status in (400, 401, 403, 404, 408, 413, 421, 422, 429, 503)
+    for status in (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 431, 503)
 }
 """What every route may answer, for the OpenAPI document."""
+MOST_NAME = 100
+"""Characters of a name from outside in a sentence."""
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -56,18 +59,21 @@ def _document(kind: str, status: int, detail: str) -> Problem:
     return Problem(type=PROBLEM_TYPE + kind, title=HTTPStatus(status).phrase, status=status, detail=detail)
 
 
+def shortened(name: str) -> str:
+    """A name from outside as it may stand in a sentence."""
+    return escaped(name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}...")
+
+
 async def _invalid(_: Request, error: Exception) -> Response:
     first = cast(RequestValidationError, error).errors()[0]
-    if first["type"] == "json_invalid":
-        return _problem("invalid-request", 422, f"The body is not valid JSON at character {first['loc'][-1]}.")
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    where = shortened(where)  # the name of an unknown field is the client's
     return _problem("invalid-request", 422, f"{where}: {first['msg']}; see /openapi.json for what is accepted.")
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     detail = {
-        400: "The body is not text in UTF-8: send JSON, see /openapi.json.",
         404: "There is nothing at this address: /openapi.json lists what there is.",
         405: "This address does not take that method: /openapi.json lists what it takes.",
         408: f"The body was not whole after {BODY_SECONDS:.0f} seconds: send it at once.",

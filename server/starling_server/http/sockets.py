@@ -1,13 +1,15 @@
-"""Connections that are opened and then say nothing, or say it slowly: they end by themselves.
+"""Connections that are opened and then say nothing, say it slowly, or do not listen: they end by themselves.
 
 uvicorn ends connections that idle after an answer, but neither those that never send a request nor those whose headers
-trickle in; each holds a file descriptor, and when those are used up nobody is let in.
+trickle in, nor those that never read; each holds a file descriptor, and when those are used up nobody is let in.
 """
 
 import asyncio
+import re
 from contextlib import suppress
 from typing import Any
 
+import h11
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -20,6 +22,18 @@ IDLE_SECONDS = 30
 """How long a connection is kept after an answer: editors ask again with the next key."""
 HEAD_BYTES = 64 << 10
 """Most bytes of a request's headers."""
+MOST_HEADERS = 100
+"""Lines of a head: h11 takes ten microseconds for each."""
+UNREAD_SECONDS = 20.0
+"""How long a client may read nothing while there is something to send."""
+LINGER_SECONDS = 5.0
+"""How long a closed connection may take to get rid of its last bytes."""
+READ_BYTES = 64 << 10
+"""Taken from a socket at once, so that no read holds up the others for long."""
+_HEAD_END = re.compile(rb"\n\r?\n")
+FREE_PIECES, PIECE_BYTES = 4096, 64
+"""A body may come in so many pieces, and in one more for each so many bytes: h11 takes as long for each as for a head's
+line, and with pieces of one byte a megabyte took 20 seconds."""
 
 SPARE_FILES = 128
 """File descriptors for everything that is no connection."""
@@ -65,12 +79,15 @@ class Connection(H11Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, {**app_state, "hang_up": self._hang_up}, _loop)
+        self.conn = Bounded(h11.SERVER, config.h11_max_incomplete_event_size or HEAD_BYTES)
         self._due: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Wait for the first request, or turn away one too many."""
         super().connection_made(transport)
+        transport.max_size = READ_BYTES  # pyright: ignore[reportAttributeAccessIssue] - of asyncio's own sockets
         if len(self.connections) > self.limit:
             transport.abort()
             return
@@ -85,9 +102,53 @@ class Connection(H11Protocol):
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the time."""
+        """Forget the times."""
         self._stop_waiting()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Nothing more fits on the way to the client: give it a while."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(UNREAD_SECONDS, self._hang_up)
+
+    def resume_writing(self) -> None:
+        """It reads."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def on_response_complete(self) -> None:
+        """Keep the connection for the next request, or see it closed."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._linger()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No further request came."""
+        super().timeout_keep_alive_handler()
+        self._linger()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; where an answer is on its way, the connection just ends."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self._hang_up()
+            return
+        super().send_400_response(msg)
+        cycle: Any = self.cycle
+        if self._answering:  # the rest of its body is what was refused: nobody hears what else it says
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._linger()
+
+    def _hang_up(self) -> None:
+        """Close, whatever was not sent yet."""
+        self.transport.abort()
+
+    def _linger(self) -> None:
+        self.loop.call_later(LINGER_SECONDS, self._hang_up)
 
     @property
     def _answering(self) -> bool:
@@ -109,3 +170,26 @@ class Connection(H11Protocol):
             self._wait()
         elif not self._answering:
             self.transport.abort()
+
+
+class Bounded(h11.Connection):
+    """HTTP/1.1 of which no read costs much: heads of a few lines, and bodies that do not come in crumbs."""
+
+    def __init__(self, role: type[h11.SERVER], most: int) -> None:
+        super().__init__(role, most)
+        self._pieces, self._bytes = 0, 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """What was received next; raises RemoteProtocolError."""
+        if self.their_state is h11.IDLE:
+            self._pieces = self._bytes = 0
+            head = self.trailing_data[0]
+            end = _HEAD_END.search(head)
+            if head.count(b"\n", 0, end.start() if end else len(head)) > MOST_HEADERS:
+                raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._pieces, self._bytes = self._pieces + 1, self._bytes + len(event.data)
+            if self._pieces > FREE_PIECES + self._bytes // PIECE_BYTES:
+                raise h11.RemoteProtocolError("the body comes in crumbs", error_status_hint=400)
+        return event

@@ -48,7 +48,7 @@ class Trace:
         try:
             await self._app(scope, receive, answer.send)
         except Exception as error:
-            log.error("a request failed: %s", logs.where(error))
+            log.error("a request failed: %s", logs.what(error), extra=logs.where(error))
             if not answer.status:
                 await internal()(scope, receive, answer.send)
         finally:
