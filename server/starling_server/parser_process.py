@@ -90,11 +90,13 @@ def _answer(out: Any, what: object) -> None:
 def _limit_time(seconds: float) -> None:
     """End this process after so much work, unless this is called before; nought takes the limit away.
 
-    Both ways work while C code runs and holds the interpreter.
+    Every way works while C code runs and holds the interpreter; the timers' signals end a process that says nothing
+    else.
     """
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends a process
-    if seconds:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, WALL * seconds)
+    elif seconds:
         faulthandler.dump_traceback_later(WALL * seconds, exit=True)
     else:
         faulthandler.cancel_dump_traceback_later()
