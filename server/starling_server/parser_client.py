@@ -1,0 +1,160 @@
+"""Asks the process that parses (`parser_process`), one for each process of ours; starts another where it ended."""
+
+import atexit
+import json
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+PIECE = 1 << 16
+PROCESS = Path(__file__).with_name("parser_process.py")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A text, and the package and function of its language's grammar."""
+
+    package: str
+    function: str
+    text: bytes
+
+
+class Client:
+    """One process, and which source it has parsed last. Threads may share it: they wait for each other."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._held: Source | None = None
+        self._is_ready = self._is_over = False
+
+    def parse(self, source: Source) -> bool | None:
+        """Whether `source` is without errors; None where it takes more than it may, or no process can be had."""
+        with self._lock:
+            return self._parse(source)
+
+    def kinds(self, source: Source, byte: int) -> list[tuple[str, int, int]] | None:
+        """The named nodes around `byte` of `source`, as `parser_process.Trees.kinds`; None as for `parse`."""
+        with self._lock:
+            self._running()  # a process that ended meanwhile holds nothing
+            if self._held is not source and self._parse(source) is None:
+                return None
+            return self._ask({"byte": byte, "of": len(source.text)})
+
+    def close(self) -> None:
+        """End the process, and start none again."""
+        self._is_over = True
+        self._end()
+
+    def forget(self) -> None:
+        """Leave the process to whom it belongs: for a fork of who started it."""
+        if self._process is not None:
+            self._process.returncode = 0
+            _close(self._process)
+
+    def _parse(self, source: Source) -> bool | None:
+        self._held = None
+        size = len(source.text)
+        about = {"package": source.package, "function": source.function, "size": size, "of": size}
+        whole = self._ask(about, source.text)
+        self._held = None if whole is None else source
+        return whole
+
+    def _ask(self, request: dict[str, Any], text: bytes = b"") -> Any | None:
+        """The answer, None where there is none."""
+        process = self._running()
+        if process is None or not self._hears(process):
+            return None
+        try:
+            return _exchange(process, json.dumps(request).encode() + b"\n" + text)
+        except (OSError, EOFError, ValueError):  # it has ended, or half an answer came
+            self._held = None
+            self._end()
+            self._start()  # it will be ready when the next text comes
+            return None
+
+    def _running(self) -> "subprocess.Popen[bytes] | None":
+        if self._process is not None and self._process.poll() is not None:
+            self._end()
+        if self._process is None:
+            self._start()
+        return self._process
+
+    def _start(self) -> None:
+        if self._is_over:
+            return
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(PROCESS)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                bufsize=0,  # a fork closes them, and what a thread was about to say is none of its business
+                start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )  # fmt: skip
+        except OSError as error:
+            self._give_up(error.strerror or "no process could be started")
+
+    def _hears(self, process: "subprocess.Popen[bytes]") -> bool:
+        """Whether it has come as far as to ask what there is to do."""
+        try:
+            self._is_ready = self._is_ready or bool(_exchange(process, b""))
+        except (OSError, EOFError, ValueError):
+            self._give_up(f"{sys.executable} ended while it imported tree-sitter")
+        return self._is_ready
+
+    def _give_up(self, why: str) -> None:
+        if not self._is_over:
+            _log.warning("No syntax trees can be had (%s): indentation decides where suggestions end.", why)
+        self.close()
+
+    def _end(self) -> None:
+        process, self._process, self._is_ready, self._held = self._process, None, False, None
+        if process is not None:
+            process.kill()
+            _close(process)
+            process.wait()
+
+
+def _exchange(process: "subprocess.Popen[bytes]", request: bytes) -> Any:
+    """Say `request` and hear the answer, one line; raises OSError, EOFError or ValueError where the process ends."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    left = memoryview(request)
+    while left:
+        left = left[process.stdin.write(left) :]
+    answer = bytearray()
+    while not answer.endswith(b"\n"):
+        heard = process.stdout.read(PIECE)
+        if not heard:
+            raise EOFError
+        answer += heard
+    return json.loads(answer)
+
+
+def _close(process: "subprocess.Popen[bytes]") -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
+@cache
+def client() -> Client:
+    """This process's own."""
+    return Client()
+
+
+def _renew() -> None:
+    """In a fork: leave the process to whom it belongs."""
+    client().forget()
+    client.cache_clear()
+
+
+atexit.register(lambda: client().close())
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
