@@ -1,6 +1,9 @@
 """A git checkout whose own configuration names programs: each leaves a witness where git runs it."""
 
+import hashlib
+import os
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -82,6 +85,17 @@ def forget(folder: Path, *revisions: str) -> None:
             ["git", "-C", str(folder), "rev-parse", revision], check=True, capture_output=True, text=True
         ).stdout.strip()
         (folder / ".git" / "objects" / found[:2] / found[2:]).unlink()
+
+
+def index(folder: Path, names: list[str]) -> None:
+    """Write an index that lists `names`, as git itself would not; its format is git's `index-format`, version 2."""
+    entries = b""
+    for name in sorted(map(os.fsencode, names)):
+        entry = struct.pack(">6I", 0, 0, 0, 0, 0, 0) + struct.pack(">4I", 0o100644, 0, 0, 0) + b"\x11" * 20
+        entry += struct.pack(">H", len(name)) + name
+        entries += entry + b"\0" * (8 - len(entry) % 8)
+    whole = b"DIRC" + struct.pack(">2I", 2, len(names)) + entries
+    (folder / ".git" / "index").write_bytes(whole + hashlib.sha1(whole).digest())
 
 
 def _remote(kind: str, tools: Path, witnesses: Path) -> list[str]:

@@ -83,7 +83,7 @@ class Copy:
 def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -> Run:
     """Every side at every hole that the tests notice; raises SourceError where they do not pass as it is."""
     with TemporaryDirectory(prefix="starling-tests-", ignore_cleanup_errors=True) as place:
-        copy = Copy(_copied(repository, Path(place) / "copy", console), repository, wanted)
+        copy = Copy(copied(repository, Path(place) / "copy", console), repository, wanted)
         before = copy.outcome()
         if before.status != 0:
             raise SourceError(
@@ -95,7 +95,7 @@ def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -
         return _ask(asked, copy, noticed, repository.resolve().name, console)
 
 
-def _copied(repository: Path, to: Path, console: Console) -> Path:
+def copied(repository: Path, to: Path, console: Console) -> Path:
     """A copy of its files; raises SourceError where one cannot be read, or there is no room.
 
     Links that lead out of the repository are left out and counted: what runs in the copy would write through them.

@@ -70,7 +70,7 @@ def run(command: Sequence[str], folder: Path, limits: Limits, stdin: str = "") -
         given.write(stdin.encode())
         given.seek(0)
         process = subprocess.Popen(
-            [*_apart(), *limited], stdin=given, stdout=output, stderr=errors, cwd=folder, env=environment(folder),
+            [*apart(), *limited], stdin=given, stdout=output, stderr=errors, cwd=folder, env=environment(folder),
             start_new_session=True,
         )  # fmt: skip
         status = _wait(process, limits.seconds)
@@ -100,7 +100,7 @@ def environment(folder: Path) -> Mapping[str, str]:
 
 
 @cache
-def _apart() -> tuple[str, ...]:
+def apart() -> tuple[str, ...]:
     """What starts a process without network, where the system lets everybody do so."""
     if not shutil.which(APART[0]):
         return ()
