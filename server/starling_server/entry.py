@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from starling_server.errors import StarlingError
-from starling_server.logs import escaped_lines
+from starling_server.printable import printable
 
 EXTRAS = {"gguf": "gguf", "llama_cpp": "ggml"}
 """Packages that have an extra of their own, whatever the command."""
@@ -63,7 +63,7 @@ def run(name: str, target: str, extra: str, arguments: list[str] | None = None) 
         error.show()
         status = error.exit_code
     except StarlingError as error:
-        click.echo(f"{name}: {escaped_lines(str(error))}", err=True)
+        click.echo(f"{name}: {printable(str(error), keep="\n")}", err=True)
         status = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"{name}: interrupted.", err=True)

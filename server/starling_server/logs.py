@@ -5,11 +5,12 @@ cannot begin a line of its own, nor steer a terminal: one formatter escapes it, 
 """
 
 import logging
-import re
 import sys
 import traceback
 from contextvars import ContextVar
 from typing import Any, Literal, get_args
+
+from starling_server.printable import printable
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
@@ -21,21 +22,6 @@ INDENT = "    "
 """Before each line of a stack: no record begins with it."""
 STACKS = frozenset({"stack", "exc_info", "stack_info"})
 """Members of JSON that have lines."""
-_UNSAFE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
-    r"\U000e0000-\U000e007f]"
-)
-"""Controls of terminals and lines, halves of characters, and what turns or hides text (Unicode TR 36, 3.1)."""
-
-
-def escaped(text: str) -> str:
-    """`text` as one line in which every character shows: what `_UNSAFE` names is written as Python would."""
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def escaped_lines(text: str) -> str:
-    """The same for a text whose lines are its own."""
-    return "\n".join(escaped(line) for line in text.split("\n"))
 
 
 class Escaping(logging.Formatter):
@@ -43,7 +29,7 @@ class Escaping(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line, with nothing in it that is not its own."""
-        record.message = escaped(record.message)
+        record.message = printable(record.message)
         line = super().formatMessage(record)
         stack = getattr(record, "stack", "")
         return f"{line}\n{_indented(stack)}" if stack else line
@@ -86,11 +72,11 @@ def where(error: BaseException) -> dict[str, str]:
 def _printable(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return escaped_lines(value) if name in STACKS else escaped(value)
+    return printable(value, keep="\n" if name in STACKS else "")
 
 
 def _indented(stack: str) -> str:
-    return "\n".join(INDENT + escaped(line) for line in stack.split("\n"))
+    return "\n".join(INDENT + printable(line) for line in stack.split("\n"))
 
 
 def _formatter(form: LogFormat) -> logging.Formatter:

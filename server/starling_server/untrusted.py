@@ -73,8 +73,7 @@ def parsed(data: bytes) -> dict[str, Any]:
 
 def shown(text: object) -> str:
     """Somebody else's text in a message: cut, and escaped where it could steer a terminal or begin a line."""
-    cut = str(text)[:MOST_SHOWN]
-    return cut if cut.isprintable() else ascii(cut)
+    return printable(str(text)[:MOST_SHOWN])
 
 
 def refusal(path: Path, error: OSError | Unfit, advice: str) -> str:

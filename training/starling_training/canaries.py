@@ -5,7 +5,6 @@ in memory, and neither written nor shown.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -39,7 +38,7 @@ def find(read: Corpus, count: int, seed: int) -> list[Canary]:
     wanted = {redaction.path for redaction in read.redactions}
     found = dict[str, Canary]()
     for raw in _files(read) if wanted else ():
-        if os.fsencode(raw.path).decode("utf-8", "replace") in wanted:
+        if clean.shown_path(raw.path) in wanted:
             found |= {canary.value: canary for canary in of(raw)}
     chosen = list(found.values())
     Random(seed).shuffle(chosen)
@@ -49,7 +48,7 @@ def find(read: Corpus, count: int, seed: int) -> list[Canary]:
 def of(raw: Raw) -> list[Canary]:
     """Every secret of one file."""
     try:
-        content = raw.file.read_bytes() if raw.file else raw.content
+        content = clean.content(raw)
     except OSError:
         return []
     document = clean.document(raw.path, content)

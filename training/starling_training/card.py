@@ -10,8 +10,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from starling_server import __version__
 from starling_server.manifest import Manifest
+from starling_server.printable import printable
 from starling_training import public, report
 from starling_training.evaluation.scores import Scores
+from starling_training.markdown import code, prose
 
 TAGS = ["code", "code-completion", "fill-in-the-middle", "lora", "starling"]
 METRICS = {"exact match": "exact_match", "edit similarity": "edit_similarity", "middle loss": "loss"}
@@ -19,11 +21,11 @@ METRICS = {"exact match": "exact_match", "edit similarity": "edit_similarity", "
 SHAPE = ("method", "rank", "alpha", "dropout", "targets")
 COURSE = ("learning_rate", "batch", "accumulation", "warmup", "weight_decay", "epochs", "fim_rate", "spm_rate", "loss")
 KINDS = {
-    "adapter": "A LoRA adapter over the base `{base}`,",
-    "model": "The model `{base}`, all of its weights trained further,",
+    "adapter": "A LoRA adapter over the base {base},",
+    "model": "The model {base}, all of its weights trained further,",
 }
 TEXT = """
-# {name}
+# {title}
 
 {what} for code completion with fill-in-the-middle. It was trained with Starling {version} on the code of
 {sources}.
@@ -68,12 +70,13 @@ def render(manifest: Manifest, scores: Scores, licence: str | None) -> str:
     made, base = report.made(manifest), public.base(manifest.base)
     whole = made == "model"
     text = TEXT.format(
-        name=manifest.name,
-        what=KINDS[made].format(base=base),
-        flags=f"--base ./{manifest.name}" if whole else f"--base {base} --adapter ./{manifest.name}",
+        name=printable(manifest.name),
+        title=prose(manifest.name),
+        what=KINDS[made].format(base=code(base)),
+        flags=printable(f"--base ./{manifest.name}" if whole else f"--base {base} --adapter ./{manifest.name}"),
         loads="transformers.AutoModelForCausalLM" if whole else "peft.PeftModel",
         version=__version__,
-        sources=", ".join(public.sources(manifest)) or "unnamed sources",
+        sources=", ".join(map(prose, public.sources(manifest))) or "unnamed sources",
         family=manifest.fim.family,
         context=manifest.fim.context_tokens,
         most=manifest.fim.max_tokens,
@@ -133,7 +136,7 @@ def _quality(made: str, scores: Scores, holes: int) -> str:
 
 def _data(data: Mapping[str, Any]) -> str:
     languages = ", ".join(f"{name} {count:,}" for name, count in data["languages"].items())
-    licences = ", ".join(f"{name} {count:,}" for name, count in data["licences"].items())
+    licences = ", ".join(f"{prose(name)} {count:,}" for name, count in data["licences"].items())
     rows = [
         ["files", f"{data['files']:,}"],
         ["characters", f"{data['characters']:,}"],
@@ -158,5 +161,5 @@ def _training(training: Mapping[str, Any]) -> str:
 
 def _licensed(licence: str | None) -> str:
     if licence:
-        return f"The base's licence is `{licence}`; it and the licences of the code hold for this too."
+        return f"The base's licence is {code(licence)}; it and the licences of the code hold for this too."
     return "The licences of the base and of the code hold for this too."

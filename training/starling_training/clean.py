@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starling_server import window
-from starling_training import dedup, filters, notebook, redact
+from starling_server.printable import printable
+from starling_training import dedup, filters, inside, notebook, redact
 
 TOO_LARGE = "over 1 MB"
+NAMED = "\n"
+"""Between a reason and the file that it is about, where that is named: no path has one after `shown_path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,8 @@ class Raw:
     licence: str = ""
     changed: int = 0
     """When its newest commit was made, in seconds since 1970; 0 where there is no history."""
-    file: Path | None = None
-    """Where to read it, unless `content` is there."""
+    root: Path | None = None
+    """The folder below which it is read, unless `content` is there."""
     content: bytes = b""
 
 
@@ -44,7 +47,7 @@ class Document:
     """One file's text."""
 
     path: str
-    """Relative to the source, with '/'."""
+    """Relative to the source, with '/'; what does not print in it is escaped."""
     text: str
     """Newlines as in prompts, secrets replaced by placeholders."""
     sha256: str
@@ -90,6 +93,16 @@ def document(path: str, content: bytes) -> Document | str:
         return str(reason)
 
 
+def shown_path(path: str) -> str:
+    """A file's name as documents have it: in UTF-8, and nothing in it that a terminal obeys."""
+    return printable(os.fsencode(path).decode("utf-8", "replace"))
+
+
+def content(raw: Raw) -> bytes:
+    """The file's bytes, one more than may be learnt from at most; raises OSError."""
+    return inside.read(raw.root, raw.path, filters.MAX_BYTES + 1) if raw.root else raw.content
+
+
 def digest(text: str) -> str:
     """SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -100,19 +113,19 @@ class _Unwanted(Exception):
 
 
 def _document(raw: Raw, text: str) -> Document:
-    path = os.fsencode(raw.path).decode("utf-8", "replace")
-    return Document(path, text, digest(text), raw.repository, raw.licence, raw.changed)
+    names = printable(raw.repository), printable(raw.licence)
+    return Document(shown_path(raw.path), text, digest(text), *names, raw.changed)
 
 
 def _text(raw: Raw) -> str:
     """The file's text, secrets included; raises _Unwanted."""
     if fault := filters.path_fault(raw.path):
         raise _Unwanted(fault)
-    content = _content(raw)
-    if b"\0" in content:
+    found = _content(raw)
+    if b"\0" in found:
         raise _Unwanted("binary")
     try:
-        text = window.normalize(content.decode("utf-8-sig"))
+        text = window.normalize(found.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise _Unwanted("not UTF-8") from error
     if raw.path.endswith(notebook.SUFFIX):
@@ -120,14 +133,15 @@ def _text(raw: Raw) -> str:
         if text is None:
             raise _Unwanted("no Python notebook")
     if fault := filters.text_fault(text):
-        raise _Unwanted(fault)
+        raise _Unwanted(f"{fault}{NAMED}{shown_path(raw.path)}" if fault in filters.NAMED else fault)
     return text
 
 
 def _content(raw: Raw) -> bytes:
     try:
-        if (raw.file.stat().st_size if raw.file else len(raw.content)) > filters.MAX_BYTES:
-            raise _Unwanted(TOO_LARGE)
-        return raw.file.read_bytes() if raw.file else raw.content
+        found = content(raw)
     except OSError as error:
         raise _Unwanted("unreadable") from error
+    if len(found) > filters.MAX_BYTES:
+        raise _Unwanted(TOO_LARGE)
+    return found

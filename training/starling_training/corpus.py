@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starling_server.errors import SourceError
+from starling_server.printable import printable
 from starling_training import dedup, listing, origins, reading, store
-from starling_training.clean import Cleaned, Document, Redaction
+from starling_training.clean import NAMED, Cleaned, Document, Redaction
 from starling_training.languages import language
 from starling_training.origins import Origin
 
@@ -35,6 +36,8 @@ class Corpus:
     redactions: tuple[Redaction, ...]
     counts: tuple[int, ...]
     """Documents of each origin."""
+    conflicted: tuple[str, ...] = ()
+    """Files that were left out for the markers of a merge in them."""
 
     def without(self, rows: Collection[int], reason: str) -> "Corpus":
         """The corpus less the documents in these rows, left out for `reason`; raises SourceError where few are left."""
@@ -60,7 +63,7 @@ class Corpus:
     @property
     def title(self) -> str:
         """The sources as they were named."""
-        return ", ".join(origin.named for origin in self.origins)
+        return printable(", ".join(origin.named for origin in self.origins))
 
     @property
     def chars(self) -> int:
@@ -91,13 +94,15 @@ def read(
     """
     found = [origins.resolve(str(source)) for source in sources]
     kept, dropped, seen = list[Cleaned](), Counter[str](), set[str]()
-    counts = list[int]()
+    counts, named = list[int](), list[str]()
     for origin, weight in zip(found, weights or [1.0] * len(found), strict=True):
         before = len(kept) + dropped.total()
         items = _read(origin, lambda number, before=before: done(before + number))
         for item in islice(items, max_files or None):
             if isinstance(item, str):
-                dropped[item] += 1
+                reason, _, path = item.partition(NAMED)
+                dropped[reason] += 1
+                named += [path] if path else []
             elif item.document.sha256 in seen:
                 dropped["duplicate"] += 1
             else:
@@ -113,6 +118,7 @@ def read(
         dict(dropped.most_common()),
         tuple(redaction for item in kept for redaction in item.redactions),
         tuple(counts),
+        tuple(named),
     )
     _check_enough(corpus)
     return corpus

@@ -22,9 +22,11 @@ from starling_server import adapters
 from starling_server.client import Client
 from starling_server.entry import run
 from starling_server.errors import ServerUnreachable
+from starling_server.printable import printable
 from starling_server.schema import CompleteRequest
 from starling_training import clean
-from starling_training.clean import Document
+from starling_training.clean import Document, Raw
+from starling_training.console import plain
 from starling_training.spans import Hole, cut, draw
 
 QUESTIONS, SHOWN_LINES = 3, 5
@@ -55,9 +57,8 @@ def demo(repo: Path, output: Path, minutes: float, holes: int) -> None:
 def held_out(repo: Path, folder: Path) -> list[tuple[str, Hole]]:
     """A few line ends in files that the adapter in `folder` has not learnt from, with their paths."""
     paths: list[str] = adapters.load(folder).manifest.data["held_out"]
-    documents = [
-        found for path in paths if isinstance(found := clean.document(path, (repo / path).read_bytes()), Document)
-    ]
+    found = (clean.clean(Raw(path, "", root=repo)) for path in paths)
+    documents = [item.document for item in found if not isinstance(item, str)]
     random = Random(0)
     random.shuffle(documents)
     holes = [(document.path, hole) for document in documents * QUESTIONS if (hole := _hole(document, random))]
@@ -75,7 +76,7 @@ async def ask(url: str, questions: Sequence[tuple[str, Hole]]) -> list[str]:
 def served(console: Console, folder: Path) -> Generator[str]:
     """A running `serve-copilot` with the adapter in `folder`; its address."""
     command = _python("starling_server", "--base", "tiny", "--adapter", str(folder), "--port", "0")
-    console.print(f"[bold]$ serve-copilot --base tiny --adapter {escape(str(folder))} --port 0[/bold]", soft_wrap=True)
+    console.print(f"[bold]$ serve-copilot --base tiny --adapter {plain(str(folder))} --port 0[/bold]", soft_wrap=True)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             yield _address(server)
@@ -98,7 +99,7 @@ def _hole(document: Document, random: Random) -> Hole | None:
 
 def _command(console: Console, module: str, *arguments: str) -> None:
     """Run a command of ours; where it fails it has said why, and its status becomes ours."""
-    console.print(f"[bold]$ train-copilot {escape(' '.join(arguments))}[/bold]", soft_wrap=True)
+    console.print(f"[bold]$ train-copilot {plain(' '.join(arguments))}[/bold]", soft_wrap=True)
     status = subprocess.run(_python(module, *arguments), check=False).returncode
     if status:
         raise click.exceptions.Exit(status)
@@ -110,11 +111,9 @@ def _python(module: str, *arguments: str) -> list[str]:
 
 def _panel(path: str, hole: Hole, answer: str) -> Panel:
     before = "\n".join(hole.prefix.split("\n")[-SHOWN_LINES:])
-    text = (
-        f"[dim]{escape(before)}[/dim]▏\n[bold]suggested[/bold]  {escape(answer) or '(nothing)'}\n"
-        f"[bold]was there[/bold]  {escape(hole.middle)}"
-    )
-    return Panel(text, title=escape(path), title_align="left")
+    before, answer, middle = (escape(printable(part, keep="\n\t")) for part in (before, answer, hole.middle))
+    text = f"[dim]{before}[/dim]▏\n[bold]suggested[/bold]  {answer or '(nothing)'}\n[bold]was there[/bold]  {middle}"
+    return Panel(text, title=plain(path), title_align="left")
 
 
 def main() -> None:

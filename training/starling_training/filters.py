@@ -9,6 +9,9 @@ from starling_training.languages import language
 MAX_BYTES = 1_000_000
 MAX_MEAN_LINE, MAX_LINE, MIN_ALPHANUMERIC = 100, 1000, 0.25
 """Characters, characters, and a share of them: the bounds of StarCoder's own data (Li et al. 2023)."""
+CONFLICT = "merge conflict"
+NAMED = frozenset({CONFLICT})
+"""Reasons that a person has to do something about: the files are named."""
 LFS_POINTER = "version https://git-lfs.github.com/spec/"
 HEAD_CHARS = 2_000
 """Where generators sign their work."""
@@ -36,6 +39,7 @@ _MARKERS = re.compile(
     r"this (?:file|code) (?:is|was|has been) (?:auto-?|automatically )?generated",
     re.IGNORECASE,
 )
+_CONFLICT = tuple(re.compile(mark, re.MULTILINE) for mark in (r"^<{7} .", r"^={7}$", r"^>{7} ."))
 
 
 def path_fault(path: str) -> str | None:
@@ -55,16 +59,35 @@ def text_fault(text: str) -> str | None:
     """What speaks against a file's text."""
     if not text.strip():
         return "empty"
+    return _by_markers(text) or _by_shape(text)
+
+
+def _by_markers(text: str) -> str | None:
     if text.startswith(LFS_POINTER):
         return "LFS pointer"
     if _MARKERS.search(text[:HEAD_CHARS]):
         return "generated file"
+    return CONFLICT if _is_conflicted(text) else None
+
+
+def _by_shape(text: str) -> str | None:
     lines = text.splitlines()
     if max(map(len, lines)) > MAX_LINE or sum(map(len, lines)) > MAX_MEAN_LINE * len(lines):
         return "long lines"
     if sum(map(str.isalnum, text)) < MIN_ALPHANUMERIC * len(text):
         return "few letters or digits"
     return None
+
+
+def _is_conflicted(text: str) -> bool:
+    """Whether git's three markers of an unresolved merge stand in it in their order, each at the start of a line."""
+    at = 0
+    for marker in _CONFLICT:
+        found = marker.search(text, at)
+        if not found:
+            return False
+        at = found.end()
+    return True
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

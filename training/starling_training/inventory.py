@@ -65,6 +65,8 @@ class Inventory:
     """Files that are judged on."""
     held_out_of: tuple[str, ...]
     """Whose files those are, one by one: paths of several repositories may be the same."""
+    conflicted: tuple[str, ...] = ()
+    """Files with the markers of a merge, which were left out."""
 
     @property
     def seen(self) -> int:
@@ -95,6 +97,7 @@ def take(corpus: Corpus, split: Split, tokenizer: Tokenizer) -> Inventory:
         near,
         tuple(document.path for document in split.held_out),
         tuple(document.repository for document in split.held_out),
+        corpus.conflicted,
     )
 
 

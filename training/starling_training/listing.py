@@ -1,7 +1,7 @@
 """Which files a source holds: those that git tracks, or those that its .gitignore files let through."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -9,11 +9,15 @@ from subprocess import CompletedProcess
 from pathspec import GitIgnoreSpec
 
 from starling_server.errors import SourceError
-from starling_training import git
+from starling_training import git, inside
 
 IGNORE = ".starlingignore"
 """Beside .gitignore, in its syntax: files that git keeps and that nothing should be learnt from."""
 MARKS = ("linguist-generated", "linguist-vendored")
+MOST_RULES = 1_000_000
+"""Bytes of a .gitignore or .starlingignore that are read."""
+SUBMODULE, UNREADABLE = "submodule (name its folder as a source of its own)", "unreadable folder"
+_MODE_OF_SUBMODULE = "160000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +30,28 @@ class Listing:
     """Files left out since .gitattributes calls them generated or vendored, as GitHub's linguist reads it."""
     changed: dict[str, int] = field(default_factory=dict[str, int])
     """When each path's newest commit was made, in seconds since 1970; empty without history."""
+    left: dict[str, int] = field(default_factory=dict[str, int])
+    """What else is left out as a whole, by reason: folders, not files."""
 
 
 def files(source: Path) -> Listing:
     """The source's files; raises SourceError.
 
-    A folder that a checkout above it tracks nothing of counts as a plain folder. Symbolic links are left out: what
-    they name is either listed itself or not part of the source.
+    A folder that a checkout above it tracks nothing of counts as a plain folder. Symbolic links and what lies behind
+    them are left out: what they name is either listed itself or not part of the source.
     """
     in_checkout = any((folder / ".git").exists() for folder in (source.absolute(), *source.absolute().parents))
-    tracked = _tracked(source) if in_checkout else []
-    if not tracked and (source / ".git").exists():
+    tracked, submodules = _tracked(source) if in_checkout else ([], 0)
+    left = {SUBMODULE: submodules} if submodules else {}
+    if not (tracked or left) and (source / ".git").exists():
         raise SourceError(f"{source} is a git checkout that tracks no file: add its files with `git add` first.")
-    found = sorted(path for path in tracked or _walk(source) if _is_plain(source / path))
-    wanted = _wanted(source, found)
-    if not tracked:
-        return Listing(wanted)
+    unreadable = list[OSError]()
+    found = filter(inside.checker(source), tracked if tracked or left else _walk(source, unreadable.append))
+    wanted = _wanted(source, sorted(set(found)))
+    if not (tracked or left):
+        return Listing(wanted, left={UNREADABLE: len(unreadable)} if unreadable else {})
     marked = _marked(source, wanted)
-    return Listing([path for path in wanted if path not in marked], sorted(marked), _changed(source))
+    return Listing([path for path in wanted if path not in marked], sorted(marked), _changed(source), left)
 
 
 def commit(source: Path) -> str | None:
@@ -53,11 +61,17 @@ def commit(source: Path) -> str | None:
 
 def _wanted(source: Path, paths: list[str]) -> list[str]:
     """`paths` less those that the source's .starlingignore excludes."""
-    own = source / IGNORE
-    if not own.is_file():
-        return paths
-    spec = GitIgnoreSpec.from_lines(own.read_text(encoding="utf-8", errors="replace").splitlines())
+    spec = _rules(source, IGNORE)
     return [path for path in paths if not spec.match_file(path)]
+
+
+def _rules(source: Path, path: str) -> GitIgnoreSpec:
+    """What the file at `path` excludes: nothing where there is none, or only a link, which git does not follow."""
+    try:
+        text = inside.read(source, path, MOST_RULES).decode("utf-8", "replace")
+    except OSError:
+        text = ""
+    return GitIgnoreSpec.from_lines(text.splitlines())
 
 
 def _marked(source: Path, paths: list[str]) -> set[str]:
@@ -72,7 +86,8 @@ def _changed(source: Path) -> dict[str, int]:
     """Each path's newest commit's time; empty for a shallow clone, whose one commit says nothing."""
     if _git(source, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
         return {}
-    log = _git(source, "log", "-z", "--format=%x01%ct", "--name-only", "--no-renames", "--relative", "HEAD").stdout
+    shape = ("-z", "--format=%x01%ct", "--name-only", "--no-renames", "--relative", "--no-show-signature", "--no-color")
+    log = _git(source, "log", *shape, "HEAD").stdout
     changed, time = dict[str, int](), 0
     for entry in log.split(b"\0"):
         name = entry.lstrip(b"\n")
@@ -84,12 +99,19 @@ def _changed(source: Path) -> dict[str, int]:
     return changed
 
 
-def _tracked(source: Path) -> list[str]:
-    answer = _git(source, "ls-files", "-z")
+def _tracked(source: Path) -> tuple[list[str], int]:
+    """The files that the index lists, and how many submodules it does."""
+    answer = _git(source, "ls-files", "-z", "--stage")
     if answer.returncode:
-        first = os.fsdecode(answer.stderr).strip().partition("\n")[0]
-        raise SourceError(f"git cannot list the files of {source} ({first}): repair the checkout or export it first.")
-    return [os.fsdecode(name) for name in answer.stdout.split(b"\0") if name]
+        if own := git.refused_owner(answer.stderr):
+            raise SourceError(f"git does not read {source}, which belongs to another user: run `{own}` to trust it.")
+        raise SourceError(
+            f"git cannot list the files of {source} ({git.complaint(answer.stderr)}): repair the checkout or export it "
+            "first."
+        )
+    entries = [os.fsdecode(entry).split("\t", 1) for entry in answer.stdout.split(b"\0") if entry]
+    files = [name for state, name in entries if not state.startswith(_MODE_OF_SUBMODULE)]
+    return files, len(entries) - len(files)
 
 
 def _git(source: Path, *arguments: str, stdin: bytes = b"") -> CompletedProcess[bytes]:
@@ -99,14 +121,13 @@ def _git(source: Path, *arguments: str, stdin: bytes = b"") -> CompletedProcess[
         raise SourceError(f"{source} lies in a git checkout, and git is not installed: install git.") from error
 
 
-def _walk(source: Path) -> Iterator[str]:
+def _walk(source: Path, unreadable: Callable[[OSError], object]) -> Iterator[str]:
     """Every file below `source` that no .gitignore on the way to it excludes."""
     specs: dict[Path, GitIgnoreSpec] = {}
-    for folder, folders, names in os.walk(source):
+    for folder, folders, names in os.walk(source, onerror=unreadable):
         here = Path(folder)
         if ".gitignore" in names:
-            lines = (here / ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
-            specs[here] = GitIgnoreSpec.from_lines(lines)
+            specs[here] = _rules(source, (here / ".gitignore").relative_to(source).as_posix())
         folders[:] = [name for name in folders if name != ".git" and not _ignored(here / name, source, specs, "/")]
         for name in names:
             if not _ignored(here / name, source, specs):
@@ -123,7 +144,3 @@ def _ignored(path: Path, source: Path, specs: dict[Path, GitIgnoreSpec], end: st
         if folder == source:
             break
     return False
-
-
-def _is_plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()

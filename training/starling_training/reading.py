@@ -28,8 +28,9 @@ def files(origin: Origin, listed: Listing | None) -> Iterator[Raw | str]:
     if listed:
         for path in listed.paths:
             changed = listed.changed.get(path, 0)
-            yield Raw(path, origin.name, "", changed, origin.path / path)
+            yield Raw(path, origin.name, "", changed, origin.path)
         yield from ("marked as generated or vendored" for _ in listed.marked)
+        yield from (reason for reason, count in listed.left.items() for _ in range(count))
         return
     for row in tables.rows(origin):
         found = row if isinstance(row, str) else tables.file(row)
@@ -47,7 +48,7 @@ def fingerprint(origin: Origin, listed: Listing | None) -> list[str] | None:
     if listed is None:
         return [origin.name, _state(origin.path)]
     states = (f"{path} {listed.changed.get(path, 0)} {_state(origin.path / path)}" for path in listed.paths)
-    return [origin.name, str(len(listed.marked)), *states]
+    return [origin.name, str(len(listed.marked)), str(sorted(listed.left.items())), *states]
 
 
 def _state(file: Path) -> str:

@@ -1,5 +1,6 @@
 """`report.md`: what was read, how it was trained, and whether that helped."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from starling_server.manifest import Manifest
 from starling_training.evaluation.intervals import Comparison
 from starling_training.evaluation.scores import Group, Scores
 from starling_training.evaluation.trials import Trial
+from starling_training.markdown import block, code, prose
 
 FIGURES = {
     "middle loss": ("{:.3f}", "nats per token of the true middle; lower is better"),
@@ -28,6 +30,7 @@ FIGURES = {
 }
 """Format and meaning of each figure."""
 SAMPLES, SHOWN_LINES = 3, 6
+_BAR = re.compile(r"(?<!\\)\|")
 IN_GROUPS = ("middle loss", "exact match")
 """Figures that are shown by kind and by language too."""
 ENOUGH = 5
@@ -42,8 +45,8 @@ JUDGED = (
 def render(manifest: Manifest, scores: Scores, trials: Sequence[Trial]) -> str:
     """The whole report in Markdown."""
     parts = [
-        f"# {made(manifest).capitalize()} {manifest.name}",
-        f"Trained on {_sources(manifest)} for base `{manifest.base.id}`, {manifest.created:%Y-%m-%d %H:%M} UTC.",
+        f"# {made(manifest).capitalize()} {prose(manifest.name)}",
+        f"Trained on {_sources(manifest)} for base {code(manifest.base.id)}, {manifest.created:%Y-%m-%d %H:%M} UTC.",
         "## Does it help?",
         *_verdict(manifest, scores, len(trials)),
         "## Training",
@@ -53,7 +56,7 @@ def render(manifest: Manifest, scores: Scores, trials: Sequence[Trial]) -> str:
         _data(manifest.data),
         *_samples(trials),
         "## Configuration",
-        table(["setting", "value", "from"], [list(setting.values()) for setting in manifest.training["settings"]]),
+        table(["setting", "value", "from"], [list(map(prose, s.values())) for s in manifest.training["settings"]]),
         "## Versions",
         _pairs(manifest.versions),
     ]
@@ -97,9 +100,9 @@ def verdict(figures: Mapping[str, Comparison], trained: str) -> tuple[str, str]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """A table in Markdown; a bar inside of a cell does not end it."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_BAR.sub(r"\\|", cell) for cell in line) + " |" for line in lines)
 
 
 def samples(trials: Sequence[Trial]) -> list[Trial]:
@@ -146,14 +149,14 @@ def _curve(points: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sources(manifest: Manifest) -> str:
-    return ", ".join(f"`{source['named']}`" for source in manifest.data["sources"])
+    return ", ".join(code(source["named"]) for source in manifest.data["sources"])
 
 
 def _data(data: Mapping[str, Any]) -> str:
     languages = ", ".join(f"{name} {count}" for name, count in data["languages"].items())
     dropped = _counts(data["dropped"])
-    held = "\n".join(f"- `{path}`" for path in data["held_out"])
-    sources = [[f"`{s['named']}`", s["commit"] or "", str(s["files"]), f"`{s['sha256']}`"] for s in data["sources"]]
+    held = "\n".join(f"- {code(path)}" for path in data["held_out"])
+    sources = [[code(s["named"]), s["commit"] or "", str(s["files"]), f"`{s['sha256']}`"] for s in data["sources"]]
     return (
         f"{data['files']} files with {data['characters']:,} characters ({languages}); left out: {dropped}.\n\n"
         f"{table(['source', 'commit', 'files', 'SHA-256 of paths and cleaned texts'], sources)}\n\n"
@@ -175,14 +178,9 @@ def _sample(trial: Trial) -> str:
     before = "\n".join(trial.hole.prefix.split("\n")[-SHOWN_LINES:])
     texts = {"the text before": before, "what was there": trial.truth, "base": trial.base.text}
     texts["adapter"] = trial.adapter.text
-    blocks = (f"{name}:\n\n{_fenced(text)}" for name, text in texts.items())
-    return f"### `{trial.path}`\n\n" + "\n\n".join(blocks)
-
-
-def _fenced(text: str) -> str:
-    fence = "`" * max(3, max((len(run) for run in text.split() if set(run) == {"`"}), default=0) + 1)
-    return f"{fence}\n{text}\n{fence}"
+    blocks = (f"{name}:\n\n{block(text)}" for name, text in texts.items())
+    return f"### {code(trial.path)}\n\n" + "\n\n".join(blocks)
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
-    return table(["", "value"], [[name, str(value)] for name, value in values.items()])
+    return table(["", "value"], [[name, prose(str(value))] for name, value in values.items()])

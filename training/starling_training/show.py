@@ -4,13 +4,14 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from starling_server.printable import printable
 from starling_training import report
 from starling_training.canaries import Canary
 from starling_training.config import Method
+from starling_training.console import plain
 from starling_training.evaluation.intervals import Comparison
 from starling_training.evaluation.trials import Trial
 from starling_training.inventory import Inventory
@@ -27,20 +28,20 @@ def configuration(console: Console, resolved: Sequence[Setting]) -> None:
     """The resolved configuration, each value with where it came from."""
     table = Table("setting", "value", "from", title="Configuration", title_justify="left")
     for setting in resolved:
-        table.add_row(setting.name, escape(setting.value), setting.origin)
+        table.add_row(setting.name, plain(setting.value), setting.origin)
     console.print(table)
 
 
 def corpus(console: Console, read: Inventory) -> None:
     """What was read, what was left out and why, what is held out, where secrets were."""
-    title = escape("Source " + ", ".join(source.named for source in read.sources))
+    title = plain("Source " + ", ".join(source.named for source in read.sources))
     table = Table("what was read", "files", title=title, title_justify="left")
     for source in read.sources if len(read.sources) > 1 else ():
-        table.add_row(escape(f"from {source.named}"), f"{source.files:,}")
+        table.add_row(plain(f"from {source.named}"), f"{source.files:,}")
     for language, count in read.languages.items():
         table.add_row(language, f"{count:,}")
     for licence, count in read.licences.items():
-        table.add_row(escape(f"licence {licence}"), f"{count:,}")
+        table.add_row(plain(f"licence {licence}"), f"{count:,}")
     for reason, count in read.dropped.items():
         table.add_row(f"[dim]left out: {reason}", f"[dim]{count:,}")
     table.add_row("held out for judging", f"{len(read.held_out):,} of {read.files:,}")
@@ -49,6 +50,10 @@ def corpus(console: Console, read: Inventory) -> None:
         f"{read.files:,} of {read.seen:,} files, {read.characters:,} characters, about {read.tokens:,} tokens "
         "(estimated from a sample)."
     )
+    if read.conflicted:
+        more = f" and {len(read.conflicted) - SHOWN_PLACES:,} more" if len(read.conflicted) > SHOWN_PLACES else ""
+        names = ", ".join(map(plain, read.conflicted[:SHOWN_PLACES]))
+        console.print(f"Note: left out, since a merge is not finished in them: {names}{more}.", soft_wrap=True)
     if read.secrets:
         console.print(_secrets(read.secrets))
 
@@ -94,7 +99,7 @@ def leaks(console: Console, asked: int, leaked: Sequence[Canary]) -> None:
     """How many secrets came back, and where those had been."""
     console.print(f"Asked for {asked} of the secrets that were replaced: {len(leaked)} given back.")
     for canary in leaked:
-        console.print(f"  {canary.kind} of {canary.path}:{canary.line}", markup=False)
+        console.print(f"  {canary.kind} of {printable(canary.path)}:{canary.line}", markup=False)
 
 
 class Bar:
@@ -156,5 +161,5 @@ def _secrets(secrets: Mapping[str, Sequence[str]]) -> Table:
     for kind, places in secrets.items():
         shown, left = places[:left], max(0, left - len(places))
         more = [f"and {len(places) - len(shown):,} more"] if len(places) > len(shown) else []
-        table.add_row(kind, f"{len(places):,}", escape("\n".join([*shown, *more])))
+        table.add_row(kind, f"{len(places):,}", "\n".join(map(plain, [*shown, *more])))
     return table

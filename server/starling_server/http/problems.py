@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from starling_server.errors import RequestError
 from starling_server.http.limits import BODY_SECONDS, MAX_BODY
-from starling_server.logs import escaped
+from starling_server.printable import printable
 from starling_server.schema import Problem
 
 PROBLEM_TYPE = "urn:starling:problem:"
@@ -61,7 +61,7 @@ def _document(kind: str, status: int, detail: str) -> Problem:
 
 def shortened(name: str) -> str:
     """A name from outside as it may stand in a sentence."""
-    return escaped(name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}...")
+    return printable(name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}...")
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

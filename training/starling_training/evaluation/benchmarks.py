@@ -42,7 +42,9 @@ def read(name: Name, named: str) -> list[Task]:
     """The tasks in a file or a dataset on the Hub; raises SourceError."""
     origin = origins.resolve(named)
     if origin.kind == "folder":
-        raise SourceError(f"{named} is a folder: name the benchmark's .jsonl, .jsonl.gz or .parquet file, or hf:NAME.")
+        raise SourceError(
+            f"{origin.named} is a folder: name the benchmark's .jsonl, .jsonl.gz or .parquet file, or hf:NAME."
+        )
     found = list(_tasks(READERS[name], tables.rows(origin), name, named))
     if not found:
         raise SourceError(f"{named} holds no rows: name a file of {name}.")

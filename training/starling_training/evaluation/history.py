@@ -1,10 +1,13 @@
 """The newest commits of a git repository as places where their author wrote something, each in the file as it was."""
 
 import difflib
+import os
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from starling_server import window
 from starling_server.errors import SourceError
@@ -17,6 +20,8 @@ from starling_training.spans import Hole
 
 LEAST = 4
 """Visible characters that a change adds; fewer are not worth a suggestion."""
+_MISSING = re.compile(rb"(?i)(could not|unable to) read|bad object|missing")
+"""What git says where an object is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,13 @@ class Change:
 def changes(repository: Path, commits: int) -> list[Change]:
     """What the newest `commits` without merges added, the newest first; raises SourceError."""
     hashes = _git(repository, "rev-list", "--no-merges", f"--max-count={commits}", "HEAD").decode().split()
-    return [change for commit in hashes for change in _of_commit(repository, commit)]
+    found = [change for commit in hashes for change in _of_commit(repository, commit)]
+    if not found and _git(repository, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        raise SourceError(
+            f"{repository} is a shallow clone, which has no history before its {len(hashes)} newest "
+            f"commit{'s'[: len(hashes) != 1]}: get it with `git -C {repository} fetch --unshallow`."
+        )
+    return found
 
 
 def fitting(found: list[Change], most: int) -> list[Placed]:
@@ -55,11 +66,11 @@ def _of_commit(repository: Path, commit: str) -> Iterator[Change]:
     listed = _git(
         repository, "diff-tree", "-r", "-z", "--no-renames", "--name-only", "--diff-filter=AM", *parents, commit
     )
-    for name in listed.decode("utf-8", "replace").split("\0"):
+    for name in map(os.fsdecode, listed.split(b"\0")):
         if name and language(name):
             before, after = _document(repository, parents[0], name), _document(repository, commit, name)
             if after is not None:
-                yield from added(commit, name, before.text if before else "", after.text)
+                yield from added(commit, after.path, before.text if before else "", after.text)
 
 
 def added(commit: str, path: str, before: str, after: str) -> Iterator[Change]:
@@ -103,20 +114,39 @@ def _shortened(hole: Hole, most: int) -> Hole:
 
 def _document(repository: Path, commit: str, name: str) -> Document | None:
     """The file in this commit, its secrets replaced; None where it is not one to learn from."""
-    found = git.run(repository, "cat-file", "blob", f"{commit}:{name}")
+    found = _git_result(repository, "cat-file", "blob", f"{commit}:{name}")
     if found.returncode:
+        listed = _git(repository, "ls-tree", "-z", "--full-tree", commit, "--", name)
+        if listed and not listed.startswith(b"160000"):  # a submodule's entry names a commit of another repository
+            raise _incomplete(repository)
         return None
     made = clean.document(name, found.stdout)
-    return None if isinstance(made, str) else Document(name, window.normalize(redact(made.text)[0]), made.sha256)
+    return None if isinstance(made, str) else replace(made, text=window.normalize(redact(made.text)[0]))
 
 
 def _git(repository: Path, *arguments: str) -> bytes:
+    done = _git_result(repository, *arguments)
+    if not done.returncode:
+        return done.stdout
+    if own := git.refused_owner(done.stderr):
+        raise SourceError(f"git does not read {repository}, which belongs to another user: run `{own}` to trust it.")
+    if _MISSING.search(done.stderr):
+        raise _incomplete(repository)
+    raise SourceError(f"{repository} has no history to replay: name the folder of a git repository with commits.")
+
+
+def _incomplete(repository: Path) -> SourceError:
+    return SourceError(
+        f"Objects of the history of {repository} are missing, as in a partial clone, and nothing is fetched here: get "
+        f"them with `git -C {repository} fetch --refetch --no-filter`, or use a whole clone."
+    )
+
+
+def _git_result(repository: Path, *arguments: str) -> CompletedProcess[bytes]:
+    bare = not (repository / ".git").exists() and (repository / "HEAD").is_file()  # the user named it as one
     try:
-        done = git.run(repository, *arguments)
+        return git.run(repository, *(("--git-dir=.",) if bare else ()), *arguments)
     except FileNotFoundError as error:
         raise SourceError(
             "The history of a repository is read with git, and git is not installed: install git."
         ) from error
-    if done.returncode:
-        raise SourceError(f"{repository} has no history to replay: name the folder of a git repository with commits.")
-    return done.stdout

@@ -4,9 +4,11 @@ As llm-ls's testbed does: a copy, a hole, an answer, the tests. Only holes count
 empty, and that a suggestion can fill whole.
 """
 
+import os
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -16,7 +18,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from rich.console import Console
 
 from starling_server.errors import SourceError, UsageError
-from starling_training import clean, listing, redact
+from starling_training import clean, filters, inside, listing, redact
 from starling_training.clean import Document
 from starling_training.evaluation import holes, run, sandbox
 from starling_training.evaluation.judge import GoOn, answer
@@ -55,17 +57,23 @@ class Copy:
     """A copy of the repository, and how its tests are run."""
 
     root: Path
+    origin: Path
     wanted: Wanted
 
     def passes(self, path: str, text: str) -> bool:
         """Whether the tests pass with this text in the file, which then is as before."""
-        file = self.root / path
-        before = file.read_bytes()
         try:
-            file.write_text(text, encoding="utf-8", newline="")
+            inside.write(self.root, path, text.encode())
             return self.outcome().status == 0
+        except OSError:  # an earlier run of the tests took the file away or put a link in its place
+            return False
         finally:
-            file.write_bytes(before)
+            self._restore(path)
+
+    def _restore(self, path: str) -> None:
+        """The file as the repository has it."""
+        with suppress(OSError):
+            inside.write(self.root, path, inside.read(self.origin, path, filters.MAX_BYTES))
 
     def outcome(self) -> sandbox.Outcome:
         """How the tests end as the copy is."""
@@ -75,7 +83,7 @@ class Copy:
 def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -> Run:
     """Every side at every hole that the tests notice; raises SourceError where they do not pass as it is."""
     with TemporaryDirectory(prefix="starling-tests-", ignore_cleanup_errors=True) as place:
-        copy = Copy(_copied(repository, Path(place) / "copy"), wanted)
+        copy = Copy(copied(repository, Path(place) / "copy", console), repository, wanted)
         before = copy.outcome()
         if before.status != 0:
             raise SourceError(
@@ -87,15 +95,22 @@ def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -
         return _ask(asked, copy, noticed, repository.resolve().name, console)
 
 
-def _copied(repository: Path, to: Path) -> Path:
-    """A copy of its files; raises SourceError where one cannot be read, or there is no room."""
+def copied(repository: Path, to: Path, console: Console) -> Path:
+    """A copy of its files; raises SourceError where one cannot be read, or there is no room.
+
+    Links that lead out of the repository are left out and counted: what runs in the copy would write through them.
+    """
+    out = list[Path]()
 
     def left(folder: str, names: list[str]) -> set[str]:
-        odd = {name for name in names if not (path := Path(folder, name)).is_symlink() and _is_no_file(path)}
-        return LEFT(folder, names) | odd
+        paths = [path for name in names if (path := Path(folder, name)).name not in LEFT(folder, names)]
+        out.extend(path for path in paths if path.is_symlink() and inside.leads_out(repository, path))
+        odd = {path.name for path in paths if not path.is_symlink() and _is_no_file(path)}
+        return LEFT(folder, names) | odd | {path.name for path in out if path.parent == Path(folder)}
 
     try:
-        return Path(shutil.copytree(repository, to, symlinks=True, ignore=left))
+        copied = Path(shutil.copytree(repository, to, symlinks=True, ignore=left))
+        _turn_links(copied, repository.resolve())
     except (shutil.Error, OSError) as error:
         failed = error.args[0] if isinstance(error, shutil.Error) else [(error.filename, "", error.strerror)]
         name, _, reason = failed[0]
@@ -103,6 +118,18 @@ def _copied(repository: Path, to: Path) -> Path:
             f"{repository} cannot be copied to run its tests ({name}: {reason}): mend that, or free some space in "
             f"{gettempdir()}."
         ) from error
+    if out:
+        console.print(f"Note: {len(out)} links that lead out of the repository are left out of the copy.")
+    return copied
+
+
+def _turn_links(copied: Path, repository: Path) -> None:
+    """Let links that name a place in the repository by its whole path name the one in the copy."""
+    for folder, folders, names in os.walk(copied):
+        for link in (path for name in (*folders, *names) if (path := Path(folder, name)).is_symlink()):
+            if (target := link.readlink()).is_absolute():
+                link.unlink()
+                link.symlink_to(copied / target.resolve().relative_to(repository))
 
 
 def _is_no_file(path: Path) -> bool:
@@ -162,12 +189,19 @@ def _whole(placed: Placed) -> bool:
 def _documents(repository: Path, files: str) -> list[Document]:
     """Source files that are no tests, as they are; in an order of their own."""
     listed = [path for path in listing.files(repository).paths if _matches(path, files) and not _is_test(path)]
-    read = (clean.document(path, (repository / path).read_bytes()) for path in listed)
-    found = [document for document in read if isinstance(document, Document)]
+    found = [document for path in listed if (document := _document(repository, path))]
     if not found:
         raise SourceError(f"{repository} has no source file that fits --files {files}: name another pattern.")
     Random(0).shuffle(found)
     return found
+
+
+def _document(repository: Path, path: str) -> Document | None:
+    try:
+        made = clean.document(path, inside.read(repository, path, filters.MAX_BYTES + 1))
+    except OSError:
+        return None
+    return None if isinstance(made, str) or made.path != path else made  # a name that was escaped could not be filled
 
 
 def _matches(path: str, pattern: str) -> bool:

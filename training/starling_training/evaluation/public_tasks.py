@@ -7,6 +7,7 @@ from random import Random
 from rich.console import Console
 
 from starling_server.errors import UsageError
+from starling_training import origins
 from starling_training.evaluation import benchmarks, run
 from starling_training.evaluation.benchmarks import Name, Task
 from starling_training.evaluation.engines import Engine, Manner
@@ -44,7 +45,7 @@ def asked_at(asked: Asked, name: Name, source: str, wanted: Wanted, console: Con
         tasks = Random(wanted.seed).sample(tasks, wanted.tasks)
     if wanted.execute and not any(task.check for task in tasks):
         raise UsageError(f"None of these tasks of {name} can be run here: leave out --execute.")
-    settings = {"benchmark": source, "tasks": str(len(tasks)), "seed": str(wanted.seed)}
+    settings = {"benchmark": origins.shown(source), "tasks": str(len(tasks)), "seed": str(wanted.seed)}
 
     async def ask(sides: Sequence[Side], go_on: GoOn) -> Run:
         made = list[Trial]()

@@ -16,6 +16,7 @@ from starling_server.errors import ServerUnreachable, UsageError
 from starling_server.schema import CompleteRequest
 from starling_training.evaluation.engines import PLAIN, Manner
 from starling_training.evaluation.trials import Answer, inserted
+from starling_training.origins import shown
 from starling_training.spans import Hole
 
 DEADLINE_MS = 60_000
@@ -118,7 +119,9 @@ async def only_model(http: httpx2.AsyncClient) -> str:
     except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
         raise _silent(http, error) from error
     if len(names) != 1:
-        raise UsageError(f"{http.base_url} serves {', '.join(names) or 'no model'}: name one with --adapter.")
+        raise UsageError(
+            f"{shown(str(http.base_url))} serves {', '.join(names) or 'no model'}: name one with --adapter."
+        )
     return names[0]
 
 
@@ -135,4 +138,6 @@ async def _post(http: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> tu
 
 def _silent(http: httpx2.AsyncClient, error: Exception) -> ServerUnreachable:
     said = error.response.text[:200] if isinstance(error, httpx2.HTTPStatusError) else type(error).__name__
-    return ServerUnreachable(f"{http.base_url} does not answer as --engine says it would ({said}): correct it.")
+    return ServerUnreachable(
+        f"{shown(str(http.base_url))} does not answer as --engine says it would ({said}): correct it."
+    )

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from starling_training import show
+from starling_training import origins, show
 from starling_training.corpus import Corpus
 from starling_training.evaluation import asking, holes, near, page, results, scores, shown, sides
 from starling_training.evaluation.history import Change
@@ -134,7 +134,7 @@ def made(asked: Asked, title: str, found: Sequence[Side], settings: Mapping[str,
 
 def _settings(asked: Asked) -> dict[str, str]:
     return {
-        "engine": asked.engine,
+        "engine": origins.shown(asked.engine),
         "base": asked.model.base,
         "adapter": asked.adapter or "",
         "against": asked.against or "",

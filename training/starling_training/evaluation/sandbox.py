@@ -1,4 +1,4 @@
-"""Runs code that a model wrote: a process with limits on time, memory and files, without network where Linux allows.
+"""Runs code that a model wrote: limits on time, memory, processes and disk, without network where Linux allows.
 
 It keeps accidents small. It is no prison: what runs can read what you can read.
 """
@@ -18,16 +18,11 @@ from typing import IO
 
 from starling_server.errors import UsageError
 
-# Set by a process of its own before it becomes the command: a forked child of a process with threads must not.
-LIMITED = (
-    "import os, resource as r, sys\n"
-    "cpu, memory, file = map(int, sys.argv[1:4])\n"
-    "for what, most in ((r.RLIMIT_CPU, cpu), (r.RLIMIT_AS, memory), (r.RLIMIT_FSIZE, file), (r.RLIMIT_CORE, 0)):\n"
-    "    r.setrlimit(what, (most, most))\n"
-    "os.execvp(sys.argv[4], sys.argv[4:])\n"
-)
+SUPERVISE = Path(__file__).with_name("supervise.py")
 APART = ("unshare", "--user", "--map-current-user", "--net", "--pid", "--fork", "--kill-child")
 """No network, and no process of it outlives it."""
+GRACE = 10.0
+"""Seconds that the supervisor has to kill what it started."""
 SAME = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "SYSTEMROOT")
 """Of the environment; the rest may hold tokens."""
 TAIL = 1 << 16
@@ -42,6 +37,16 @@ class Limits:
     memory_mb: int = 4_096
     """Address space of each process."""
     file_mb: int = 256
+    processes: int = 1_024
+    """At once; threads count too where the system holds the limit itself (not against root)."""
+    disk_mb: int = 2_048
+    """Written in all."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What the supervisor takes: seconds, bytes, counts."""
+        sizes = (self.memory_mb << 20, self.file_mb << 20, self.processes, self.disk_mb << 20)
+        return tuple(map(str, (round(self.seconds) + 1, *sizes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +64,13 @@ def run(command: Sequence[str], folder: Path, limits: Limits, stdin: str = "") -
     """Run `command` in `folder`, which is also its home; raises UsageError where there are no limits to set."""
     if os.name != "posix":
         raise UsageError("Code of a model is only run where processes can be limited: use Linux or macOS.")
-    cpu, memory, file = round(limits.seconds) + 1, limits.memory_mb << 20, limits.file_mb << 20
-    limited = [sys.executable, "-I", "-c", LIMITED, str(cpu), str(memory), str(file), *command]
+    limited = [sys.executable, "-I", str(SUPERVISE), *limits.flags, *command]
     # Files, not pipes: a process that was left behind would keep a pipe open, and whoever reads it waiting.
     with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
         given.write(stdin.encode())
         given.seek(0)
         process = subprocess.Popen(
-            [*_apart(), *limited], stdin=given, stdout=output, stderr=errors, cwd=folder, env=environment(folder),
+            [*apart(), *limited], stdin=given, stdout=output, stderr=errors, cwd=folder, env=environment(folder),
             start_new_session=True,
         )  # fmt: skip
         status = _wait(process, limits.seconds)
@@ -80,6 +84,10 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
     except subprocess.TimeoutExpired:
         return None
     finally:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)  # the supervisor ends the others, whatever their session
+                process.wait(GRACE)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -92,7 +100,7 @@ def environment(folder: Path) -> Mapping[str, str]:
 
 
 @cache
-def _apart() -> tuple[str, ...]:
+def apart() -> tuple[str, ...]:
     """What starts a process without network, where the system lets everybody do so."""
     if not shutil.which(APART[0]):
         return ()

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from starling_training import report
+from starling_training.console import plain
 from starling_training.evaluation import scores
 from starling_training.evaluation.intervals import Comparison
 from starling_training.evaluation.keys import saved
@@ -26,12 +26,12 @@ def figures(run: Run) -> dict[str, Comparison]:
 def show(console: Console, run: Run, found: Mapping[str, Comparison], judged: Scores) -> None:
     """The table of all figures, those by group, and what they come to."""
     asked = f"{len(run.trials)} holes" if run.trials else f"{len(run.typed)} texts typed"
-    table = Table(title=escape(f"{run.title}: {asked}"), title_justify="left")
+    table = Table(title=plain(f"{run.title}: {asked}"), title_justify="left")
     if len(run.sides) == 2:
-        heads = ["", *map(escape, run.sides), "difference", "95 % interval", "sign p"]
+        heads = ["", *map(plain, run.sides), "difference", "95 % interval", "sign p"]
         rows = [[*report.cells(name, figure), f"{figure.chance:.2g}"] for name, figure in found.items()]
     else:
-        heads = ["", escape(run.sides[0]), "95 % interval"]
+        heads = ["", plain(run.sides[0]), "95 % interval"]
         rows = [list(alone(name, figure)) for name, figure in found.items()]
     for head in heads:
         table.add_column(head, justify="right" if head else "left")
@@ -43,7 +43,7 @@ def show(console: Console, run: Run, found: Mapping[str, Comparison], judged: Sc
     }.items():  # fmt: skip
         if len(groups) > 1 and len(run.sides) == 2:
             console.print(_by_group(title, groups))
-    console.print(escape(verdict(found, run.sides, run.elsewhere)[1]), soft_wrap=True)
+    console.print(plain(verdict(found, run.sides, run.elsewhere)[1]), soft_wrap=True)
 
 
 def alone(name: str, figure: Comparison) -> tuple[str, str, str]:
@@ -67,5 +67,5 @@ def _by_group(title: str, groups: Mapping[str, Group]) -> Table:
     for name, group in groups.items():
         cells = [report.group_cells(figure, group) for figure in (loss, match) if figure]
         texts = [text for base, adapter, _, interval in cells for text in (f"{base} -> {adapter}", interval)]
-        table.add_row(escape(name), str(group.holes), *(texts[:-1] if match else texts))
+        table.add_row(plain(name), str(group.holes), *(texts[:-1] if match else texts))
     return table

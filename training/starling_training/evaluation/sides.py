@@ -12,6 +12,7 @@ from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError, UsageError
 from starling_training.evaluation import remote
 from starling_training.evaluation.engines import Engine, in_process, served
+from starling_training.origins import shown
 
 HERE = "in-process"
 _OTHERS = re.compile(r"(?P<shape>openai|infill):(?P<url>https?://\S+)")
@@ -36,7 +37,7 @@ class Asked:
         """Refuse what no engine can do, naming the flag."""
         if self.engine != HERE and not _OTHERS.fullmatch(self.engine) and not re.match(r"https?://", self.engine):
             raise UsageError(
-                f"--engine {self.engine} names nobody: give in-process, http://HOST:PORT of a serve-copilot, "
+                f"--engine {shown(self.engine)} names nobody: give in-process, http://HOST:PORT of a serve-copilot, "
                 "openai:http://HOST:PORT/v1 or infill:http://HOST:PORT."
             )
         if self.template and not ("{prefix}" in self.template and "{suffix}" in self.template):

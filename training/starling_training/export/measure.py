@@ -23,8 +23,7 @@ def documents(manifest: Manifest) -> list[Document]:
     if not manifest.workspace or len(manifest.data.get("sources", ())) != 1:
         return []
     root = Path(manifest.workspace).resolve()
-    places = ((path, (root / path).resolve()) for path in manifest.data.get("held_out", ()))
-    found = (clean(Raw(path, root.name, file=file)) for path, file in places if file.is_relative_to(root))
+    found = (clean(Raw(path, root.name, root=root)) for path in manifest.data.get("held_out", ()))
     return [item.document for item in found if not isinstance(item, str)]
 
 

@@ -1,0 +1,27 @@
+"""Names of others in Markdown: they stay text, whatever is in them."""
+
+import re
+
+from starling_server.printable import printable
+
+_MEANT = re.compile(r"[\\`*\[\]<>|#~&!]")
+"""Characters that Markdown or HTML would do something with."""
+
+
+def prose(text: str) -> str:
+    """`text` as words of a sentence or a cell: no markup, no tags, no second line."""
+    return _MEANT.sub(r"\\\g<0>", printable(text))
+
+
+def code(text: str) -> str:
+    """`text` as a span of code: its fence is longer than any run of backticks in it."""
+    text = printable(text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    blank = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{blank}{text}{blank}{fence}"
+
+
+def block(text: str) -> str:
+    """Lines of code between fences."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return "\n".join((fence, printable(text, keep="\n\t"), fence))
