@@ -18,6 +18,8 @@ from starling_training.origins import Origin
 
 MIN_DOCUMENTS, MIN_CHARS = 5, 4_000
 """Fewer files or characters teach an adapter nothing that a held-out file could show."""
+MOST_CHARS = 1_000_000_000
+"""Of all documents, which are held in memory: one to four bytes each. A few kB of a packed table may unpack to more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def read(
     """
     found = [origins.resolve(str(source)) for source in sources]
     kept, dropped, seen = list[Cleaned](), Counter[str](), set[str]()
-    counts, named = list[int](), list[str]()
+    counts, named, chars = list[int](), list[str](), 0
     for origin, weight in zip(found, weights or [1.0] * len(found), strict=True):
         before = len(kept) + dropped.total()
         items = _read(origin, lambda number, before=before: done(before + number))
@@ -108,6 +110,7 @@ def read(
             else:
                 seen.add(item.document.sha256)
                 kept.append(replace(item, document=replace(item.document, weight=weight)))
+                chars = _check_room(origin, chars + len(item.document.text))
         counts.append(len(kept) - sum(counts))
     commits = [listing.commit(origin.path) for origin in found if origin.kind == "folder"]
     corpus = Corpus(
@@ -141,6 +144,15 @@ def _counted(items: Iterator[Cleaned | str], done: Callable[[int], object]) -> I
     for number, item in enumerate(items, 1):
         done(number)
         yield item
+
+
+def _check_room(origin: Origin, chars: int) -> int:
+    if chars > MOST_CHARS:
+        raise SourceError(
+            f"With {origin.named} more than {MOST_CHARS:,} characters are read, which is more than memory is planned "
+            "for: read fewer with --max-files, or name a part of it."
+        )
+    return chars
 
 
 def _check_enough(corpus: Corpus) -> None:

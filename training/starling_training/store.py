@@ -33,6 +33,7 @@ from starling_training import (
     placed,
     plausible,
     providers,
+    reading,
     redact,
     tables,
 )
@@ -40,7 +41,8 @@ from starling_training.clean import Cleaned, Document, Redaction
 from starling_training.origins import Origin
 
 CODE: tuple[ModuleType, ...] = (
-    clean, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers, tables,
+    clean, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers,
+    reading, tables,
 )  # fmt: skip
 """Modules that decide what a cleaned file is: when one changes, what they made is made anew."""
 FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."
