@@ -91,6 +91,10 @@ def load(path: Path) -> Adapter:
         raise AdapterError(f"{path} holds a whole model and no adapter: use it with --base {path}.")
     if not (path / WEIGHTS).is_file():
         raise AdapterError(f"{path} has a manifest but no {WEIGHTS}: train the adapter again.")
+    try:
+        (path / WEIGHTS).open("rb").close()
+    except OSError as error:
+        raise unreadable(path / WEIGHTS, error) from error
     return Adapter(path.resolve(), manifest)
 
 
@@ -105,8 +109,17 @@ def stamp(folder: Path) -> Stamp:
     try:
         stats = [(folder / name).stat() for name in (manifests.MANIFEST, WEIGHTS)]
     except OSError as error:
-        raise AdapterError(f"{folder} has no {Path(error.filename or '').name}: train the adapter again.") from error
+        file = Path(error.filename or "")
+        if not isinstance(error, FileNotFoundError):
+            raise unreadable(file, error) from error
+        raise AdapterError(f"{folder} has no {file.name}: train the adapter again.") from error
     return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)
+
+
+def unreadable(file: Path, error: OSError) -> AdapterError:
+    """What to say of a file that is there and cannot be read: the adapter itself may be sound."""
+    said = (error.strerror or str(error)).lower()
+    return AdapterError(f"{file} cannot be read ({said}): let this user read it, or copy it again.")
 
 
 def every() -> Iterator[Adapter]:

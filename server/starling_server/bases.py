@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starling_server import json_file
 from starling_server.errors import BaseModelError
 from starling_server.fim import FAMILIES
 
@@ -74,6 +75,11 @@ def find(name: str) -> Base:
     base = _read(name, path)
     if not any(_weights(path)):
         raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
+    for file in _weights(path):
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise unreadable(file, error) from error
     return base
 
 
@@ -104,21 +110,35 @@ def fingerprint(base: Base) -> str:
     """Hash of what makes two bases the same for an adapter: shape, vocabulary and weights.
 
     Of each weights file the first MiB (its tensor table and first tensors), 256 samples of 4 KiB and the size are
-    read, so that a 30 GB base costs milliseconds and a model fine-tuned from it in any layer still differs.
+    read, so that a 30 GB base costs milliseconds and a model fine-tuned from it in any layer still differs. Raises
+    BaseModelError where one of the files cannot be read.
     """
     digest = hashlib.sha256()
     shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
     digest.update(json.dumps(shape, sort_keys=True).encode())
-    digest.update((base.path / "tokenizer.json").read_bytes())
-    for file in sorted(_weights(base.path)):
-        size = file.stat().st_size
-        digest.update(str(size).encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(HEAD_BYTES))
-            for sample in range(SAMPLES):
-                stream.seek(size * sample // SAMPLES)
-                digest.update(stream.read(SAMPLE_BYTES))
+    for file in (base.path / "tokenizer.json", *sorted(_weights(base.path))):
+        try:
+            for part in [file.read_bytes()] if file.suffix == ".json" else _sampled(file):
+                digest.update(part)
+        except OSError as error:
+            raise unreadable(file, error) from error
     return digest.hexdigest()
+
+
+def _sampled(file: Path) -> Iterator[bytes]:
+    size = file.stat().st_size
+    yield str(size).encode()
+    with file.open("rb") as stream:
+        yield stream.read(HEAD_BYTES)
+        for sample in range(SAMPLES):
+            stream.seek(size * sample // SAMPLES)
+            yield stream.read(SAMPLE_BYTES)
+
+
+def unreadable(file: Path, error: OSError) -> BaseModelError:
+    """What to say of a base's file that is there and cannot be read: it may be sound."""
+    said = (error.strerror or str(error)).lower()
+    return BaseModelError(f"{file} cannot be read ({said}): mend that, or name another base.")
 
 
 def _weights(path: Path) -> Iterator[Path]:
@@ -156,11 +176,16 @@ def _revision(name: str, path: Path) -> str | None:
 
 def _read_config(name: str, path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = json_file.read(path / "config.json")
         model_type = config["model_type"]
+        known = model_type in FAMILIES
+    except OSError as error:
+        raise unreadable(path / "config.json", error) from error
     except (ValueError, KeyError, TypeError) as error:
         raise BaseModelError(f"Base {name!r} has a damaged config.json: download the base again.") from error
-    if model_type not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise BaseModelError(f"Base {name!r} is a {model_type!r} model; supported are {known}: choose one of those.")
+    if not known:
+        supported = ", ".join(sorted(FAMILIES))
+        raise BaseModelError(
+            f"Base {name!r} is a {model_type!r} model; supported are {supported}: choose one of those."
+        )
     return config

@@ -4,7 +4,6 @@ What is more than `weight + factor * B @ A` (DoRA, biases, whole modules saved b
 exported such an adapter without it would get another model, and no error.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from starling_server import tensors
-from starling_server.adapters import WEIGHTS
+from starling_server import json_file, tensors
+from starling_server.adapters import WEIGHTS, unreadable
 from starling_server.errors import AdapterError
 from starling_server.tensors import Floats
 
@@ -26,6 +25,8 @@ BEYOND = (
     "use_qalora", "velora_config",
 )  # fmt: skip
 """Settings of peft's LoraConfig that make a layer more than `weight + factor * B @ A`."""
+_BOUNDED = re.compile(r"(?=.{0,200}\Z)[^*+{}]*(?:(?<!\))[*+][^*+{}]*){0,2}")
+"""A pattern with at most two repetitions, none of a group: tried in the square of a name's length at most."""
 _MATRIX = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 
 
@@ -65,19 +66,26 @@ def read(adapter: Path) -> Lora:
     config = _config(adapter)
     try:
         matrices = {name: stored.read() for name, stored in tensors.listed([adapter / WEIGHTS]).items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise unreadable(adapter / WEIGHTS, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(f"{adapter / WEIGHTS} is damaged: train the adapter again.") from error
-    pairs = {module: _pair(adapter, module, matrices, config) for module in _modules(adapter, matrices)}
+    try:
+        pairs = {module: _pair(adapter, module, matrices, config) for module in _modules(adapter, matrices)}
+    except (ValueError, TypeError, AttributeError, re.error) as error:
+        raise AdapterError(f"{adapter / CONFIG} is damaged ({error}): train the adapter again.") from error
     return Lora(float(config["lora_alpha"]), pairs)
 
 
 def _config(adapter: Path) -> dict[str, Any]:
     try:
-        config = json.loads((adapter / CONFIG).read_text(encoding="utf-8"))
+        config = json_file.read(adapter / CONFIG)
         kind = config["peft_type"]
         beyond = [name for name in BEYOND if config.get(name)]
         float(config["lora_alpha"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except PermissionError as error:
+        raise unreadable(adapter / CONFIG, error) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(f"{adapter / CONFIG} is missing or damaged: train the adapter again.") from error
     if config.get("bias", "none") != "none":
         beyond.append("bias")
@@ -114,8 +122,13 @@ def _pair(adapter: Path, module: str, matrices: Mapping[str, Floats], config: Ma
 
 
 def _by_pattern(patterns: Mapping[str, Any], module: str, otherwise: float) -> float:
-    """The value of the first pattern that ends `module`, as peft's `get_pattern_key` chooses it."""
+    """The value of the first pattern that ends `module`, as peft's `get_pattern_key` chooses it.
+
+    Raises ValueError for a pattern that might take for ever.
+    """
     for pattern, value in patterns.items():
+        if not _BOUNDED.fullmatch(pattern):
+            raise ValueError("a pattern of layers has more than names, choices and two wildcards")
         if re.fullmatch(rf"(.*\.)?({pattern})", module):
             return value
     return otherwise

@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from starling_server import json_file
 from starling_server.errors import AdapterError
 from starling_server.fim import Order
 
@@ -38,9 +39,9 @@ class FimRecord(_Record):
 
     family: str
     order: Order
-    context_tokens: int
+    context_tokens: int = Field(gt=0)
     """Prompt and longest middle together; serving cuts its windows to the same size."""
-    max_tokens: int
+    max_tokens: int = Field(gt=0)
     """Longest middle with its end, which the window leaves room for."""
 
 
@@ -64,15 +65,22 @@ def read(folder: Path) -> Manifest:
     """The manifest in `folder`; raises AdapterError where it is missing, damaged or too new."""
     path = folder / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(json_file.content(path))
     except OSError as error:
-        raise AdapterError(f"{folder} holds no readable {MANIFEST}: name a folder that train-copilot wrote.") from error
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
+        said = "" if isinstance(error, FileNotFoundError) else f" ({(error.strerror or str(error)).lower()})"
+        raise AdapterError(
+            f"{folder} holds no readable {MANIFEST}{said}: name a folder that train-copilot wrote."
+        ) from error
+    except ValueError as error:
+        where = _where(error) if isinstance(error, ValidationError) else "the file"
         raise AdapterError(f"{path} is damaged at {where}: train the adapter again.") from error
     if manifest.format > FORMAT:
         raise AdapterError(f"{path} was written by a newer Starling (format {manifest.format}): update Starling.")
     return manifest
+
+
+def _where(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
 
 
 def check(manifest: Manifest, base_id: str, fingerprint: str | None, family: str) -> None:

@@ -5,7 +5,6 @@ tensors' bytes (https://huggingface.co/docs/safetensors). numpy has no bfloat16;
 bits and shifted.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -14,8 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from starling_server import json_file
+
 Floats = NDArray[np.float32]
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MOST_HEADER = 100_000_000
+"""Bytes, as the format's own reader has it."""
 _STORED = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 
@@ -46,7 +49,7 @@ def weights_of(folder: Path) -> list[Path]:
     if (folder / WHOLE).is_file():
         return [folder / WHOLE]
     if (folder / INDEX).is_file():
-        names = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        names = json_file.read(folder / INDEX)["weight_map"].values()
         return [folder / name for name in sorted(set(names))]
     return sorted(folder.glob("*.safetensors"))
 
@@ -60,13 +63,17 @@ def _listed(file: Path) -> Iterator[tuple[str, Stored]]:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         size = file.stat().st_size
-        if not 0 < length <= size - 8:
+        if not 0 < length <= min(size - 8, MOST_HEADER):
             raise ValueError(f"{file.name} is no whole safetensors file")
-        header = json.loads(stream.read(length))
+        header = json_file.parse(stream.read(length))
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        start, end = entry["data_offsets"]
+        (start, end), shape, dtype = entry["data_offsets"], tuple(entry["shape"]), entry["dtype"]
+        if not all(isinstance(number, int) and number >= 0 for number in (start, end, *shape)):
+            raise ValueError(f"{file.name} has no sane place for tensor {name}")
         if 8 + length + end > size:
             raise ValueError(f"{file.name} ends before tensor {name} does")
-        yield name, Stored(file, entry["dtype"], tuple(entry["shape"]), 8 + length + start)
+        if dtype in _STORED and end - start != prod(shape) * _STORED[dtype].itemsize:
+            raise ValueError(f"{file.name} has not as much as tensor {name} takes")
+        yield name, Stored(file, dtype, shape, 8 + length + start)

@@ -15,9 +15,9 @@ from time import perf_counter, time
 
 from platformdirs import user_cache_path
 
-from starling_server.adapters import WEIGHTS
+from starling_server.adapters import WEIGHTS, unreadable
 from starling_server.bases import Base
-from starling_server.errors import AdapterError, OutputError
+from starling_server.errors import OutputError
 from starling_server.gguf_export import Kind
 from starling_server.gguf_export.write import write_adapter, write_base
 from starling_server.lora import CONFIG
@@ -53,7 +53,7 @@ def adapter(adapter: Path, base: Base, fingerprint: str) -> Path:
     try:
         weights, config = ((adapter / name).read_bytes() for name in (WEIGHTS, CONFIG))
     except OSError as error:
-        raise AdapterError(f"The adapter in {adapter} cannot be read ({error.strerror}): train it again.") from error
+        raise unreadable(Path(error.filename or adapter), error) from error
     place = hashlib.sha256(os.fsencode(adapter.resolve())).hexdigest()[:DIGITS]
     state = hashlib.sha256(b"\0".join([fingerprint.encode(), str(VERSION).encode(), config, weights])).hexdigest()
     what = f"adapter {adapter.name}"

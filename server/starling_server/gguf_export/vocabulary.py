@@ -1,13 +1,12 @@
 """A base's tokenizer.json as llama.cpp's vocabulary: byte-level BPE, its pre-tokenizer by name, its special ids."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gguf import GGUFWriter, TokenType
 
-from starling_server import fim
+from starling_server import fim, json_file
 from starling_server.bases import Base
 from starling_server.errors import BaseModelError
 from starling_server.fim import Fim
@@ -77,7 +76,7 @@ class _Names:
 def of(base: Base) -> Vocabulary:
     """The vocabulary of `base`; raises BaseModelError where its tokenizer is damaged or of a kind llama.cpp has not."""
     try:
-        read = json.loads((base.path / "tokenizer.json").read_text(encoding="utf-8"))
+        read = json_file.read(base.path / "tokenizer.json")
         pre = _pre_tokenizer(base, read)
         ids = dict[str, int](read["model"]["vocab"])
         added = {token["content"]: token for token in read["added_tokens"]}

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from starling_server import tensors
+from starling_server import bases, json_file, tensors
 from starling_server.bases import Base
 from starling_server.errors import AdapterError, BaseModelError
 from starling_server.lora import Lora
@@ -57,6 +57,8 @@ def _merged(name: str, weight: Tensor, lora: Lora, others: Weights, left: set[st
 def _read(base: Base, file: Path) -> Mapping[str, Tensor]:
     try:
         return load_file(file)
+    except PermissionError as error:
+        raise bases.unreadable(file, error) from error
     except Exception as error:  # safetensors has an error of its own
         raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
 
@@ -69,7 +71,7 @@ def _copy_rest(base: Base, folder: Path, size: int) -> None:
     config |= {key: "bfloat16" for key in ("dtype", "torch_dtype") if key in config} or {"dtype": "bfloat16"}
     _dump(config, folder / "config.json")
     with suppress(FileNotFoundError):
-        index = json.loads((folder / tensors.INDEX).read_text(encoding="utf-8"))
+        index = json_file.read(folder / tensors.INDEX)
         if (folder / tensors.WHOLE).is_file():
             (folder / tensors.INDEX).unlink()  # shards beside a whole file are not read, nor written
         else:
