@@ -164,7 +164,10 @@ def test_the_command_reads_what_is_good_beside_it(
     make(tmp_path / "source")
     (source,) = tmp_path.iterdir()
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    done = command(source)
+    try:
+        done = command(source)
+    finally:
+        subprocess.run(["rm", "-rf", source / "a"], check=True)  # too deep for Python's own rmtree
     assert done.returncode == 0, done.stderr
     shown = " ".join(done.stdout.split())
     assert f" of {read} │" in shown, done.stdout
@@ -237,6 +240,27 @@ def test_rows_wait_by_their_bytes_not_only_by_their_number() -> None:
     raw = [reading.Raw(f"f{n}.py", "", content=bytes(1_000_000)) for n in range(9)]
     batches = list(reading._batches(raw))  # pyright: ignore[reportPrivateUsage]
     assert [len(batch) for batch in batches] == [4, 4, 1]
+
+
+def test_what_is_left_out_is_named_on_request(tmp_path: Path) -> None:
+    source = folder(tmp_path / "source")
+    (source / "notes.md").write_text("words")
+    (source / "copy.py").write_text(text(0))
+    done = command(source, "--verbose")
+    assert done.returncode == 0, done.stderr
+    assert "left out, not source code: notes.md" in done.stdout
+    assert "left out, duplicate: good_0.py" in done.stdout
+    again = corpus.read([source])
+    assert again.left_out == {"not source code": ("notes.md",), "duplicate": ("good_0.py",)}
+    assert corpus.read([source]).left_out == again.left_out, "kept by the store too"
+
+
+def test_rows_left_out_are_numbered(tmp_path: Path) -> None:
+    (tmp_path / "code.jsonl").write_bytes(lines(b"{broken", {"body": 1}))
+    assert corpus.read([tmp_path / "code.jsonl"]).left_out == {
+        "damaged row": ("row 7",),
+        "row without text": ("row 8",),
+    }
 
 
 def test_more_text_than_memory_is_planned_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from starling_server.errors import SourceError
 from starling_training import filters, tables
-from starling_training.clean import TOO_LARGE, Cleaned, Raw, clean, clean_all
+from starling_training.clean import NAMED, TOO_LARGE, Cleaned, Raw, clean, clean_all, shown_path
 from starling_training.listing import Listing
 from starling_training.origins import Origin
 
@@ -29,7 +29,7 @@ def files(origin: Origin, listed: Listing | None) -> Iterator[Raw | str]:
         for path in listed.paths:
             changed = listed.changed.get(path, 0)
             yield Raw(path, origin.name, "", changed, origin.path)
-        yield from ("marked as generated or vendored" for _ in listed.marked)
+        yield from (f"marked as generated or vendored{NAMED}{shown_path(path)}" for path in listed.marked)
         yield from (reason for reason, count in listed.left.items() for _ in range(count))
         return
     yield from _of_rows(origin)
@@ -43,12 +43,12 @@ def _of_rows(origin: Origin) -> Iterator[Raw | str]:
         if isinstance(found, str):
             if found == tables.NO_TEXT and not isinstance(row, str):
                 columns = columns or tables.columns_of(row)
-            yield found
+            yield f"{found}{NAMED}row {number:,}"
             continue
         path, text, repository, licence = found
         texts += 1
         if len(text) > filters.MAX_BYTES:  # here already: hundreds of files may wait to be cleaned
-            yield TOO_LARGE
+            yield f"{TOO_LARGE}{NAMED}{shown_path(path)}"
         else:
             yield Raw(path, repository, licence, content=text.encode("utf-8", "replace"))
     if columns and not texts:

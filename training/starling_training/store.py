@@ -48,6 +48,8 @@ CODE: tuple[ModuleType, ...] = (
 FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."
 ROWS = 256
 """Files that are written or read at once."""
+MOST_NAMED = 10_000
+"""Files that were left out and are known by name; more are counted."""
 SCHEMA = pa.schema({
     "path": pa.string(),
     "text": pa.large_string(),
@@ -108,7 +110,8 @@ def _fill(room: Path, cleaned: Iterable[Cleaned | str]) -> None:
     with ParquetWriter(room / FILES, SCHEMA, compression="zstd") as table:
         stream = iter(cleaned)
         while batch := list(islice(stream, ROWS)):
-            dropped.update(item for item in batch if isinstance(item, str))
+            for item in (item for item in batch if isinstance(item, str)):
+                dropped[item if len(dropped) < MOST_NAMED else item.partition(clean.NAMED)[0]] += 1
             rows = [_row(item) for item in batch if isinstance(item, Cleaned)]
             table.write_table(pa.Table.from_pylist(rows, SCHEMA))
     (room / DROPPED).write_text(json.dumps(dropped), encoding="utf-8")
