@@ -315,6 +315,19 @@ def test_patterns_that_never_ended(pattern: str, path: str) -> None:
     assert done.stdout == "False\n", done.stderr
 
 
+def test_attributes_that_git_never_gets_done_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = folder(tmp_path / "source")
+    deep = source.joinpath(*["a"] * 40)
+    deep.mkdir(parents=True)
+    (deep / "c.py").write_text(text(50))
+    subprocess.run(["git", "init", "-q", source], check=True)
+    subprocess.run(["git", "-C", source, "add", "."], check=True)
+    (source / ".gitattributes").write_text("**/a/" * 12 + "b linguist-generated\n")
+    monkeypatch.setattr(listing, "ATTRIBUTES_SECONDS", 2.0)
+    with pytest.raises(SourceError, match=r"\.gitattributes"):
+        listing.files(source)
+
+
 def test_patterns_beyond_all_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = folder(tmp_path / "source")
     (source / ".gitignore").write_text("x\n" + "a" * 2_000)

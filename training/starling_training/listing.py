@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, TimeoutExpired
 
 from pathspec import GitIgnoreSpec
 
@@ -16,6 +16,8 @@ IGNORE = ".starlingignore"
 DEEPEST = 300
 """Folders in each other; what lies deeper is not looked at. Python 3.11's `os.walk` fails at a thousand."""
 MARKS = ("linguist-generated", "linguist-vendored")
+ATTRIBUTES_SECONDS = 300.0
+"""For git to match .gitattributes; a million files take some ten. Its matcher never ends for some patterns."""
 MOST_RULES = 1_000_000
 """Bytes of a .gitignore or .starlingignore that are read."""
 SUBMODULE, UNREADABLE = "submodule (name its folder as a source of its own)", "folder unreadable or too deep"
@@ -86,7 +88,14 @@ def _rules(source: Path, path: str) -> GitIgnoreSpec:
 def _marked(source: Path, paths: list[str]) -> set[str]:
     """Those of `paths` that are generated or vendored by .gitattributes."""
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
-    answer = _git(source, "check-attr", "-z", "--stdin", *MARKS, stdin=names).stdout.split(b"\0")
+    try:
+        said = git.run(source, "check-attr", "-z", "--stdin", *MARKS, stdin=names, seconds=ATTRIBUTES_SECONDS)
+    except TimeoutExpired as error:
+        raise SourceError(
+            f"git does not get done with the patterns in the .gitattributes files of {source}: mend or remove those "
+            "with many '*'."
+        ) from error
+    answer = said.stdout.split(b"\0")
     triples = zip(answer[::3], answer[2::3], strict=False)
     return {os.fsdecode(path) for path, value in triples if value in (b"set", b"true")}
 
