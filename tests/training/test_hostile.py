@@ -96,7 +96,10 @@ def deep_folders(root: Path) -> None:
 
 
 def rows(*more: Any) -> Callable[[Path], None]:
-    return lambda path: path.with_suffix(".jsonl").write_bytes(lines(*more)) and None
+    def write(path: Path) -> None:
+        path.with_suffix(".jsonl").write_bytes(lines(*more))
+
+    return write
 
 
 def long_line(path: Path) -> None:

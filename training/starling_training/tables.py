@@ -11,10 +11,10 @@ whose largest possible size the file's own table of contents bounds; what is bey
 import gzip
 import json
 from collections.abc import Collection, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from pyarrow import RecordBatch
 from pyarrow.lib import ArrowException
 from pyarrow.parquet import ParquetFile
 
@@ -82,7 +82,7 @@ def _lines(path: Path) -> Iterator[Row | str]:
                 yield _parsed(line)
 
 
-def _skip_line(stream: IO[bytes], line: bytes) -> None:
+def _skip_line(stream: gzip.GzipFile | BufferedReader, line: bytes) -> None:
     while line and not line.endswith(b"\n"):
         line = stream.readline(1 << 20)
 
@@ -123,7 +123,8 @@ def _top(path: str) -> str:
     return path.partition(".")[0]
 
 
-def _batch(batch: RecordBatch) -> Iterator[Row | str]:
+def _batch(batch: Any) -> Iterator[Row | str]:
+    """The rows of a RecordBatch, too large ones as their reason."""
     if batch.nbytes <= MOST_BYTES:
         yield from batch.to_pylist()
         return

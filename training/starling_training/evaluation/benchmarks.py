@@ -112,7 +112,7 @@ def _santacoder(row: Row) -> Task:
     return Task(f"{row['name']}.{EXTENSIONS[row['language']]}", hole, _mode(hole))
 
 
-def settled(prefix: str, middle: str, suffix: str) -> Hole:
+def settled(prefix: Any, middle: Any, suffix: Any) -> Hole:
     """The hole as an editor has it: a newline that ends the middle is there already; raises TypeError."""
     if not all(isinstance(part, str) for part in (prefix, middle, suffix)):
         raise TypeError("a hole's parts are no text")
