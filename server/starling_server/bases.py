@@ -126,21 +126,35 @@ def fingerprint(base: Base) -> str:
     """Hash of what makes two bases the same for an adapter: shape, vocabulary and weights.
 
     Of each weights file the first MiB (its tensor table and first tensors), 256 samples of 4 KiB and the size are
-    read, so that a 30 GB base costs milliseconds and a model fine-tuned from it in any layer still differs.
+    read, so that a 30 GB base costs milliseconds and a model fine-tuned from it in any layer still differs. Raises
+    BaseModelError where one of the files cannot be read.
     """
     digest = hashlib.sha256()
     shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
     digest.update(json.dumps(shape, sort_keys=True).encode())
-    digest.update((base.path / "tokenizer.json").read_bytes())
-    for file in sorted(_weights(base.path)):
-        size = file.stat().st_size
-        digest.update(str(size).encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(HEAD_BYTES))
-            for sample in range(SAMPLES):
-                stream.seek(size * sample // SAMPLES)
-                digest.update(stream.read(SAMPLE_BYTES))
+    for file in (base.path / "tokenizer.json", *sorted(_weights(base.path))):
+        try:
+            for part in [file.read_bytes()] if file.suffix == ".json" else _sampled(file):
+                digest.update(part)
+        except OSError as error:
+            raise unreadable(file, error) from error
     return digest.hexdigest()
+
+
+def _sampled(file: Path) -> Iterator[bytes]:
+    size = file.stat().st_size
+    yield str(size).encode()
+    with file.open("rb") as stream:
+        yield stream.read(HEAD_BYTES)
+        for sample in range(SAMPLES):
+            stream.seek(size * sample // SAMPLES)
+            yield stream.read(SAMPLE_BYTES)
+
+
+def unreadable(file: Path, error: OSError) -> BaseModelError:
+    """What to say of a base's file that is there and cannot be read: it may be sound."""
+    said = (error.strerror or str(error)).lower()
+    return BaseModelError(f"{file} cannot be read ({said}): mend that, or name another base.")
 
 
 def _weights(path: Path) -> Iterator[Path]:

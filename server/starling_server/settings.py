@@ -66,8 +66,9 @@ def _read(path: Path) -> Mapping[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"The settings in {path} cannot be read ({error.strerror}): name another --config.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        said = "nested too deep" if isinstance(error, RecursionError) else error
+        raise UsageError(f"{path} is not TOML: {said}.") from error
 
 
 def _parameters(context: click.Context, path: Path, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from starling_server.printable import printable
+
+MOST_BYTES = 500_000_000
+"""Of one file; the largest that is met is a run's answers, some tens of MB."""
 MOST_SHOWN = 200
 """Characters of somebody else's text in a message of ours."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -56,6 +60,14 @@ def read(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise Unfit(f"is larger than {most >> 20} MiB")
     return data
+
+
+def values(data: bytes) -> Any:
+    """JSON of any kind, as our own programs write it; raises Unfit."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Unfit("cannot be read as JSON") from error
 
 
 def parsed(data: bytes) -> dict[str, Any]:

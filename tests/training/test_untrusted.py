@@ -11,7 +11,7 @@ from rich.console import Console
 from support import hostile_checkout
 
 from starling_server.errors import SourceError
-from starling_training import clean, corpus, inside, listing, markdown, origins, report
+from starling_training import clean, corpus, filters, inside, listing, markdown, origins, report
 from starling_training import git as git_process
 from starling_training.console import plain
 from starling_training.evaluation import history, own_tests
@@ -196,7 +196,7 @@ def test_a_file_with_an_unfinished_merge_is_left_out_and_named(checkout: Path) -
     for _ in range(2):  # read, and taken from the cache
         read = corpus.read([checkout])
         assert read.dropped["merge conflict"] == 1
-        assert read.conflicted == ("merged.py",)
+        assert read.left_out[filters.CONFLICT] == ("merged.py",)
         assert "heading.py" in {document.path for document in read.documents}
 
 

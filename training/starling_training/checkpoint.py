@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from starling_server import untrusted
 from starling_server.errors import UsageError
 from starling_training import origins
 
@@ -42,13 +43,17 @@ def alone(output: Path) -> Generator[None]:
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of the run in `folder`."""
     whole = [state.parent for state in (folder / TRAINER).glob(f"checkpoint-*/{STATE}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    steps = {path: path.name.rpartition("-")[2] for path in whole}
+    return max((path for path in whole if steps[path].isdecimal()), key=lambda path: int(steps[path]), default=None)
 
 
 def state(checkpoint: Path, name: str) -> dict[str, Any]:
-    """What the callback of class `name` exported into the checkpoint."""
-    read = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-    return read["stateful_callbacks"][name]
+    """What the callback of class `name` exported into the checkpoint; raises UsageError where it is damaged."""
+    read = _read(checkpoint / STATE)
+    try:
+        return read["stateful_callbacks"][name]
+    except (KeyError, TypeError) as error:
+        raise _damaged(checkpoint / STATE) from error
 
 
 def begin(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> Path | None:
@@ -61,7 +66,7 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool
     if resume:
         if found is None:
             raise UsageError(f"There is no checkpoint in {folder} to go on from: train without --resume.")
-        _check_same(json.loads((folder / CONFIG).read_text(encoding="utf-8")), config)
+        _check_same(_read(folder / CONFIG), config)
         return found
     if found and not overwrite:
         raise UsageError(
@@ -77,6 +82,20 @@ def end(folder: Path, keep: bool) -> None:
     """Remove the run, unless it is to be kept and holds a checkpoint."""
     if not (keep and latest(folder)):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        read = untrusted.values(untrusted.read(file, untrusted.MOST_BYTES))
+    except (OSError, ValueError) as error:
+        raise _damaged(file) from error
+    if not isinstance(read, dict):
+        raise _damaged(file)
+    return read
+
+
+def _damaged(file: Path) -> UsageError:
+    return UsageError(f"{file} of the stopped run is damaged: begin anew with --overwrite.")
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from starling_training import dedup, filters, inside, notebook, redact
 
 TOO_LARGE = "over 1 MB"
 NAMED = "\n"
-"""Between a reason and the file that it is about, where that is named: no path has one after `shown_path`."""
+"""Between a reason and the file or row that it is about: no path has one after `shown_path`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def clean(raw: Raw) -> Cleaned | str:
     try:
         text, secrets = redact.redact(_text(raw))
     except _Unwanted as reason:
-        return str(reason)
+        return f"{reason}{NAMED}{shown_path(raw.path)}"
     document = _document(raw, text)
     redactions = tuple(Redaction(document.path, secret.line, secret.kind) for secret in secrets)
     return Cleaned(document, redactions, dedup.signature(text))
@@ -133,7 +133,7 @@ def _text(raw: Raw) -> str:
         if text is None:
             raise _Unwanted("no Python notebook")
     if fault := filters.text_fault(text):
-        raise _Unwanted(f"{fault}{NAMED}{shown_path(raw.path)}" if fault in filters.NAMED else fault)
+        raise _Unwanted(fault)
     return text
 
 

@@ -29,6 +29,7 @@ OUTPUT_FLAGS = (
     ),
     click.option("--overwrite", is_flag=True, help="Replace what is there, once the new one is whole."),
     click.option("--resume", is_flag=True, help="Go on with a run that was killed, from its last checkpoint."),
+    click.option("--verbose", is_flag=True, help="Name every file that is left out; corpus.json does so too."),
     click.option("--dry-run", is_flag=True, help="Read and plan, print it, and stop."),
     click.option(
         "--holes",
@@ -167,6 +168,7 @@ def _config(sources: tuple[str, ...], values: dict[str, Any]) -> TrainConfig:
         overwrite=values["overwrite"],
         resume=values["resume"],
         dry_run=values["dry_run"],
+        verbose=values["verbose"],
         holes=values["holes"],
         canaries=values["canaries"],
         fail_on_leak=values["fail_on_leak"],

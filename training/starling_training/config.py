@@ -142,6 +142,8 @@ class TrainConfig:
     """How much more often each source is learnt from; none means equally."""
     dry_run: bool = False
     """Read into the cache, plan, print, and stop before anything is trained."""
+    verbose: bool = False
+    """Name every file that is left out."""
     holes: int = 100
     """Held-out holes that base and adapter are judged on; 0 skips judging."""
     canaries: int = 40

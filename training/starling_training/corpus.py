@@ -1,8 +1,8 @@
 """Sources to documents: text files worth learning from, and a count of the others by reason."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +18,22 @@ from starling_training.origins import Origin
 
 MIN_DOCUMENTS, MIN_CHARS = 5, 4_000
 """Fewer files or characters teach an adapter nothing that a held-out file could show."""
+MOST_NAMED = store.MOST_NAMED
+MOST_CHARS = 1_000_000_000
+"""Of all documents, which are held in memory: one to four bytes each. A few kB of a packed table may unpack to more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    counts: Counter[str]
+    paths: dict[str, list[str]]
+
+    def note(self, item: str) -> None:
+        """One file more, by its reason and its name."""
+        reason, _, path = item.partition(NAMED)
+        self.counts[reason] += 1
+        if path and self.counts.total() <= MOST_NAMED:
+            self.paths.setdefault(reason, []).append(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +52,8 @@ class Corpus:
     redactions: tuple[Redaction, ...]
     counts: tuple[int, ...]
     """Documents of each origin."""
-    conflicted: tuple[str, ...] = ()
-    """Files that were left out for the markers of a merge in them."""
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Of `dropped` the files' paths or the rows' numbers by reason, those that are remembered (`MOST_NAMED`)."""
 
     def without(self, rows: Collection[int], reason: str) -> "Corpus":
         """The corpus less the documents in these rows, left out for `reason`; raises SourceError where few are left."""
@@ -93,21 +109,20 @@ def read(
     told the number of files that were read so far. Of each source `max_files` are looked at, the first ones; 0: all.
     """
     found = [origins.resolve(str(source)) for source in sources]
-    kept, dropped, seen = list[Cleaned](), Counter[str](), set[str]()
-    counts, named = list[int](), list[str]()
+    kept, named, seen = list[Cleaned](), _LeftOut(Counter(), {}), set[str]()
+    counts, chars = list[int](), 0
     for origin, weight in zip(found, weights or [1.0] * len(found), strict=True):
-        before = len(kept) + dropped.total()
+        before = len(kept) + named.counts.total()
         items = _read(origin, lambda number, before=before: done(before + number))
         for item in islice(items, max_files or None):
             if isinstance(item, str):
-                reason, _, path = item.partition(NAMED)
-                dropped[reason] += 1
-                named += [path] if path else []
+                named.note(item)
             elif item.document.sha256 in seen:
-                dropped["duplicate"] += 1
+                named.note(f"duplicate{NAMED}{item.document.path}")
             else:
                 seen.add(item.document.sha256)
                 kept.append(replace(item, document=replace(item.document, weight=weight)))
+                chars = _check_room(origin, chars + len(item.document.text))
         counts.append(len(kept) - sum(counts))
     commits = [listing.commit(origin.path) for origin in found if origin.kind == "folder"]
     corpus = Corpus(
@@ -115,10 +130,10 @@ def read(
         commits[0] if commits else None,
         tuple(item.document for item in kept),
         np.array([item.signature for item in kept], np.uint32).reshape(-1, dedup.PERMUTATIONS),
-        dict(dropped.most_common()),
+        dict(named.counts.most_common()),
         tuple(redaction for item in kept for redaction in item.redactions),
         tuple(counts),
-        tuple(named),
+        {reason: tuple(paths) for reason, paths in named.paths.items()},
     )
     _check_enough(corpus)
     return corpus
@@ -141,6 +156,15 @@ def _counted(items: Iterator[Cleaned | str], done: Callable[[int], object]) -> I
     for number, item in enumerate(items, 1):
         done(number)
         yield item
+
+
+def _check_room(origin: Origin, chars: int) -> int:
+    if chars > MOST_CHARS:
+        raise SourceError(
+            f"With {origin.named} more than {MOST_CHARS:,} characters are read, which is more than memory is planned "
+            "for: read fewer with --max-files, or name a part of it."
+        )
+    return chars
 
 
 def _check_enough(corpus: Corpus) -> None:

@@ -10,8 +10,6 @@ MAX_BYTES = 1_000_000
 MAX_MEAN_LINE, MAX_LINE, MIN_ALPHANUMERIC = 100, 1000, 0.25
 """Characters, characters, and a share of them: the bounds of StarCoder's own data (Li et al. 2023)."""
 CONFLICT = "merge conflict"
-NAMED = frozenset({CONFLICT})
-"""Reasons that a person has to do something about: the files are named."""
 LFS_POINTER = "version https://git-lfs.github.com/spec/"
 HEAD_CHARS = 2_000
 """Where generators sign their work."""

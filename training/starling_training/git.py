@@ -34,16 +34,19 @@ _NO_PROTOCOL = {"GIT_ALLOW_PROTOCOL": ":"}
 _GENERIC = "fatal: Could not read from remote repository"
 
 
-def run(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run(
+    folder: Path, *arguments: str, stdin: bytes = b"", seconds: float | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """What git answers about the checkout at `folder`, from its files alone: nothing that the checkout's configuration
-    names is run, nothing is fetched. Raises FileNotFoundError where git is missing."""
-    return _run(folder, (*_ALWAYS, *_READING), arguments, _NO_PROTOCOL, stdin)
+    names is run, nothing is fetched. Raises FileNotFoundError where git is missing, and subprocess.TimeoutExpired after
+    `seconds`: git's own matching of patterns takes for ever for some."""
+    return _run(folder, (*_ALWAYS, *_READING), arguments, _NO_PROTOCOL, stdin, seconds)
 
 
 def run_online(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     """The same for `clone` and `fetch`, which go to the address that the user named, by the user's own configuration:
     not for a checkout that others made."""
-    return _run(folder, _ALWAYS, arguments, {}, b"")
+    return _run(folder, _ALWAYS, arguments, {}, b"", None)
 
 
 def complaint(stderr: bytes) -> str:
@@ -63,9 +66,14 @@ def refused_owner(stderr: bytes) -> str | None:
 
 
 def _run(
-    folder: Path, settings: tuple[str, ...], arguments: tuple[str, ...], more: dict[str, str], stdin: bytes
+    folder: Path,
+    settings: tuple[str, ...],
+    arguments: tuple[str, ...],
+    more: dict[str, str],
+    stdin: bytes,
+    seconds: float | None,
 ) -> subprocess.CompletedProcess[bytes]:
     own = {key: value for key, value in os.environ.items() if key not in _LOCAL} | _ENVIRONMENT | more
     given = [part for setting in settings for part in ("-c", setting)]
     command = ["git", "-C", str(folder), "--no-pager", *given, *arguments]
-    return subprocess.run(command, capture_output=True, env=own, input=stdin, check=False)
+    return subprocess.run(command, capture_output=True, env=own, input=stdin, check=False, timeout=seconds)

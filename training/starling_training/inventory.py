@@ -6,8 +6,8 @@ One account for the console, `corpus.json`, the manifest and the report. It name
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from starling_server.fim import Tokenizer
@@ -65,8 +65,8 @@ class Inventory:
     """Files that are judged on."""
     held_out_of: tuple[str, ...]
     """Whose files those are, one by one: paths of several repositories may be the same."""
-    conflicted: tuple[str, ...] = ()
-    """Files with the markers of a merge, which were left out."""
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Files that were left out by the reason, at most `corpus.MOST_NAMED`."""
 
     @property
     def seen(self) -> int:
@@ -97,7 +97,7 @@ def take(corpus: Corpus, split: Split, tokenizer: Tokenizer) -> Inventory:
         near,
         tuple(document.path for document in split.held_out),
         tuple(document.repository for document in split.held_out),
-        corpus.conflicted,
+        {**corpus.left_out, **({NEAR: near} if near else {})},
     )
 
 

@@ -1,5 +1,6 @@
-"""Which files are source code, by extension or by whole name."""
+"""Which files are source code, by extension, by whole name, or by a text's look where it has no name."""
 
+import re
 from pathlib import PurePosixPath
 
 EXTENSIONS = {
@@ -87,3 +88,52 @@ def language(path: str) -> str | None:
     """The language of the file at `path`, None where it is no source code."""
     file = PurePosixPath(path)
     return NAMES.get(file.name) or _BY_EXTENSION.get(file.suffix.lower())
+
+
+_ALIASES = {
+    "bash": "Shell", "c-sharp": "C#", "csharp": "C#", "cpp": "C++", "golang": "Go", "js": "JavaScript",
+    "py": "Python", "python3": "Python", "sh": "Shell", "ts": "TypeScript",
+}  # fmt: skip
+_USUAL = {"c++": ".cpp", "javascript": ".js", "python": ".py", "typescript": ".ts", "visual basic": ".vb"}
+_EXTENSION_OF = {name.lower(): all_of.split()[0] for name, all_of in EXTENSIONS.items()} | _USUAL
+_HEAD_CHARS = 4_000
+_LOOKS = tuple(
+    (name, re.compile(pattern, re.MULTILINE))
+    for name, pattern in (
+        (
+            "Python",
+            r"^(?:#!.{0,80}python|[ \t]{0,40}(?:async )?def \w+\(|class \w+[^;{]{0,80}:$|from [\w.]+ import |"
+            r"import [\w.]+$)",
+        ),
+        ("Shell", r"^#!.{0,80}\b(?:ba|da|z)?sh\b"),
+        ("PHP", r"^<\?php"),
+        ("Rust", r"^[ \t]{0,40}(?:pub )?(?:fn \w+|impl |use \w+::|mod \w+;)"),
+        ("Go", r"^(?:package \w+$|func (?:\(|\w+\())"),
+        ("C#", r"^(?:using [\w.]+;|namespace [\w.]+)"),
+        (
+            "Java",
+            r"^(?:package [\w.]+;|import (?:static )?[\w.*]+;|public (?:final |abstract )?(?:class|interface|enum) )",
+        ),
+        ("C++", r"^(?:#include <\w+>|template ?<|using namespace |namespace \w+ ?\{)"),
+        ("C", r'^#(?:include [<"][\w./]+\.h|define \w+)'),
+        ("TypeScript", r"^(?:import .{1,80} from ['\"]|(?:export )?(?:interface|type) \w+)"),
+        ("JavaScript", r"^(?:(?:export )?(?:async )?function \w*\(|const \w+ = |(?:var|let) \w+ = |module\.exports)"),
+        ("Ruby", r"^(?:require ['\"]|module [A-Z]\w*$|[ \t]{0,40}def [a-z]\w*[?!]?$)"),
+    )
+)
+"""Lines that tell a language; of several languages the one with the most such lines, of equals the first."""
+
+
+def extension(named: str) -> str | None:
+    """The usual extension of the language that a data set calls `named`, such as `.py` for python; None if unknown."""
+    known = named.strip().lower()
+    known = _ALIASES.get(known, known).lower()
+    return _EXTENSION_OF.get(known) or (f".{known}" if f".{known}" in _BY_EXTENSION else None)
+
+
+def guess(text: str) -> str | None:
+    """The usual extension of the language that the beginning of `text` looks like; None where it looks like none."""
+    head = text[:_HEAD_CHARS]
+    counts = {name: len(pattern.findall(head)) for name, pattern in _LOOKS}
+    best = max(counts, key=lambda name: counts[name])
+    return _EXTENSION_OF[best.lower()] if counts[best] else None

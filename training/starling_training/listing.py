@@ -4,19 +4,23 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, TimeoutExpired
 
 from pathspec import GitIgnoreSpec
 
 from starling_server.errors import SourceError
-from starling_training import git, inside
+from starling_training import git, ignoring, inside
 
 IGNORE = ".starlingignore"
 """Beside .gitignore, in its syntax: files that git keeps and that nothing should be learnt from."""
+DEEPEST = 300
+"""Folders in each other; what lies deeper is not looked at. Python 3.11's `os.walk` fails at a thousand."""
 MARKS = ("linguist-generated", "linguist-vendored")
+ATTRIBUTES_SECONDS = 300.0
+"""For git to match .gitattributes; a million files take some ten. Its matcher never ends for some patterns."""
 MOST_RULES = 1_000_000
 """Bytes of a .gitignore or .starlingignore that are read."""
-SUBMODULE, UNREADABLE = "submodule (name its folder as a source of its own)", "unreadable folder"
+SUBMODULE, UNREADABLE = "submodule (name its folder as a source of its own)", "folder unreadable or too deep"
 _MODE_OF_SUBMODULE = "160000"
 
 
@@ -46,7 +50,8 @@ def files(source: Path) -> Listing:
     if not (tracked or left) and (source / ".git").exists():
         raise SourceError(f"{source} is a git checkout that tracks no file: add its files with `git add` first.")
     unreadable = list[OSError]()
-    found = filter(inside.checker(source), tracked if tracked or left else _walk(source, unreadable.append))
+    every = tracked if tracked or left else _walk(source, unreadable.append)
+    found = filter(inside.checker(source), (path for path in every if path.count("/") <= DEEPEST))
     wanted = _wanted(source, sorted(set(found)))
     if not (tracked or left):
         return Listing(wanted, left={UNREADABLE: len(unreadable)} if unreadable else {})
@@ -66,18 +71,31 @@ def _wanted(source: Path, paths: list[str]) -> list[str]:
 
 
 def _rules(source: Path, path: str) -> GitIgnoreSpec:
-    """What the file at `path` excludes: nothing where there is none, or only a link, which git does not follow."""
+    """What the file at `path` excludes: nothing where there is none, or only a link, which git does not follow.
+
+    Raises SourceError where it is there and may not be read, or is too large to be matched.
+    """
+    file = source / path
     try:
         text = inside.read(source, path, MOST_RULES).decode("utf-8", "replace")
+    except PermissionError as error:
+        raise SourceError(f"{file} cannot be read ({error.strerror}): mend that, or remove it.") from error
     except OSError:
         text = ""
-    return GitIgnoreSpec.from_lines(text.splitlines())
+    return ignoring.parse(text, file)
 
 
 def _marked(source: Path, paths: list[str]) -> set[str]:
     """Those of `paths` that are generated or vendored by .gitattributes."""
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
-    answer = _git(source, "check-attr", "-z", "--stdin", *MARKS, stdin=names).stdout.split(b"\0")
+    try:
+        said = git.run(source, "check-attr", "-z", "--stdin", *MARKS, stdin=names, seconds=ATTRIBUTES_SECONDS)
+    except TimeoutExpired as error:
+        raise SourceError(
+            f"git does not get done with the patterns in the .gitattributes files of {source}: mend or remove those "
+            "with many '*'."
+        ) from error
+    answer = said.stdout.split(b"\0")
     triples = zip(answer[::3], answer[2::3], strict=False)
     return {os.fsdecode(path) for path, value in triples if value in (b"set", b"true")}
 
@@ -123,24 +141,15 @@ def _git(source: Path, *arguments: str, stdin: bytes = b"") -> CompletedProcess[
 
 def _walk(source: Path, unreadable: Callable[[OSError], object]) -> Iterator[str]:
     """Every file below `source` that no .gitignore on the way to it excludes."""
-    specs: dict[Path, GitIgnoreSpec] = {}
+    rules = ignoring.Rules(source)
     for folder, folders, names in os.walk(source, onerror=unreadable):
         here = Path(folder)
         if ".gitignore" in names:
-            specs[here] = _rules(source, (here / ".gitignore").relative_to(source).as_posix())
-        folders[:] = [name for name in folders if name != ".git" and not _ignored(here / name, source, specs, "/")]
+            rules.add(here, _rules(source, (here / ".gitignore").relative_to(source).as_posix()))
+        if folders and len(here.relative_to(source).parts) >= DEEPEST:
+            unreadable(OSError(f"{folder} is too deep"))
+            folders.clear()
+        folders[:] = [name for name in folders if name != ".git" and not rules.exclude(here / name, "/")]
         for name in names:
-            if not _ignored(here / name, source, specs):
+            if not rules.exclude(here / name):
                 yield (here / name).relative_to(source).as_posix()
-
-
-def _ignored(path: Path, source: Path, specs: dict[Path, GitIgnoreSpec], end: str = "") -> bool:
-    """Whether the innermost .gitignore that says something about `path` excludes it; folders end in '/'."""
-    for folder in path.parents:
-        if folder in specs:
-            verdict = specs[folder].check_file(path.relative_to(folder).as_posix() + end).include
-            if verdict is not None:
-                return verdict
-        if folder == source:
-            break
-    return False

@@ -12,8 +12,9 @@ def code(content: str) -> str | None:
     try:
         notebook: dict[str, Any] = json.loads(content)
         cells = [_source(cell) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-        return "\n".join(cell + "\n" for cell in cells if cell) if _is_python(notebook) else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+        text = "\n".join(cell + "\n" for cell in cells if cell) if _is_python(notebook) else None
+        return text and text.encode("utf-8", "replace").decode()  # JSON can hold halves of surrogate pairs
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -30,7 +30,7 @@ def write(folder: Path, found: Found) -> None:
     manifest, scores = found.manifest, found.scores
     inventory.write(found.inventory, folder)
     texts = {
-        REPORT: report.render(manifest, scores, found.trials),
+        REPORT: report.render(manifest, scores, found.trials, found.inventory.left_out),
         PAGE: page.render(manifest, found.inventory, scores, found.trials),
         CARD: card.render(manifest, scores, licence.of(found.base)),
     }

@@ -17,10 +17,10 @@ from typing import Any
 
 import click
 
-from starling_server import __version__, adapters
+from starling_server import __version__, adapters, untrusted
 from starling_server.adapters import WEIGHTS, Adapter
 from starling_server.entry import run
-from starling_server.errors import OutputError, UsageError
+from starling_server.errors import AdapterError, OutputError, UsageError
 from starling_server.manifest import MANIFEST
 from starling_training import public
 
@@ -81,11 +81,20 @@ def gather(adapter: Adapter, room: Path, reports: bool) -> list[Path]:
     for name in (WEIGHTS, CARD, *(REPORTS if reports else ())):
         if (adapter.path / name).is_file():
             shutil.copyfile(adapter.path / name, room / name)
-    shape = json.loads((adapter.path / PEFT_CONFIG).read_text(encoding="utf-8"))
-    shape["base_model_name_or_path"] = manifest.base.id
+    shape = _shape(adapter.path / PEFT_CONFIG) | {"base_model_name_or_path": manifest.base.id}
     (room / PEFT_CONFIG).write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
     (room / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return sorted(room.iterdir())
+
+
+def _shape(file: Path) -> dict[str, Any]:
+    try:
+        shape = untrusted.values(untrusted.read(file, untrusted.MOST_BYTES))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{file} cannot be read ({error}): train the adapter again.") from error
+    if not isinstance(shape, dict):
+        raise AdapterError(f"{file} is damaged: train the adapter again.")
+    return shape
 
 
 def _check(target: Target) -> None:

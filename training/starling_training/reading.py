@@ -7,18 +7,18 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
-from starling_training import tables
-from starling_training.clean import Cleaned, Raw, clean, clean_all
+from starling_server.errors import SourceError
+from starling_training import filters, tables
+from starling_training.clean import NAMED, TOO_LARGE, Cleaned, Raw, clean, clean_all, shown_path
 from starling_training.listing import Listing
 from starling_training.origins import Origin
 
-BATCH = 64
-"""Files that a worker is given at once."""
-ALONE = 400
-"""Files that one process cleans sooner than others start."""
+BATCH, BATCH_BYTES = 64, 4_000_000
+"""Files, and bytes of rows' texts, that a worker is given at once."""
+ALONE, ALONE_BYTES = 400, 32_000_000
+"""Files, and bytes of rows' texts, that one process cleans sooner than others start."""
 AHEAD = 4
 """Batches per worker that may wait: a dataset larger than memory passes through."""
 
@@ -29,16 +29,33 @@ def files(origin: Origin, listed: Listing | None) -> Iterator[Raw | str]:
         for path in listed.paths:
             changed = listed.changed.get(path, 0)
             yield Raw(path, origin.name, "", changed, origin.path)
-        yield from ("marked as generated or vendored" for _ in listed.marked)
+        yield from (f"marked as generated or vendored{NAMED}{shown_path(path)}" for path in listed.marked)
         yield from (reason for reason, count in listed.left.items() for _ in range(count))
         return
-    for row in tables.rows(origin):
-        found = row if isinstance(row, str) else tables.file(row)
+    yield from _of_rows(origin)
+
+
+def _of_rows(origin: Origin) -> Iterator[Raw | str]:
+    """Every row as a file; raises SourceError where no row has a text, which names the columns that there are."""
+    columns, texts = "", 0
+    for number, row in enumerate(tables.rows(origin, tables.COLUMNS), 1):
+        found = row if isinstance(row, str) else tables.file(row, number)
         if isinstance(found, str):
-            yield found
+            if found == tables.NO_TEXT and not isinstance(row, str):
+                columns = columns or tables.columns_of(row)
+            yield f"{found}{NAMED}row {number:,}"
+            continue
+        path, text, repository, licence = found
+        texts += 1
+        if len(text) > filters.MAX_BYTES:  # here already: hundreds of files may wait to be cleaned
+            yield f"{TOO_LARGE}{NAMED}{shown_path(path)}"
         else:
-            path, text, repository, licence = found
             yield Raw(path, repository, licence, content=text.encode("utf-8", "replace"))
+    if columns and not texts:
+        raise SourceError(
+            f"No row of {origin.named} has a text: its columns are {columns}, and text is read from "
+            f"{', '.join(tables.TEXTS)}: rename the column that holds the code."
+        )
 
 
 def fingerprint(origin: Origin, listed: Listing | None) -> list[str] | None:
@@ -62,11 +79,11 @@ def _state(file: Path) -> str:
 def cleaned(raw: Iterable[Raw | str]) -> Iterator[Cleaned | str]:
     """Each file cleaned or the reason why it was left out, in order; many of them on all cores."""
     stream = iter(raw)
-    first = list(islice(stream, ALONE))
-    if len(first) < ALONE:
+    first = next(_batches(stream, ALONE, ALONE_BYTES), [])
+    if (following := next(stream, None)) is None:
         yield from (item if isinstance(item, str) else clean(item) for item in first)
         return
-    yield from _on_all_cores(item for part in (first, stream) for item in part)
+    yield from _on_all_cores(item for part in (first, [following], stream) for item in part)
 
 
 def _on_all_cores(raw: Iterable[Raw | str]) -> Iterator[Cleaned | str]:
@@ -108,7 +125,13 @@ def _leave_ctrl_c_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _batches(raw: Iterable[Raw | str]) -> Iterator[list[Raw | str]]:
-    stream = iter(raw)
-    while batch := list(islice(stream, BATCH)):
+def _batches(raw: Iterable[Raw | str], most: int = BATCH, most_bytes: int = BATCH_BYTES) -> Iterator[list[Raw | str]]:
+    batch, size = list[Raw | str](), 0
+    for item in raw:
+        batch.append(item)
+        size += 0 if isinstance(item, str) else len(item.content)
+        if len(batch) == most or size >= most_bytes:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

@@ -29,7 +29,7 @@ FIGURES = {
     "wrong suggestions": ("{:.1%}", "suggestions that were shown and not right"),
 }
 """Format and meaning of each figure."""
-SAMPLES, SHOWN_LINES = 3, 6
+SAMPLES, SHOWN_LINES, SHOWN_LEFT_OUT = 3, 6, 200
 _BAR = re.compile(r"(?<!\\)\|")
 IN_GROUPS = ("middle loss", "exact match")
 """Figures that are shown by kind and by language too."""
@@ -42,8 +42,10 @@ JUDGED = (
 )
 
 
-def render(manifest: Manifest, scores: Scores, trials: Sequence[Trial]) -> str:
-    """The whole report in Markdown."""
+def render(
+    manifest: Manifest, scores: Scores, trials: Sequence[Trial], left_out: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """The whole report in Markdown; `left_out` are files by the reason."""
     parts = [
         f"# {made(manifest).capitalize()} {prose(manifest.name)}",
         f"Trained on {_sources(manifest)} for base {code(manifest.base.id)}, {manifest.created:%Y-%m-%d %H:%M} UTC.",
@@ -54,6 +56,7 @@ def render(manifest: Manifest, scores: Scores, trials: Sequence[Trial]) -> str:
         f"Ended: {manifest.training['ended']}; the {made(manifest)} of step {manifest.training['best_step']} was kept.",
         "## What was read",
         _data(manifest.data),
+        *_left_out(left_out or {}),
         *_samples(trials),
         "## Configuration",
         table(["setting", "value", "from"], [list(map(prose, s.values())) for s in manifest.training["settings"]]),
@@ -163,6 +166,12 @@ def _data(data: Mapping[str, Any]) -> str:
         f"Secrets replaced before anything was learnt: {_counts(data['redacted'])}.\n\n"
         f"Held out for judging:\n\n{held}"
     )
+
+
+def _left_out(left_out: Mapping[str, Sequence[str]]) -> list[str]:
+    lines = [f"- {code(path)}: {reason}" for reason, paths in left_out.items() for path in paths]
+    more = [f"- and {len(lines) - SHOWN_LEFT_OUT:,} more, in corpus.json"] if len(lines) > SHOWN_LEFT_OUT else []
+    return ["Left out:", "\n".join([*lines[:SHOWN_LEFT_OUT], *more])] if lines else []
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -96,6 +96,8 @@ def run(config: TrainConfig, read: Corpus, where: Where, interrupt: Interrupt, c
     given = _given(prepared, config, where)
     show.configuration(console, given.settings)
     show.corpus(console, given.inventory)
+    if config.verbose:
+        show.left_out(console, given.inventory)
     device = loading.find_device(config.model)
     on_gpu = device.type == "cuda"
     optim = prepared.config.optim

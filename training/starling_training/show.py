@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from starling_server.printable import printable
-from starling_training import report
+from starling_training import filters, report
 from starling_training.canaries import Canary
 from starling_training.config import Method
 from starling_training.console import plain
@@ -50,12 +50,22 @@ def corpus(console: Console, read: Inventory) -> None:
         f"{read.files:,} of {read.seen:,} files, {read.characters:,} characters, about {read.tokens:,} tokens "
         "(estimated from a sample)."
     )
-    if read.conflicted:
-        more = f" and {len(read.conflicted) - SHOWN_PLACES:,} more" if len(read.conflicted) > SHOWN_PLACES else ""
-        names = ", ".join(map(plain, read.conflicted[:SHOWN_PLACES]))
+    if conflicted := read.left_out.get(filters.CONFLICT, ()):
+        more = f" and {len(conflicted) - SHOWN_PLACES:,} more" if len(conflicted) > SHOWN_PLACES else ""
+        names = ", ".join(map(plain, conflicted[:SHOWN_PLACES]))
         console.print(f"Note: left out, since a merge is not finished in them: {names}{more}.", soft_wrap=True)
     if read.secrets:
         console.print(_secrets(read.secrets))
+
+
+def left_out(console: Console, read: Inventory) -> None:
+    """Every file that was left out and is remembered by name."""
+    for reason, paths in read.left_out.items():
+        for path in paths:
+            console.print(f"left out, {reason}: {printable(path)}", markup=False, highlight=False, soft_wrap=True)
+    named = sum(map(len, read.left_out.values()))
+    if more := sum(read.dropped.values()) - named:
+        console.print(f"left out and not named: {more:,} more.")
 
 
 def plan(console: Console, planned: Plan) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ def staged(output: Path, overwrite: bool) -> Generator[Path]:
             new = room / output.name
             new.mkdir()
             yield new
+            share(new)
             _swap(new, output, room / "replaced")
         finally:
             shutil.rmtree(room, ignore_errors=True)
@@ -79,6 +81,17 @@ def _is_near(named: str | None, output: Path) -> bool:
         return False
     path, parent = Path(named).absolute(), output.absolute().parent
     return path.is_relative_to(parent) or parent.is_relative_to(path)
+
+
+def share(folder: Path) -> None:
+    """Give every file below `folder` the mode that the umask wants: safetensors writes weights for their owner only."""
+    probe = folder / ".mode"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(mode)
 
 
 def _swap(new: Path, output: Path, aside: Path) -> None:

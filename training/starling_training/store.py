@@ -33,6 +33,7 @@ from starling_training import (
     placed,
     plausible,
     providers,
+    reading,
     redact,
     tables,
 )
@@ -40,12 +41,15 @@ from starling_training.clean import Cleaned, Document, Redaction
 from starling_training.origins import Origin
 
 CODE: tuple[ModuleType, ...] = (
-    clean, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers, tables,
+    clean, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers,
+    reading, tables,
 )  # fmt: skip
 """Modules that decide what a cleaned file is: when one changes, what they made is made anew."""
 FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."
 ROWS = 256
 """Files that are written or read at once."""
+MOST_NAMED = 10_000
+"""Files that were left out and are known by name; more are counted."""
 SCHEMA = pa.schema({
     "path": pa.string(),
     "text": pa.large_string(),
@@ -106,7 +110,8 @@ def _fill(room: Path, cleaned: Iterable[Cleaned | str]) -> None:
     with ParquetWriter(room / FILES, SCHEMA, compression="zstd") as table:
         stream = iter(cleaned)
         while batch := list(islice(stream, ROWS)):
-            dropped.update(item for item in batch if isinstance(item, str))
+            for item in (item for item in batch if isinstance(item, str)):
+                dropped[item if len(dropped) < MOST_NAMED else item.partition(clean.NAMED)[0]] += 1
             rows = [_row(item) for item in batch if isinstance(item, Cleaned)]
             table.write_table(pa.Table.from_pylist(rows, SCHEMA))
     (room / DROPPED).write_text(json.dumps(dropped), encoding="utf-8")

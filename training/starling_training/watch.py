@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from starling_training import staging
 from starling_training.pace import Pace
 
 SAVE_SECONDS = 600
@@ -87,9 +89,12 @@ class Watch(TrainerCallback, ExportableState):
         """Look at the clock: the next step's rate depends on it."""
         self._pace.tick()
 
-    def on_save(self, *_: Any, **__: Any) -> None:
-        """Note when the last checkpoint was written."""
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Note when the last checkpoint was written, and let others read what the umask lets them."""
         self._saved = self._pace.elapsed
+        written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and written.is_dir():
+            staging.share(written)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Ask for an evaluation where one is due, and end the run where there is reason to."""

@@ -54,10 +54,11 @@ def read(name: Name, named: str) -> list[Task]:
 def _tasks(reader: Callable[[Row], Task], rows: Iterator[Row | str], name: str, named: str) -> Iterator[Task]:
     for number, row in enumerate(rows, 1):
         try:
-            yield reader(row)  # pyright: ignore[reportArgumentType]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            yield reader(_sound(row))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            said = row if isinstance(row, str) else f"{type(error).__name__}: {ascii(str(error)[:80])[1:-1]}"
             raise SourceError(
-                f"Row {number} of {named} is none of {name} ({type(error).__name__}: {error}): name a file in the "
+                f"Row {number} of {named} is none of {name} ({said}): name a file in the "
                 "format that the benchmark was published in."
             ) from error
 
@@ -85,7 +86,7 @@ def _safim(row: Row) -> Task:
     tests = json.loads(tests) if isinstance(tests, str) else tests
     check: Check | None = Calls(row["ground_truth"], language)
     if tests:
-        pairs = tuple((test["input"], tuple(test["output"])) for test in tests)
+        pairs = tuple((str(test["input"]), tuple(map(str, test["output"]))) for test in tests)
         before, after = row["eval_prompt"].split(COMPLETION)
         check = Inputs(before, after, pairs) if language == "python" else None
     return Task(f"{row['task_id']}.{EXTENSIONS[language]}", hole, _mode(hole), check)
@@ -94,7 +95,7 @@ def _safim(row: Row) -> Task:
 def _crosscodeeval(row: Row) -> Task:
     """`prompt`, `groundtruth`, `right_context`, `metadata` with `file` (github.com/amazon-science/cceval)."""
     hole = settled(row["prompt"], row["groundtruth"], row["right_context"])
-    return Task(row["metadata"]["file"], hole, _mode(hole))
+    return Task(str(row["metadata"]["file"]), hole, _mode(hole))
 
 
 def _repobench(row: Row) -> Task:
@@ -102,7 +103,7 @@ def _repobench(row: Row) -> Task:
     github.com/Leolty/repobench."""
     code = row["cropped_code"] if "cropped_code" in row else row["code"]
     prefix = f"{row['import_statement']}\n{code}".rstrip("\n") + "\n"
-    return Task(row["file_path"], settled(prefix, row["next_line"], ""), "line")
+    return Task(str(row["file_path"]), settled(prefix, row["next_line"], ""), "line")
 
 
 def _santacoder(row: Row) -> Task:
@@ -111,12 +112,23 @@ def _santacoder(row: Row) -> Task:
     return Task(f"{row['name']}.{EXTENSIONS[row['language']]}", hole, _mode(hole))
 
 
-def settled(prefix: str, middle: str, suffix: str) -> Hole:
-    """The hole as an editor has it: a newline that ends the middle is there already."""
+def settled(prefix: Any, middle: Any, suffix: Any) -> Hole:
+    """The hole as an editor has it: a newline that ends the middle is there already; raises TypeError."""
+    if not all(isinstance(part, str) for part in (prefix, middle, suffix)):
+        raise TypeError("a hole's parts are no text")
     if middle.endswith("\n"):
         middle, suffix = middle[:-1], "\n" + suffix
     kind: Kind = "block" if "\n" in middle else "line"
     return Hole(prefix, middle, suffix, kind)
+
+
+def _sound(value: Any) -> Any:
+    """`value` without halves of surrogate pairs, which no program or page can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_sound(key): _sound(inner) for key, inner in value.items()}
+    return [_sound(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _mode(hole: Hole) -> Mode:

@@ -4,12 +4,15 @@ What is kept is no code: a path, the hash of the file's text, two indices.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from starling_server.errors import SourceError, UsageError
+from pydantic import TypeAdapter
+
+from starling_server import untrusted
+from starling_server.errors import AdapterError, SourceError, UsageError
 from starling_server.manifest import Manifest
 from starling_training import origins
 from starling_training.clean import Document
@@ -55,9 +58,12 @@ def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:
     if not _is_source(corpus, manifest):
         said = "All files are asked about: the adapter was not trained on this source."
         return Parts(corpus.documents, (), said, elsewhere=True)
-    held_out = manifest.data.get("held_out", ())
-    whose = manifest.data.get("held_out_of")
-    known = set(held_out) if whose is None else set(zip(whose, held_out, strict=True))
+    try:
+        held_out = tuple(manifest.data.get("held_out", ()))
+        whose = manifest.data.get("held_out_of")
+        known = set(held_out) if whose is None else set(zip(whose, held_out, strict=True))
+    except (TypeError, ValueError) as error:
+        raise _damaged(manifest) from error
     is_judged = [(d.path if whose is None else (d.repository, d.path)) in known for d in corpus.documents]
     judged = tuple(document for document, asked in zip(corpus.documents, is_judged, strict=True) if asked)
     if not judged:
@@ -109,10 +115,13 @@ def write(found: Sequence[Place], path: Path) -> None:
 def read(path: Path) -> list[Place]:
     """What `write` kept; raises UsageError."""
     try:
-        rows: list[Mapping[str, str]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [Place(**row) for row in rows]  # pyright: ignore[reportArgumentType]
+        content = untrusted.read(path, untrusted.MOST_BYTES)
+        rows = [untrusted.values(line) for line in content.splitlines() if line.strip()]
+        return TypeAdapter(list[Place]).validate_python(rows)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): name a file that --save-holes wrote.") from error
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror or error}): name a file that --save-holes wrote."
+        ) from error
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path} holds no places of holes: name a file that --save-holes wrote.") from error
 
@@ -120,7 +129,15 @@ def read(path: Path) -> list[Place]:
 def _is_source(corpus: Corpus, manifest: Manifest) -> bool:
     """Whether one of the adapter's sources is among these."""
     here = {origin.place or origin.named for origin in corpus.origins}
-    return any((source.get("place") or _place(source["named"])) in here for source in manifest.data.get("sources", []))
+    try:
+        sources = manifest.data.get("sources", [])
+        return any((source.get("place") or _place(source["named"])) in here for source in sources)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _damaged(manifest) from error
+
+
+def _damaged(manifest: Manifest) -> AdapterError:
+    return AdapterError(f"The manifest of adapter {manifest.name!r} is damaged at data: train the adapter again.")
 
 
 def _place(named: str) -> str:

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from starling_server import untrusted
 from starling_server.errors import UsageError
-from starling_training.evaluation.keys import Keys, Typed
-from starling_training.evaluation.trials import Answer, Trial
+from starling_training.evaluation.keys import Typed
+from starling_training.evaluation.trials import Trial
 from starling_training.spans import Hole
 from starling_training.staging import replaced
 
@@ -64,17 +67,17 @@ def write(run: Run, path: Path) -> None:
 def read(path: Path) -> Run:
     """What `write` kept; raises UsageError."""
     try:
-        kept: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept: Mapping[str, Any] = untrusted.values(untrusted.read(path, untrusted.MOST_BYTES))
         if kept["version"] != VERSION:
             raise UsageError(f"{path} was written by another version of eval-copilot: run it again with this one.")
         trials, typed = kept["trials"], kept["typed"]
-        return Run(
-            kept["title"], kept["created"], tuple(kept["sides"]), kept["settings"],
-            tuple(_trial(entry) for entry in trials), tuple(entry["key"] for entry in trials),
-            tuple(_typed(entry) for entry in typed),
-        )  # fmt: skip
+        run = {name: kept[name] for name in ("title", "created", "sides", "settings")}
+        keys = [entry["key"] for entry in trials]
+        return TypeAdapter(Run).validate_python({**run, "trials": trials, "keys": keys, "typed": typed})
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): name a file that --json wrote.") from error
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror or error}): name a file that --json wrote."
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no run of eval-copilot: name a file that --json wrote.") from error
 
@@ -108,17 +111,3 @@ def _names(first: str, second: str) -> tuple[str, str]:
 def _shown(hole: Hole) -> Hole:
     before, after = hole.prefix.split("\n"), hole.suffix.split("\n")
     return replace(hole, prefix="\n".join(before[-LINES_BEFORE:]), suffix="\n".join(after[:LINES_AFTER]))
-
-
-def _trial(entry: Mapping[str, Any]) -> Trial:
-    base, adapter = _answer(entry["base"]), _answer(entry["adapter"])
-    return Trial(entry["path"], Hole(**entry["hole"]), entry["truth"], base, adapter, entry["near"])
-
-
-def _answer(entry: Mapping[str, Any]) -> Answer:
-    found: dict[str, Any] = {**entry, "passed": tuple(entry["passed"])}
-    return Answer(**found)
-
-
-def _typed(entry: Mapping[str, Any]) -> Typed:
-    return Typed(entry["path"], entry["text"], Keys(**entry["base"]), Keys(**entry["adapter"]))

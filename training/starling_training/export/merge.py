@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from starling_server import tensors, untrusted
+from starling_server import bases, tensors, untrusted
 from starling_server.bases import Base
 from starling_server.errors import AdapterError, BaseModelError
 from starling_server.lora import Lora
@@ -58,6 +58,8 @@ def _merged(name: str, weight: Tensor, lora: Lora, others: Weights, left: set[st
 def _read(base: Base, file: Path) -> Mapping[str, Tensor]:
     try:
         return load_file(file)
+    except PermissionError as error:
+        raise bases.unreadable(file, error) from error
     except Exception as error:  # safetensors has an error of its own
         raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
 
