@@ -63,7 +63,8 @@ def run(name: str, target: str, extra: str, arguments: list[str] | None = None) 
         error.show()
         status = error.exit_code
     except StarlingError as error:
-        click.echo(f"{name}: {printable(str(error), keep="\n")}", err=True)
+        said = printable(str(error), keep="\n")
+        click.echo(f"{name}: {said}", err=True)
         status = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"{name}: interrupted.", err=True)

@@ -18,7 +18,7 @@ from platformdirs import user_cache_path
 from starling_server import untrusted
 from starling_server.adapters import CONFIG, WEIGHTS
 from starling_server.bases import Base
-from starling_server.errors import OutputError
+from starling_server.errors import AdapterError, OutputError
 from starling_server.gguf_export import Kind
 from starling_server.gguf_export.write import outlined, write_adapter, write_base
 from starling_server.lora import CONFIG_BYTES
