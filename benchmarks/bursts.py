@@ -18,8 +18,8 @@ from passages import Passage
 from report import p50, p90, ratio
 from sides import SECONDS, Answer, Setting, Side, llama
 
-from starling_server import bases
 from starling_server.client import Client
+from starling_server.models import bases
 from starling_server.schema import CompleteRequest
 
 LOOK_AGAIN = 0.1

@@ -23,11 +23,11 @@ import shapes
 from passages import Passage, passages
 from report import last_line, machine, p50, p90, ratio, show
 
-from starling_server import bases
+from starling_server.completion.service import Service
 from starling_server.config import EngineConfig, ModelConfig
-from starling_server.engine import Engine
+from starling_server.engine.engine import Engine
+from starling_server.models import bases
 from starling_server.schema import CompleteRequest
-from starling_server.service import Service
 
 CACHE_MB = 16
 """While memory is watched: full after a few requests."""
@@ -79,7 +79,7 @@ def number_bytes(model: ModelConfig, runner: str) -> int:
     """Bytes of one number in a cache: the compute type's, and float16's in llama.cpp."""
     if runner == "ggml":
         return 2
-    from starling_server import loading
+    from starling_server.backends.torch import loading
 
     return loading.compute_dtype(loading.find_device(model)).itemsize
 

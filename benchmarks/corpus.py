@@ -38,9 +38,10 @@ def choose(source: Path, folder: Path, megabytes: float) -> float:
 
 def measure(folder: Path) -> dict[str, float]:
     """Seconds of each stage over `folder`, and the peak memory in megabytes."""
-    from starling_server import bases, loading
-    from starling_training import corpus
-    from starling_training.split import apart, split
+    from starling_server.backends.torch import loading
+    from starling_server.models import bases
+    from starling_training.sources import corpus
+    from starling_training.sources.split import apart, split
 
     marks = [time.perf_counter()]
     read = corpus.read([folder])

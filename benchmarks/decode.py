@@ -23,8 +23,8 @@ import shapes
 from passages import ROOT, texts
 from report import last_line, machine, p50, ratio, show
 
+from starling_server.completion.service import Service
 from starling_server.schema import CompleteRequest, CompleteResponse
-from starling_server.service import Service
 
 MOST_LINES = 6
 

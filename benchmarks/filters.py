@@ -21,14 +21,15 @@ import ours
 from rapidfuzz.distance import Levenshtein
 from report import last_line, machine, show
 
-from starling_server import stops, window
+from starling_server.completion.service import Model
 from starling_server.config import RULES, Rule, ServiceConfig
-from starling_server.engine import Engine, Job, never
-from starling_server.extent import Extent, decide
-from starling_server.service import Model
-from starling_server.trim import FILTERS, Place, trim
-from starling_training import corpus
-from starling_training.spans import Hole, cut, draw
+from starling_server.engine.engine import Engine, Job, never
+from starling_server.postprocess import stops
+from starling_server.postprocess.completion_scope import Extent, decide
+from starling_server.postprocess.filters import FILTERS, Place, trim
+from starling_server.prompt import window
+from starling_training.examples.spans import Hole, cut, draw
+from starling_training.sources import corpus
 
 TOKENS, LONGEST = 64, 200
 LANGUAGE = "python"

@@ -23,7 +23,7 @@ from passages import FILES, ROOT
 
 from starling_server.client import Client
 from starling_server.schema import CompleteRequest
-from starling_training.spans import draw, is_asked
+from starling_training.examples.spans import draw, is_asked
 
 CURSOR = "▏"
 FIRST = (

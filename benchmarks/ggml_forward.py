@@ -2,8 +2,8 @@
 
     python benchmarks/ggml_forward.py [BASE_OR_GGUF] [--type q4_0] [--prefix 512] [--others 4096] [--repeats 9]
 
-The choices that `starling_server/llama.py` and `runner_ggml.py` state figures for: how many drafted tokens a forward
-should check, whether other caches slow the one that is used, which attention. Times are medians
+The choices that `starling_server/backends/llamacpp/bindings.py` and `runner.py` state figures for: how many drafted
+tokens a forward should check, whether other caches slow the one that is used, which attention. Times are medians
 in milliseconds: of the clock, and of the processor over all threads, which says more where others use the cores too.
 """
 
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from starling_server import bases
-from starling_server.gguf_export import KINDS, kept
-from starling_server.llama import BATCH, Context, Token, Weights, cores
+from starling_server.backends.llamacpp.bindings import BATCH, Context, Token, Weights, cores
+from starling_server.backends.llamacpp.gguf_export import KINDS, export_cache
+from starling_server.models import bases
 
 COUNTS = (1, 2, 3, 4, 5, 8, 64)
 
@@ -59,7 +59,7 @@ def main() -> None:
     file = Path(asked.model)
     if file.suffix != ".gguf":
         base = bases.find(asked.model)
-        file = kept.base(base, bases.fingerprint(base), asked.type)
+        file = export_cache.base(base, bases.fingerprint(base), asked.type)
     weights, results = Weights(file), list[dict[str, object]]()
     for flash in (True, False):
         context = Context(weights, asked.prefix + 256, 1 + asked.others // asked.prefix, flash=flash)

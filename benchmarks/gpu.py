@@ -33,14 +33,17 @@ from passages import Passage, passages
 from report import last_line, machine, p50, ratio, show
 from sides import Prompts
 
-from starling_server import bases, fim, loading, manifest, start, window
-from starling_server.adapters import Adapter
-from starling_server.bases import TINY_DIR, Base
+from starling_server.backends.torch import loading
+from starling_server.backends.torch.loading import Loaded
+from starling_server.completion.service import Service
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.loading import Loaded
-from starling_server.manifest import BaseRecord, FimRecord, Manifest
+from starling_server.models import bases, manifest
+from starling_server.models.adapters import Adapter
+from starling_server.models.bases import TINY_DIR, Base
+from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
+from starling_server.prompt import fim, window
 from starling_server.schema import CompleteRequest
-from starling_server.service import Service
+from starling_server.serve import start
 
 import peft  # isort: skip
 import torch  # isort: skip

@@ -41,7 +41,7 @@ from passages import Passage, passages
 from report import last_line, machine, p50, p90, ratio, show
 from sides import Answer, Setting, Side, opened, split
 
-from starling_server.gguf_export import KINDS, Kind
+from starling_server.backends.llamacpp.gguf_export import KINDS, Kind
 
 PEERS = ("infill", "raw", "generate")
 Played = list[list[Answer]]

@@ -21,7 +21,7 @@ from typing import Any
 
 from report import last_line, machine, show
 
-from starling_lsp.completer import Completer
+from starling_lsp.answering.completer import Completer
 from starling_lsp.handlers import create_server
 from starling_lsp.options import Options
 from starling_server.schema import Choice, CompleteRequest, CompleteResponse, Timings, Usage

@@ -16,11 +16,13 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
-from starling_server import bases, fim, loading, window
-from starling_training import corpus
-from starling_training.clean import Document
+from starling_server.backends.torch import loading
+from starling_server.models import bases
+from starling_server.prompt import fim, window
 from starling_training.config import DataConfig
-from starling_training.dataset import Writer, epoch_rows, example
+from starling_training.examples.dataset import Writer, epoch_rows, example
+from starling_training.sources import corpus
+from starling_training.sources.clean import Document
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from starling_server import adapters, stops
-from starling_server.adapters import Adapter
+from starling_server.completion.service import Service
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.service import Service
-from starling_server.start import in_daemon_thread, start
+from starling_server.models import adapters
+from starling_server.models.adapters import Adapter
+from starling_server.postprocess import stops
+from starling_server.serve.start import in_daemon_thread, start
 
 RUNNERS = ("torch", "ggml")
 PATIENCE_MS = 600_000
@@ -84,14 +85,14 @@ def flags(runner: str, **wanted: str) -> Sequence[str]:
 
 
 def main() -> None:
-    from starling_server import cli
-    from starling_server.entry import run
+    from starling_server.command import run
+    from starling_server.serve import cli
 
     def start_endless(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] = ()) -> Service:
         return endless(start(model, service, served))
 
     cli.start = start_endless
-    run("serve-copilot", "starling_server.cli:serve_copilot", extra="server")
+    run("serve-copilot", "starling_server.serve.cli:serve_copilot", extra="server")
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ from peers import program
 from report import last_line, machine, p50, ratio, show
 from sides import split
 
-from starling_server import bases
+from starling_server.backends.llamacpp.gguf_export import KINDS
+from starling_server.completion.service import Service
 from starling_server.config import ModelConfig
-from starling_server.fim import SENTINELS, Tokenizer
-from starling_server.gguf_export import KINDS
+from starling_server.models import bases
+from starling_server.prompt.fim import SENTINELS, Tokenizer
 from starling_server.schema import CompleteRequest
-from starling_server.service import Service
 
 PEER = "llama-bench"
 Speeds = dict[str, float]

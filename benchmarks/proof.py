@@ -22,10 +22,10 @@ from typing import Any
 
 import report
 
-from starling_training.evaluation import results, scores
-from starling_training.evaluation.intervals import Comparison
-from starling_training.evaluation.results import Run
-from starling_training.evaluation.verdict import verdict
+from starling_training.report.verdict import verdict
+from starling_training.scoring import result_file, scores
+from starling_training.scoring.intervals import Comparison
+from starling_training.scoring.result_file import Run
 
 SEEDS = 20
 FIGURES = ("middle loss", "exact match", "edit similarity")
@@ -53,7 +53,7 @@ def judge(source: Path, adapter: Path, name: str, asked: argparse.Namespace) -> 
     if not kept.exists():
         flags = ("--adapter", adapter, "--base", asked.base, "--holes", str(asked.holes))
         command("starling_training.evaluation", source, *flags, "--json", kept, "--report", kept.with_suffix(".html"))
-    return results.read(kept)
+    return result_file.read(kept)
 
 
 def figures(run: Run) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from shapes import SHAPES
 
-from starling_server import loading
+from starling_server.backends.torch import loading
 
 import bitsandbytes as bnb  # isort: skip
 import torch  # isort: skip

@@ -17,8 +17,8 @@ import passages
 from passages import FILES
 from report import last_line, machine, p50, show
 
+from starling_server.completion.service import Service
 from starling_server.schema import CompleteRequest
-from starling_server.service import Service
 
 BEFORE = 64
 

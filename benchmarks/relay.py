@@ -22,10 +22,10 @@ from typing import Any
 
 from llama_server import serving
 
-from starling_server import bases
+from starling_server.backends.llamacpp.gguf_export import export_cache
 from starling_server.client import Client
 from starling_server.errors import RequestError
-from starling_server.gguf_export import kept
+from starling_server.models import bases
 from starling_server.schema import CompleteRequest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -85,11 +85,11 @@ def main() -> None:
     asked = parser.parse_args()
     base = bases.find("tiny")
     fingerprint = bases.fingerprint(base)
-    file = kept.base(base, fingerprint, "f32")
+    file = export_cache.base(base, fingerprint, "f32")
     flags = ("--adapter", str(asked.adapter)) if asked.adapter else ()
     more = list[str]()
     if asked.adapter:
-        more += ["--lora", str(kept.adapter(asked.adapter, base, fingerprint)), "--alias", asked.adapter.name]
+        more += ["--lora", str(export_cache.adapter(asked.adapter, base, fingerprint)), "--alias", asked.adapter.name]
     figures = dict[str, Any]()
     with serve(*flags) as direct:
         figures["starling"] = asyncio.run(measure(direct, flags, direct, asked.prompts, asked.cancels))

@@ -19,9 +19,9 @@ from statistics import median
 from typing import Any, get_args
 
 from starling_server.config import ModelConfig, RunnerName, ServiceConfig
-from starling_server.engine import Engine
-from starling_server.runner import Feed, Runner
-from starling_server.start import start
+from starling_server.engine.engine import Engine
+from starling_server.engine.protocols import Feed, Runner
+from starling_server.serve.start import start
 
 
 def clocks() -> tuple[float, float]:

@@ -17,9 +17,9 @@ from typing import cast
 from peers import cache_folder
 from report import last_line
 
-from starling_server import bases
-from starling_server.bases import TINY_DIR
-from starling_server.gguf_export import KINDS, Kind
+from starling_server.backends.llamacpp.gguf_export import KINDS, Kind
+from starling_server.models import bases
+from starling_server.models.bases import TINY_DIR
 
 SHAPES = {
     "toy": (2, 128, 2),
@@ -57,10 +57,10 @@ def written(name: str) -> Path:
 
 def exported(base: str, kind: Kind) -> Path:
     """The base (a name that `bases.find` takes) as GGUF, by our own export."""
-    from starling_server.gguf_export import kept
+    from starling_server.backends.llamacpp.gguf_export import export_cache
 
     found = bases.find(base)
-    return kept.base(found, bases.fingerprint(found), kind)
+    return export_cache.base(found, bases.fingerprint(found), kind)
 
 
 def main() -> None:

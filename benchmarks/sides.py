@@ -15,12 +15,13 @@ import httpx2
 import llama_server
 import ours
 
-from starling_server import adapters, bases, fim, window
+from starling_server.backends.llamacpp.gguf_export import Kind
+from starling_server.completion.service import Service
 from starling_server.config import ModelConfig
-from starling_server.fim import Fim, Tokenizer
-from starling_server.gguf_export import Kind
+from starling_server.models import adapters, bases
+from starling_server.prompt import fim, window
+from starling_server.prompt.fim import Fim, Tokenizer
 from starling_server.schema import CompleteRequest
-from starling_server.service import Service
 
 SECONDS = 600.0
 
@@ -94,7 +95,7 @@ class Setting:
 
     def prompts(self) -> Prompts:
         """As the service cuts them."""
-        from starling_server import loading
+        from starling_server.backends.torch import loading
 
         base = bases.find(self.base)
         tokenizer = loading.load_tokenizer(base)
@@ -187,7 +188,7 @@ def _in_process(runner: str, setting: Setting) -> Generator[Side]:
 
 @contextmanager
 def _generate(setting: Setting) -> Generator[Side]:
-    from starling_server import loading
+    from starling_server.backends.torch import loading
 
     loaded = loading.load(ModelConfig(setting.base))
     yield Generate(loaded.model, setting.prompts(), setting.tokens)

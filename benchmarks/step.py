@@ -19,12 +19,14 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from starling_server import loading
+from starling_server.backends.torch import loading
 from starling_server.config import ModelConfig
-from starling_training import corpus, loss, qlora, trainer
 from starling_training.config import DataConfig, LoraConfig, OptimConfig
-from starling_training.dataset import Writer, epoch_rows, held_out_holes, middle_set, training_set
-from starling_training.watch import Curve
+from starling_training.examples.dataset import Writer, epoch_rows, held_out_holes
+from starling_training.fit import qlora, trainer
+from starling_training.fit.rows import middle_set, training_set
+from starling_training.fit.schedule import Curve
+from starling_training.sources import corpus
 
 import torch  # isort: skip
 
@@ -68,7 +70,7 @@ def bare(batches: Sequence[Sequence[dict[str, Any]]], optim: OptimConfig, own_lo
                 if own_loss:
                     total = model(**batch, num_items_in_batch=torch.tensor(labels), use_cache=False).loss
                 else:
-                    total = loss.summed(model, batch)[0] / labels
+                    total = trainer.summed_loss(model, batch)[0] / labels
             total.backward()
         torch.nn.utils.clip_grad_norm_(weights, optim.clip)
         optimizer.step()

@@ -23,17 +23,18 @@ from typing import Any
 
 from random_weights import config, random_model
 
-from starling_server import bases, loading
-from starling_server.bases import TINY_DIR, Base
-from starling_server.loading import Loaded
-from starling_training import full, qlora, trainer
+from starling_server.backends.torch import loading
+from starling_server.backends.torch.loading import Loaded
+from starling_server.models import bases
+from starling_server.models.bases import TINY_DIR, Base
 from starling_training.config import LoraConfig, OptimConfig
-from starling_training.memory import GIGA, Memory, memory, shape
-from starling_training.watch import Curve
+from starling_training.fit import full_weights, qlora, trainer
+from starling_training.fit.memory_plan import GIGA, Memory, memory, shape
+from starling_training.fit.schedule import Curve
 
 import torch  # isort: skip
 from datasets import Dataset  # isort: skip
-from starling_server import fim  # isort: skip
+from starling_server.prompt import fim  # isort: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> t
         torch.cuda.reset_peak_memory_stats()
     model = random_model(of, device, dtype, arguments.method == "qlora")
     loaded = Loaded(base, name, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer))
-    return full.unfreeze(loaded) if whole else qlora.wrap(loaded, LoraConfig(rank=arguments.rank)), loaded
+    return full_weights.unfreeze(loaded) if whole else qlora.wrap(loaded, LoraConfig(rank=arguments.rank)), loaded
 
 
 def _peak_bytes() -> int:

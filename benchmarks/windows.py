@@ -25,7 +25,7 @@ from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 from report import last_line, machine, show
 
-from starling_server import running
+from starling_server import server_record
 
 TEXT = "".join(f"item_{n} = make_item({n})\n" for n in range(12)) + "item_12 = make"
 AT = types.Position(12, 14)
@@ -94,13 +94,13 @@ async def shared(count: int, base: str, state: Path) -> dict[str, float]:
     async with windows(count, "--base", base, "--server", "auto") as opened:
         opened_s, memory = perf_counter() - began, megabytes()
         [path] = (state / "servers").glob("*.json")
-        record = running.read(path)
+        record = server_record.read(path)
         assert record is not None
         os.kill(record.pid, signal.SIGKILL)
         began = perf_counter()
         await opened[0].suggested()
         back_s = perf_counter() - began
-    after = running.read(path)
+    after = server_record.read(path)
     assert after is not None
     assert after.pid != record.pid
     os.kill(after.pid, signal.SIGTERM)

@@ -12,9 +12,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the commands do
 
-from starling_server import loading
+from starling_server.backends.torch import loading
+from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig
-from starling_server.loading import Loaded
 
 REPOSITORY = Path(__file__).parents[1]
 INSTALL_NEOVIM = REPOSITORY / "tests" / "editors" / "install_neovim.sh"
@@ -44,7 +44,7 @@ def exact() -> Loaded:
 @pytest.fixture(scope="session")
 def source() -> str:
     """A real Python file of some 200 lines."""
-    return (REPOSITORY / "server" / "starling_server" / "engine.py").read_text(encoding="utf-8")
+    return (REPOSITORY / "server" / "starling_server" / "engine" / "engine.py").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import sys
 
-from starling_server.entry import run
+from starling_server.command import run
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
     The word `stats` in the first place means the other command.
     """
     if sys.argv[1:2] == ["stats"]:
-        run("starling-lsp stats", "starling_lsp.stats:stats", "server", sys.argv[2:])
+        run("starling-lsp stats", "starling_lsp.statistics.table:stats", "server", sys.argv[2:])
     run("starling-lsp", "starling_lsp.cli:starling_lsp", extra="server")
 
 

@@ -1,17 +1,79 @@
-"""One question to whoever answers: wait for another key, ask, and turn trouble into a status."""
+"""One question to whoever answers: wait for another key, let the newest request win, ask, turn trouble into a status.
+
+Latest wins here as well as in the editor: Neovim sends no cancellation while typing, and would show a late reply.
+"""
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from time import perf_counter
+from time import monotonic, perf_counter
 
-from starling_lsp.completer import Completer
-from starling_lsp.debounce import Debounce
-from starling_lsp.link import Link
+from starling_lsp.answering.completer import Completer
+from starling_lsp.answering.link import Link
 from starling_lsp.status import Status
 from starling_server.errors import ServerUnreachable, StarlingError
 from starling_server.schema import Choice, CompleteRequest, CompleteResponse
+
+WAITS_ITSELF = ("neovim",)
+"""Clients, by `clientInfo.name` in lower case, that hold requests back until typing pauses (Neovim: 200 ms)."""
+LEAST_MS, MOST_MS = 75.0, 150.0
+SMOOTHING = 0.3
+
+
+class Debounce:
+    """Adapts to the typist and to the model: about one key's interval, less the time that answers take anyway.
+
+    Never less than `LEAST_MS`: without a wait a slow model would be set to work by every key of a burst.
+    """
+
+    def __init__(self, client: str, fixed_ms: int = -1, clock: Callable[[], float] = monotonic) -> None:
+        self._fixed = 0 if fixed_ms < 0 and client.lower() in WAITS_ITSELF else fixed_ms
+        self._clock = clock
+        self._last_key: float | None = None
+        self._interval_ms = MOST_MS
+        self._answer_ms = 0.0
+
+    def key(self) -> None:
+        """Note a request made by typing."""
+        now = self._clock()
+        if self._last_key is not None:
+            self._interval_ms += SMOOTHING * (min((now - self._last_key) * 1e3, MOST_MS) - self._interval_ms)
+        self._last_key = now
+
+    def answered(self, milliseconds: float) -> None:
+        """Note how long the model took."""
+        self._answer_ms += SMOOTHING * (milliseconds - self._answer_ms)
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait now."""
+        if self._fixed >= 0:
+            return self._fixed / 1e3
+        return max(LEAST_MS, min(self._interval_ms, MOST_MS) - self._answer_ms) / 1e3
+
+
+class Inflight:
+    """The newest request's task per document."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[object]] = {}
+
+    @contextmanager
+    def latest(self, uri: str) -> Generator[None]:
+        """Run as `uri`'s newest request: an older one's task is cancelled, and so is this one by a newer."""
+        task = asyncio.current_task()
+        assert task is not None
+        older = self._tasks.get(uri)
+        if older is not None:
+            older.cancel()
+        self._tasks[uri] = task
+        try:
+            yield
+        finally:
+            if self._tasks.get(uri) is task:
+                del self._tasks[uri]
+
 
 log = logging.getLogger(__name__)
 BUSY_SECONDS, SLOW_SECONDS, LONGEST_SECONDS = 0.1, 3.0, 20.0

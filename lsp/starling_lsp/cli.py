@@ -12,8 +12,8 @@ from click.core import ParameterSource
 from starling_lsp.options import CHOICES, RANGES
 from starling_server import __version__
 from starling_server import flags as shared
-from starling_server.address import check_loopback
 from starling_server.errors import UsageError
+from starling_server.listen import check_loopback
 from starling_server.logs import Escaping
 
 MOST_TOKENS, WAIT, CACHE = (click.IntRange(*RANGES[name]) for name in ("max_tokens", "debounce", "cache_mb"))

@@ -19,7 +19,7 @@ from lsprotocol import types
 from pygls.uris import to_fs_path, uri_scheme
 from pygls.workspace import PositionCodec, TextDocument, Workspace
 
-from starling_server.window import clip
+from starling_server.prompt.window import clip
 
 log = logging.getLogger(__name__)
 MAX_CHARS = 2_000_000

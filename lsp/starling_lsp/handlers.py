@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from lsprotocol import types
 
-from starling_lsp import convert
-from starling_lsp.completer import connect
-from starling_lsp.link import Connect
+from starling_lsp import reply_items
+from starling_lsp.answering.completer import connect
+from starling_lsp.answering.link import Connect
 from starling_lsp.options import SECTION
 from starling_lsp.server import StarlingServer
 from starling_server import __version__
@@ -32,7 +32,7 @@ def create_server(flags: dict[str, Any], connect: Connect = connect) -> Starling
     server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(did_change_workspace_folders)
     # Without the options object pygls does not advertise the capability.
     server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(inline_completion)
-    server.command(convert.ACCEPTED)(accepted)
+    server.command(reply_items.ACCEPTED)(accepted)
     server.feature(MOVED)(moved)
     server.feature(HEALTH)(health)
     server.feature(CHECKSUM)(checksum)

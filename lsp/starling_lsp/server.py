@@ -16,16 +16,14 @@ from lsprotocol import types
 from pygls.io_ import StdoutWriter, run_async
 from pygls.lsp.server import LanguageServer
 
-from starling_lsp import convert, options
-from starling_lsp.asking import Asking
-from starling_lsp.debounce import Debounce
+from starling_lsp import options, reply_items
+from starling_lsp.answering.link import Connect, Link
+from starling_lsp.asking import Asking, Debounce, Inflight
 from starling_lsp.documents import Cursor, Document, Documents
 from starling_lsp.eligible import why_not
-from starling_lsp.followed import follow
-from starling_lsp.inflight import Inflight
-from starling_lsp.journal import Journal
-from starling_lsp.link import Connect, Link
-from starling_lsp.statistics import Statistics
+from starling_lsp.statistics.followed import follow
+from starling_lsp.statistics.journal import Journal
+from starling_lsp.statistics.tracker import Statistics
 from starling_lsp.status import Status
 from starling_lsp.stdio import Messages
 from starling_server import __version__
@@ -133,7 +131,7 @@ class StarlingServer(LanguageServer):
         offered = {id_of(answer, number): chosen + choice.text for number, choice in enumerate(answer.choices)}
         items = {id: text for id, text in offered.items() if text != chosen}
         self._follow(document, answer, text, start, items)
-        return [convert.item(document, span, cursor, text, id) for id, text in items.items()]
+        return [reply_items.item(document, span, cursor, text, id) for id, text in items.items()]
 
     async def popup(self, params: types.CompletionParams) -> list[types.CompletionItem]:
         """The best suggestion as one entry of the completion popup."""
@@ -145,7 +143,7 @@ class StarlingServer(LanguageServer):
         if answer is None or not answer.choices[0].text:
             return []
         at = document.clamp(params.position)
-        return [convert.popup_item(document, at, cursor, answer.choices[0].text, answer.id)]
+        return [reply_items.popup_item(document, at, cursor, answer.choices[0].text, answer.id)]
 
     def _follow(
         self, document: Document, answer: CompleteResponse, text: str, start: int, items: dict[str, str]

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from starling_server import keyring
+from starling_server import auth
 from starling_server.errors import RequestError, ServerUnreachable, Unauthorized, UsageError
 from starling_server.schema import CompleteRequest, CompleteResponse, Health, Problem, TextEvent
 
@@ -20,7 +20,7 @@ class Client:
     """Talks to one server; use it as an async context manager, or call `close`. Cancelling a call stops the model."""
 
     def __init__(self, url: str, token_file: Path | None = None, token: str | None = None) -> None:
-        """With `token`, or the one of this user (`keyring.own`, which reads `token_file`), where there is any.
+        """With `token`, or the one of this user (`auth.own_token`, which reads `token_file`), where there is any.
 
         Raises UsageError where `url` is none.
         """
@@ -94,7 +94,7 @@ class _Bearer(httpx2.Auth):
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         """Sign `request`."""
         try:
-            token = self._token or keyring.own(self._file)
+            token = self._token or auth.own_token(self._file)
         except UsageError as error:
             raise Unauthorized(str(error)) from error
         if token:

@@ -12,10 +12,11 @@ import peft
 import pytest
 import torch
 
-from starling_server import bases, loading
-from starling_server.bases import Base
+from starling_server.backends.torch import loading
+from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig
-from starling_server.loading import Loaded
+from starling_server.models import bases
+from starling_server.models.bases import Base
 
 REPOSITORY = Path(__file__).parents[2]
 SHORT = (
@@ -38,7 +39,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of real code."""
     folder = tmp_path_factory.mktemp("work") / "project"
     folder.mkdir()
-    for file in (REPOSITORY / "server" / "starling_server").glob("*.py"):
+    for file in (REPOSITORY / "server" / "starling_server").rglob("*.py"):
         shutil.copy(file, folder)
     return folder
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from starling_server import bases, loading
-from starling_server.bases import TINY_DIR
+from starling_server.backends.torch import loading
 from starling_server.config import ModelConfig
-from starling_server.manifest import MANIFEST
-from starling_training.export import card, choose, measure
-from starling_training.export.choose import Choice
+from starling_server.models import bases
+from starling_server.models.bases import TINY_DIR
+from starling_server.models.manifest import MANIFEST
+from starling_training.export import export_card, export_config, measure
+from starling_training.export.export_config import Choice
 
 WITHOUT_GGUF = "import sys; sys.modules['gguf'] = None; from starling_training.__main__ import main; main()"
 MODEL = ["README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]
@@ -57,12 +58,12 @@ def test_auto_measures_both_merges_and_keeps_the_better(trained: Path, tmp_path:
     assert done.returncode == 0, done.stderr
     said = {line.split(": ")[0]: float(line.split(": ")[1].split()[0]) for line in done.stdout.splitlines()[:3]}
     losses = {name.rpartition(", ")[2]: value for name, value in said.items()}
-    assert set(losses) == {choose.OVER_FOUR_BITS, "merged onto bf16", "merged onto dequantised"}
+    assert set(losses) == {export_config.OVER_FOUR_BITS, "merged onto bf16", "merged onto dequantised"}
     better = min(losses["merged onto bf16"], losses["merged onto dequantised"])
     assert (
         f"Merged onto {next(n for n in ('bf16', 'dequantised') if losses[f'merged onto {n}'] == better)}" in done.stdout
     )
-    assert abs(losses["merged onto dequantised"] - losses[choose.OVER_FOUR_BITS]) < 0.05
+    assert abs(losses["merged onto dequantised"] - losses[export_config.OVER_FOUR_BITS]) < 0.05
     assert {*MODEL, "mine-q8_0.gguf"} <= set(left(output))
     assert left(tmp_path) == ["merged"]
     readme = (output / "README.md").read_text()
@@ -168,7 +169,7 @@ def test_a_folder_named_export_is_still_a_source(project: Path, tmp_path: Path) 
 
 
 def test_held_out_files_are_found_where_they_were(trained: Path, tmp_path: Path) -> None:
-    from starling_server import adapters
+    from starling_server.models import adapters
 
     manifest = adapters.load(trained).manifest
     found = measure.documents(manifest)
@@ -180,25 +181,27 @@ def test_held_out_files_are_found_where_they_were(trained: Path, tmp_path: Path)
 
 
 def test_what_an_adapter_was_trained_over(trained: Path) -> None:
-    from starling_server import adapters
+    from starling_server.models import adapters
 
     manifest = adapters.load(trained).manifest
     assert manifest.training["quantized"] is True
-    assert choose.trained_over(manifest) == "dequantised"
+    assert export_config.trained_over(manifest) == "dequantised"
     for change in ({"method": "lora"}, {"quantized": False}):
         other = manifest.model_copy(update={"training": {**manifest.training, **change}})
-        assert choose.trained_over(other) == "bf16"
-        assert choose.unmeasured(other, "why").onto == "bf16"
-    assert choose.by_loss({"bf16": 2.0, "dequantised": 1.9}, 1.8).onto == "dequantised"
-    assert choose.by_loss({"bf16": 1.7, "dequantised": 1.9}, 1.8).onto == "bf16"
+        assert export_config.trained_over(other) == "bf16"
+        assert export_config.unmeasured(other, "why").onto == "bf16"
+    assert export_config.by_loss({"bf16": 2.0, "dequantised": 1.9}, 1.8).onto == "dequantised"
+    assert export_config.by_loss({"bf16": 1.7, "dequantised": 1.9}, 1.8).onto == "bf16"
 
 
 def test_a_base_without_a_card_has_its_licence_looked_up(trained: Path, tmp_path: Path) -> None:
-    from starling_server import adapters
+    from starling_server.models import adapters
 
     shutil.copytree(TINY_DIR, tmp_path / "bare")
     (tmp_path / "bare" / "README.md").unlink()
-    text = card.merged(adapters.load(trained), bases.find(str(tmp_path / "bare")), Choice("bf16", "as asked for"))
+    text = export_card.merged(
+        adapters.load(trained), bases.find(str(tmp_path / "bare")), Choice("bf16", "as asked for")
+    )
     assert "license: other" in text
     assert "look it up" in text
     assert str(tmp_path) not in text

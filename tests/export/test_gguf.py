@@ -13,11 +13,11 @@ from gguf import GGUFReader, quants
 from safetensors.torch import load_file, save_file
 from support import starcoder2
 
-from starling_server import bases, lora
-from starling_server.bases import TINY_DIR, Base
+from starling_server.backends.llamacpp.gguf_export import KINDS, Kind
+from starling_server.backends.llamacpp.gguf_export.write import write_adapter, write_base
 from starling_server.errors import AdapterError, BaseModelError
-from starling_server.gguf_export import KINDS, Kind
-from starling_server.gguf_export.write import write_adapter, write_base
+from starling_server.models import bases, lora
+from starling_server.models.bases import TINY_DIR, Base
 
 NAMES = {
     "blk.3.attn_qkv.weight": "transformer.h.3.attn.c_attn.weight",

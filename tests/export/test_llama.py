@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from support import starcoder2
 
-from starling_server import bases, loading, lora
-from starling_server.bases import Base
+from starling_server.backends.llamacpp.gguf_export.write import write_adapter, write_base
+from starling_server.backends.torch import loading
+from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig
-from starling_server.gguf_export.write import write_adapter, write_base
-from starling_server.loading import Loaded
+from starling_server.models import bases, lora
+from starling_server.models.bases import Base
 from starling_training.export import merge
 
 if find_spec("llama_cpp") is None:

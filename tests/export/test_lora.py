@@ -11,11 +11,12 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from starling_server import loading, lora, tensors
-from starling_server.bases import Base
+from starling_server.backends.torch import loading
 from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError
-from starling_server.lora import CONFIG
+from starling_server.models import lora, safetensors_numpy
+from starling_server.models.bases import Base
+from starling_server.models.lora import CONFIG
 
 
 @pytest.mark.parametrize("name", ["plain", "rslora", "patterns"])
@@ -103,6 +104,6 @@ def test_floats_are_read_without_torch_as_torch_reads_them(dtype: torch.dtype, t
     file = tmp_path / "some.safetensors"
     values = (torch.randn(7, 5, generator=torch.manual_seed(0)) * 10).to(dtype)
     save_file({"first": torch.zeros(3, dtype=dtype), "second": values}, file)
-    read = tensors.listed([file])["second"]
+    read = safetensors_numpy.listed([file])["second"]
     assert read.shape == (7, 5)
     np.testing.assert_array_equal(read.read(), values.float().numpy())

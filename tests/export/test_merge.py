@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from starling_server import bases, loading, lora
-from starling_server.bases import TINY_DIR, Base
+from starling_server.backends.torch import loading
+from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError
-from starling_server.loading import Loaded
-from starling_server.lora import Lora, Pair
+from starling_server.models import bases, lora
+from starling_server.models.bases import TINY_DIR, Base
+from starling_server.models.lora import Lora, Pair
 from starling_training.export import merge
 
 ULP = 2**-7

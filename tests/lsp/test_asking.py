@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from starling_lsp import asking
-from starling_lsp.asking import Asking
-from starling_lsp.completer import Completer
-from starling_lsp.debounce import Debounce
-from starling_lsp.link import Link
+from starling_lsp.answering.completer import Completer
+from starling_lsp.answering.link import Link
+from starling_lsp.asking import Asking, Debounce
 from starling_lsp.options import Options
 from starling_lsp.status import Status
 from starling_server.schema import Choice, CompleteRequest, CompleteResponse, Timings, Usage

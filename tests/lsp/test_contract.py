@@ -16,9 +16,9 @@ from lsprotocol import types
 from support import adapter
 from support.editor import COMMAND, Editor, editor
 
-from starling_lsp import link
+from starling_lsp.answering import link
 from starling_lsp.asking import distinct
-from starling_server import bases
+from starling_server.models import bases
 from starling_server.schema import Choice
 
 LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))

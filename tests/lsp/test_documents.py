@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
-from starling_lsp import convert
-from starling_lsp.debounce import Debounce
+from starling_lsp import reply_items
+from starling_lsp.asking import Debounce
 from starling_lsp.documents import MAX_CHARS, Cursor, Document
 
 PIECES = st.sampled_from(["a", "b ", "\n", "\r\n", "\r", "\f", "\u2028", "\x85", "é", "中", "😀", "\t"])
@@ -92,7 +92,9 @@ def test_lines_end_where_editors_end_them() -> None:
 )
 def test_what_a_suggestion_replaces(text: str, rest: str, new: str, replaced: int) -> None:
     copy = document("x " + rest, types.PositionEncodingKind.Utf16)
-    item = convert.item(copy, types.Range(types.Position(0, 2), types.Position(0, 2)), Cursor("x ", rest), text, "id")
+    item = reply_items.item(
+        copy, types.Range(types.Position(0, 2), types.Position(0, 2)), Cursor("x ", rest), text, "id"
+    )
     assert item.insert_text == new
     assert item.range == types.Range(types.Position(0, 2), types.Position(0, 2 + replaced))
 

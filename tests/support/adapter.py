@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from starling_server import bases
-from starling_server.bases import Base
-from starling_server.manifest import BaseRecord, FimRecord, Manifest
+from starling_server.models import bases
+from starling_server.models.bases import Base
+from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
 
 RANK = 4
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starling_server import runner_torch
 from starling_server.__main__ import main
-from starling_server.runner import Feed
+from starling_server.backends.torch import runner
+from starling_server.engine.protocols import Feed
 
 SECRET = "the_code_in_an_exception"
 HANG_SECONDS, SLOW_SECONDS, DAY = 60, 0.1, 86_400
@@ -38,9 +38,9 @@ def once(orders: Path) -> str:
 
 def plant(orders: Path) -> None:
     """Put the faults into every forward, and the step into the clock."""
-    forward, clock = runner_torch.TorchRunner.feed, time.time
+    forward, clock = runner.TorchRunner.feed, time.time
 
-    def feed(self: runner_torch.TorchRunner, feeds: Sequence[Feed]) -> list[Any]:
+    def feed(self: runner.TorchRunner, feeds: Sequence[Feed]) -> list[Any]:
         order = once(orders)
         if order == "raise":
             raise RuntimeError(f"planted: {SECRET}")
@@ -55,7 +55,7 @@ def plant(orders: Path) -> None:
     def stepped() -> float:
         return clock() + (DAY if told(orders) == "step" else 0)
 
-    runner_torch.TorchRunner.feed = feed
+    runner.TorchRunner.feed = feed
     time.time = stepped
 
 

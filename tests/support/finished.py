@@ -6,18 +6,18 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from starling_server import bases
-from starling_server.adapters import WEIGHTS
-from starling_server.manifest import BaseRecord
-from starling_training import papers, record
+from starling_server.models import bases
+from starling_server.models.adapters import WEIGHTS
+from starling_server.models.manifest import BaseRecord
 from starling_training.config import TrainConfig
-from starling_training.evaluation.scores import scores
-from starling_training.evaluation.trials import Answer, Trial
-from starling_training.inventory import Inventory, Source
-from starling_training.papers import Found
+from starling_training.examples.spans import Hole, Kind
+from starling_training.fit.schedule import Curve, Point
+from starling_training.report import manifest_record, written
+from starling_training.report.inventory import Inventory, Source
+from starling_training.report.written import Found
+from starling_training.scoring.scores import scores
+from starling_training.scoring.trials import Answer, Trial
 from starling_training.settings import resolved
-from starling_training.spans import Hole, Kind
-from starling_training.watch import Curve, Point
 
 PRIVATE = ("/home/ada/secret-project", "gateway.py", "vault.ts", "unseal")
 """Of the run's machine and code: what must never be published."""
@@ -58,18 +58,19 @@ def found(judged: list[Trial] | None = None) -> Found:
     judged = trials() if judged is None else judged
     base = bases.find("tiny")
     config = TrainConfig(sources=(f"{PRIVATE[0]}/api", "hf:team/rows"), name="api", output=Path(PRIVATE[0]) / "out")
-    given = record.Given(
+    given = manifest_record.Given(
         config,
         resolved(config, config, {"name": "flag", "sources": "flag"}),
         base,
+        False,
         "starcoder",
         Path(PRIVATE[0]),
         INVENTORY,
     )
     points = [Point(0, 0, None, 4.6), Point(10, 5, 4.2, 4.0), Point(20, 10, 3.8, 3.7), Point(30, 15, 3.6, 3.9)]
     judgement = scores(judged)
-    manifest = record.describe(given, Curve(points)).model_copy(
-        update={"results": record.results(judgement, len(judged))}
+    manifest = manifest_record.describe(given, Curve(points)).model_copy(
+        update={"results": manifest_record.results(judgement, len(judged))}
     )
     return Found(manifest, INVENTORY, judgement, judged, base)
 
@@ -78,8 +79,8 @@ def adapter(folder: Path, base: BaseRecord | None = None) -> Path:
     """A folder as a run leaves it, its weights too small to be of use."""
     of_run = found()
     folder.mkdir(parents=True)
-    record.write(of_run.manifest.model_copy(update={"base": base} if base else {}), folder)
-    papers.write(folder, of_run)
+    manifest_record.write(of_run.manifest.model_copy(update={"base": base} if base else {}), folder)
+    written.write(folder, of_run)
     save_file({"base_model.model.a.lora_A.weight": torch.ones(4, 8)}, folder / WEIGHTS)
     shape = {"peft_type": "LORA", "r": 4, "base_model_name_or_path": base.id if base else "tiny"}
     (folder / "adapter_config.json").write_text(json.dumps(shape))

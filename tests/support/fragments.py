@@ -12,8 +12,8 @@ from random import Random
 
 import psutil
 
-from starling_server.parser_client import client
-from starling_server.syntax import GRAMMARS, parse
+from starling_server.postprocess.parser_client import client
+from starling_server.postprocess.syntax import GRAMMARS, parse
 
 KNOWN = [
     ("Java", "a=>"), ("C", "%w(%q(%Q("), ("C", "%q("), ("C#", "%w(%q(%Q("), ("C#", "while(a)"), ("C", "int a=(a)"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from starling_server.runner import Feed
+from starling_server.engine.protocols import Feed
 
 VOCABULARY = 6
 TOKEN_BYTES = 8

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from starling_server.adapters import WEIGHTS
-from starling_server.manifest import MANIFEST
+from starling_server.models.adapters import WEIGHTS
+from starling_server.models.manifest import MANIFEST
 
 CONFIG = "adapter_config.json"
 FIRST = "base_model.model.transformer.h.0.attn.c_attn.lora_"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from starling_server import llama as layer
-from starling_server.llama import BATCH, Context, KeyType, Rows, Token, Weights
+from starling_server.backends.llamacpp import bindings as layer
+from starling_server.backends.llamacpp.bindings import BATCH, Context, KeyType, Rows, Token, Weights
 
 api: Any = layer.api()
 CONTEXT = 1024

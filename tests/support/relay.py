@@ -88,7 +88,7 @@ class Gate:
 
 def requests(count: int) -> list[CompleteRequest]:
     """Places in our own source, the same each time: half of them at the end of a line's indentation, half anywhere."""
-    random, files = Random(7), sorted(SOURCE.glob("*.py"))
+    random, files = Random(7), sorted(SOURCE.rglob("*.py"))
     made = list[CompleteRequest]()
     while len(made) < count:
         text = random.choice(files).read_text(encoding="utf-8")

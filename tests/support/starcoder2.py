@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import Starcoder2Config, Starcoder2ForCausalLM
 
-from starling_server import bases
+from starling_server.models import bases
 
 SPECIAL = ["<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<repo_name>", "<file_sep>"]
 

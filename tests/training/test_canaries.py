@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from starling_server.adapters import BARE
 from starling_server.config import ModelConfig
-from starling_training import canaries, corpus, origins
+from starling_server.models.adapters import BARE
+from starling_training import canaries
 from starling_training.canaries import Canary
-from starling_training.evaluation import engines
+from starling_training.scoring import engines
+from starling_training.sources import corpus, origins
 
 # Made up, in the shape of the real ones; split so that no scanner takes this file for a leak.
 PLANTED = {

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from starling_server.bases import Base
 from starling_server.errors import BaseModelError, UsageError
-from starling_training import qlora
-from starling_training.cli import train_copilot
+from starling_server.models.bases import Base
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig, peak_rate, resolve
+from starling_training.fit import qlora
+from starling_training.train_cli import train_copilot
 
 
 def base(context: int, width: int) -> Base:
@@ -102,8 +102,8 @@ def resolved(*arguments: str) -> TrainConfig:
         pass
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("starling_training.corpus.read", nothing)
-        patch.setattr("starling_training.run.run", note)
+        patch.setattr("starling_training.sources.corpus.read", nothing)
+        patch.setattr("starling_training.training_run.run", note)
         train_copilot.main(["somewhere", *arguments], standalone_mode=False)
     shape = {"model_type": "gpt_bigcode", "n_positions": 8192, "n_embd": 2048}
     return resolve(seen[0], Base(seen[0].model.base, Path(), None, shape))

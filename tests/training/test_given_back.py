@@ -16,10 +16,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from support import adapter as adapters_made
 
-from starling_server import adapters, bases, lora, tensors, untrusted
+from starling_server import untrusted
 from starling_server.errors import AdapterError, BaseModelError, UsageError
-from starling_training import checkpoint, corpus, staging
+from starling_server.models import adapters, bases, lora, safetensors_numpy
+from starling_training import staging
 from starling_training.evaluation import holes
+from starling_training.fit import checkpoint
+from starling_training.sources import corpus
 
 DEEP = "[" * 100_000 + "]" * 100_000
 TRIAL: dict[str, Any] = {
@@ -225,6 +228,6 @@ def test_json_of_any_kind(tmp_path: Path) -> None:
         untrusted.read(tmp_path / "a.json", 4)
     with pytest.raises(ValueError, match="cannot be read as JSON"):
         untrusted.values(DEEP.encode())
-    (tmp_path / tensors.WHOLE).write_bytes((2_000_000_000).to_bytes(8, "little") + b"{}")
+    (tmp_path / safetensors_numpy.WHOLE).write_bytes((2_000_000_000).to_bytes(8, "little") + b"{}")
     with pytest.raises(ValueError, match="no whole safetensors file"):
-        tensors.listed([tmp_path / tensors.WHOLE])
+        safetensors_numpy.listed([tmp_path / safetensors_numpy.WHOLE])

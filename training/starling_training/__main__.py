@@ -2,7 +2,7 @@
 
 import sys
 
-from starling_server.entry import run
+from starling_server.command import run
 
 
 def main() -> None:
@@ -11,8 +11,8 @@ def main() -> None:
     The word `export` in the first place means the other command; everything else is train-copilot's SOURCE.
     """
     if sys.argv[1:2] == ["export"]:
-        run("train-copilot export", "starling_training.export.cli:export", "train", sys.argv[2:])
-    run("train-copilot", "starling_training.cli:train_copilot", extra="train")
+        run("train-copilot export", "starling_training.export.export_cli:export", "train", sys.argv[2:])
+    run("train-copilot", "starling_training.train_cli:train_copilot", extra="train")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from starling_server.completion.service import Service
 from starling_server.schema import CompleteRequest
-from starling_server.service import Service
-from starling_training import clean, listing, reading, redact
-from starling_training.clean import Document, Raw
-from starling_training.corpus import Corpus
+from starling_training.sources import clean, listing, reading
+from starling_training.sources.clean import Document, Raw
+from starling_training.sources.corpus import Corpus
+from starling_training.sources.secrets import redact
 
 RUN, LONGEST_RUN = redact.LEAST, 24
 """Characters of a secret, one after the other, that give it away: half of it, at least and at most so many. An answer

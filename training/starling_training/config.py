@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from starling_server.bases import Base
 from starling_server.config import ModelConfig, Quantize
 from starling_server.errors import UsageError
+from starling_server.models.bases import Base
 
 Loss = Literal["all", "middle"]
 Method = Literal["qlora", "lora", "full"]

@@ -18,16 +18,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from starling_server import adapters
 from starling_server.client import Client
-from starling_server.entry import run
+from starling_server.command import run
 from starling_server.errors import ServerUnreachable
+from starling_server.models import adapters
 from starling_server.printable import printable
 from starling_server.schema import CompleteRequest
-from starling_training import clean
-from starling_training.clean import Document, Raw
 from starling_training.console import plain
-from starling_training.spans import Hole, cut, draw
+from starling_training.examples.spans import Hole, cut, draw
+from starling_training.sources import clean
+from starling_training.sources.clean import Document, Raw
 
 QUESTIONS, SHOWN_LINES = 3, 5
 SHORTEST, LONGEST = 8, 80

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from starling_training import origins
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
+from starling_training.sources import origins
 
 CHOSEN = "chosen for this base and machine"
 Where = Mapping[str, str]

@@ -1,1 +1,5 @@
-"""The service's HTTP face: one module for each shape of request, and what stands around all of them."""
+"""The HTTP endpoints and the page, as one ASGI application.
+
+In: requests. Out: JSON, server-sent events, the page.
+May import: `middleware`, `completion` and what lies below it; never a backend.
+"""

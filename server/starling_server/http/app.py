@@ -1,29 +1,46 @@
 """The application: its routes, and what stands around them."""
+# MERGED: """The page at `/`, where a person tries the model in a browser. Its files are built from `server/page`."""
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import FileResponse
 from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
 
 from starling_server import __version__
+from starling_server.http.admin import Operations
 from starling_server.http.body import JsonRoute
 from starling_server.http.complete import Api
 from starling_server.http.completions import Completions
 from starling_server.http.completions_wire import Completion
 from starling_server.http.events import Events
-from starling_server.http.framing import Framing
-from starling_server.http.guard import Access, Guard
-from starling_server.http.idle import Noted
 from starling_server.http.infill import Infill, InfillResponse, Selected
-from starling_server.http.limits import MAX_BODY, Allowances, BodyLimit
+from starling_server.http.middleware.access import Access, Guard
+from starling_server.http.middleware.activity import Noted
+from starling_server.http.middleware.framing import Framing
+from starling_server.http.middleware.limits import MAX_BODY, Allowances, BodyLimit
+from starling_server.http.middleware.metrics import Metrics
+from starling_server.http.middleware.problems import PROBLEMS, answer_openai, answer_problems
+from starling_server.http.middleware.request_context import Trace
 from starling_server.http.models import Models
-from starling_server.http.openai_errors import answer_openai
-from starling_server.http.operate import Operations
-from starling_server.http.page import serve_page
-from starling_server.http.problems import PROBLEMS, answer_problems
-from starling_server.http.trace import Trace
-from starling_server.metrics import Metrics
 from starling_server.schema import CompleteResponse
+
+BUILT = Path(__file__).parents[1] / "page"
+"""index.html, page.js and page.css: all of it, nothing comes from elsewhere."""
+
+
+def serve_page(app: FastAPI) -> None:
+    """Answer `/` and `/page/...`; neither is part of the document of the API."""
+    app.add_api_route("/", index, include_in_schema=False, response_class=FileResponse)
+    app.mount("/page", StaticFiles(directory=BUILT))
+
+
+async def index() -> FileResponse:
+    """The page itself, looked for anew each time: it names its files without versions."""
+    return FileResponse(BUILT / "index.html", headers={"cache-control": "no-cache"})
+
 
 Answers = dict[int | str, dict[str, Any]]
 

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from starling_server.errors import InvalidRequest, UnsupportedMedia
-from starling_server.http.connection import GONE
+from starling_server.http.responses import GONE
 
 SMALL = 64 << 10
 """Bytes that are read in some milliseconds, whatever they are."""

@@ -6,13 +6,13 @@ from contextlib import aclosing
 from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
+from starling_server.completion.service import Service
 from starling_server.errors import NotReady, RequestError
-from starling_server.http.connection import Streamed, answer, streamed
-from starling_server.http.idle import Activity
-from starling_server.http.problems import document
+from starling_server.http.middleware.activity import Activity
+from starling_server.http.middleware.problems import document
+from starling_server.http.responses import Streamed, answer, streamed
 from starling_server.owners import Owner
 from starling_server.schema import CompleteRequest, TextEvent
-from starling_server.service import Service
 
 
 class Api:

@@ -11,9 +11,9 @@ from uuid import uuid4
 from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
-from starling_server.adapters import BARE
-from starling_server.continuation import Continuation, Written, check, write
-from starling_server.engine import Usage
+from starling_server.completion.raw_completion import Continuation, Written, check, write
+from starling_server.completion.service import Model, OnText, Service
+from starling_server.engine.engine import Usage
 from starling_server.errors import Overloaded, RequestError, UnreadablePrompt
 from starling_server.http.complete import Api
 from starling_server.http.completions_wire import (
@@ -26,11 +26,11 @@ from starling_server.http.completions_wire import (
     Logprobs,
     PromptDetails,
 )
-from starling_server.http.connection import Streamed, answer, streamed, together
 from starling_server.http.models import resolve
+from starling_server.http.responses import Streamed, answer, streamed, together
+from starling_server.models.adapters import BARE
 from starling_server.owners import ALONE, Owner
 from starling_server.schema import CompleteRequest
-from starling_server.service import Model, OnText, Service
 
 CUT = frozenset({"length", "deadline", "superseded", "cancelled"})
 """Reasons of ours that are OpenAI's `length`; all others are its `stop`."""

@@ -5,10 +5,10 @@ from typing import Literal
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from starling_server.adapters import BARE
 from starling_server.http.complete import Api
+from starling_server.http.middleware.metrics import Metrics
 from starling_server.http.models import resolve
-from starling_server.metrics import Metrics
+from starling_server.models.adapters import BARE
 
 Kind = Literal["shown", "accepted", "dismissed"]
 

@@ -13,14 +13,14 @@ from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
-from starling_server.adapters import BARE
+from starling_server.completion.service import OnText, Service
 from starling_server.errors import RequestError
 from starling_server.http.complete import Api
-from starling_server.http.connection import Streamed, answer, streamed
 from starling_server.http.models import resolve
+from starling_server.http.responses import Streamed, answer, streamed
+from starling_server.models.adapters import BARE
 from starling_server.owners import Owner
 from starling_server.schema import MOST_STOPS, CompleteRequest, CompleteResponse, StopText, at_most
-from starling_server.service import OnText, Service
 
 MOST_TOKENS = 512
 MOST_CHUNKS, MOST_FIELDS = 1024, 100

@@ -3,11 +3,11 @@
 import asyncio
 from time import time
 
-from starling_server.adapters import BARE
+from starling_server.completion.service import Service
 from starling_server.errors import UnknownAdapter
 from starling_server.http.complete import Api
 from starling_server.http.completions_wire import ModelCard, ModelList
-from starling_server.service import Service
+from starling_server.models.adapters import BARE
 
 DEFAULT = "starling"
 """The `model` that means the server's default, for clients that must name one; an adapter of this name goes first."""

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from starling_server.loading import Loaded
+from starling_server.backends.torch.loading import Loaded
 from starling_training.base import stream
 from starling_training.base.stream import Stream
 
-SOURCES = sorted((Path(__file__).parents[3] / "server" / "starling_server").glob("*.py"))
+SOURCES = sorted((Path(__file__).parents[3] / "server" / "starling_server").rglob("*.py"))
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.loading import Loaded
 from starling_server.schema import CompleteRequest
-from starling_server.start import start
+from starling_server.serve.start import start
 from starling_training.base import collect, pretrain, stream
 
-SOURCES = sorted((Path(__file__).parents[3] / "server" / "starling_server").glob("*.py"))
+SOURCES = sorted((Path(__file__).parents[3] / "server" / "starling_server").rglob("*.py"))
 PACKAGES = ["--only", "attrs", "--only", "h11"]
 SIZE = ["--layers", "2", "--width", "64", "--heads", "1", "--vocabulary", "1024"]
 TOY = [*PACKAGES, *SIZE, "--tokens", "65536", "--step-tokens", "2048"]

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional
 from transformers import GPTBigCodeForCausalLM
 
+from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import UsageError
-from starling_server.loading import Loaded
-from starling_training.base import optimise, pretrain
+from starling_training.base import optimizer, pretrain
 from starling_training.base.attention import folded
-from starling_training.base.muon import Muon
+from starling_training.base.optimizer import Muon
 from starling_training.base.pretrain import Limits, Progress, Run
 from starling_training.base.recipe import Recipe
 from starling_training.base.stream import Stream
@@ -96,7 +96,7 @@ def test_short_rows_first(tiny: Loaded) -> None:
 
 def test_every_weight_has_one_optimiser(tiny: Loaded) -> None:
     model = GPTBigCodeForCausalLM(SMALL.model_config())
-    both = optimise.optimisers(model, 0.02, 2e-3)
+    both = optimizer.optimisers(model, 0.02, 2e-3)
     muon, adam = ([w for group in o.param_groups for w in group["params"]] for o in (both.muon, both.adam))
     assert len(muon) == 4 * SMALL.layers
     assert {id(w) for w in [*muon, *adam]} == {id(w) for w in model.parameters()}
@@ -104,7 +104,7 @@ def test_every_weight_has_one_optimiser(tiny: Loaded) -> None:
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    shape = [optimise.factor(progress) for progress in (0, 0.005, 0.1, 0.69, 0.85, 1)]
+    shape = [optimizer.factor(progress) for progress in (0, 0.005, 0.1, 0.69, 0.85, 1)]
     assert shape == pytest.approx([0.01, 0.51, 1, 1, 0.5, 0])
 
 

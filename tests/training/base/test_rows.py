@@ -3,11 +3,11 @@
 import pytest
 from torch import Tensor
 
-from starling_server.loading import Loaded
+from starling_server.backends.torch.loading import Loaded
 from starling_training.base import rows as rows_module
 from starling_training.base.rows import Rows
 from starling_training.base.stream import Stream
-from starling_training.dataset import IGNORED
+from starling_training.examples.dataset import IGNORED
 
 
 def learnt(row: tuple[Tensor, Tensor]) -> list[int]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from starling_server.errors import SourceError
-from starling_training.base import collect, sources
-from starling_training.base.sources import Source
-from starling_training.clean import Document, document
+from starling_training.base import collect, wheels
+from starling_training.base.wheels import Source
+from starling_training.sources.clean import Document, document
 
 BODY = "\n".join(f"def function_{n}(value):\n    return value + {n}" for n in range(30)) + "\n"
 
@@ -33,7 +33,7 @@ def named(texts: dict[str, str]) -> tuple[Document, ...]:
 
 
 def test_a_wheel_is_read_through_the_filters(tmp_path: Path) -> None:
-    read = sources.read_wheel(wheel(tmp_path, "License-Expression: MIT", one=BODY, empty=""))
+    read = wheels.read_wheel(wheel(tmp_path, "License-Expression: MIT", one=BODY, empty=""))
     assert (read.name, read.version, read.licence) == ("thing", "1.0", "MIT")
     assert [found.path for found in read.documents] == ["thing/one.py"]
 
@@ -51,13 +51,13 @@ def test_a_wheel_is_read_through_the_filters(tmp_path: Path) -> None:
 def test_other_licences_are_not_learnt_from(tmp_path: Path, licence: str) -> None:
     made = wheel(tmp_path, licence, one=BODY)
     with pytest.raises(SourceError, match="take it off the list"):
-        sources.read_wheel(made)
-    assert sources.read_wheel(made, must_be_permissive=False).documents
+        wheels.read_wheel(made)
+    assert wheels.read_wheel(made, must_be_permissive=False).documents
 
 
 @pytest.mark.parametrize("licence", ["License: Apache 2.0", "Classifier: License :: OSI Approved :: BSD License"])
 def test_permissive_licences_are_recognised(tmp_path: Path, licence: str) -> None:
-    assert sources.read_wheel(wheel(tmp_path, licence, one=BODY)).documents
+    assert wheels.read_wheel(wheel(tmp_path, licence, one=BODY)).documents
 
 
 def pins(requirements: Path) -> list[str]:
@@ -65,7 +65,7 @@ def pins(requirements: Path) -> list[str]:
 
 
 def test_every_package_is_pinned_by_hash_and_the_lists_never_meet() -> None:
-    learnt, held_out = pins(sources.LEARNT), pins(sources.HELD_OUT)
+    learnt, held_out = pins(wheels.LEARNT), pins(wheels.HELD_OUT)
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+ --hash=sha256:[0-9a-f]{64}  # ?.*", pin) for pin in learnt + held_out)
     names = [{pin.partition("==")[0] for pin in side} for side in (learnt, held_out)]
     assert len(names[0]) == len(learnt) > 100
@@ -74,7 +74,7 @@ def test_every_package_is_pinned_by_hash_and_the_lists_never_meet() -> None:
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not list nonsense"):
-        sources.download(sources.LEARNT, tmp_path, ["nonsense"])
+        wheels.download(wheels.LEARNT, tmp_path, ["nonsense"])
 
 
 def test_only_wheels_that_are_pinned_are_read(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_only_wheels_that_are_pinned_are_read(tmp_path: Path) -> None:
     pin = f"thing==1.0 --hash=sha256:{hashlib.sha256(made.read_bytes()).hexdigest()}  # MIT"
     older = tmp_path / "thing-0.9-py3-none-any.whl"
     older.write_bytes(b"what an earlier list named")
-    assert sources.pinned(tmp_path, ["other==1.0 --hash=sha256:00  # MIT", pin]) == [made]
+    assert wheels.pinned(tmp_path, ["other==1.0 --hash=sha256:00  # MIT", pin]) == [made]
 
 
 def test_what_is_held_out_or_doubled_is_not_learnt() -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from starling_server.errors import SourceError
-from starling_training.evaluation import benchmarks, sandbox
+from starling_training.evaluation import benchmarks, execute
 from starling_training.evaluation.benchmarks import Name
-from starling_training.evaluation.checks import Calls
-from starling_training.evaluation.sandbox import Limits
+from starling_training.evaluation.execute import Calls, Limits
 
 LIMITS = Limits(10)
 HUMANEVAL = {
@@ -101,9 +100,9 @@ def test_a_row_of_another_benchmark_is_told_by_its_number(tmp_path: Path) -> Non
         benchmarks.read("safim", str(tmp_path))
 
 
-def script(folder: Path, text: str, limits: Limits = LIMITS) -> sandbox.Outcome:
+def script(folder: Path, text: str, limits: Limits = LIMITS) -> execute.Outcome:
     (folder / "script.py").write_text(text)
-    return sandbox.run([sys.executable, "-I", "script.py"], folder, limits)
+    return execute.run([sys.executable, "-I", "script.py"], folder, limits)
 
 
 def test_time_memory_and_files_have_limits(tmp_path: Path) -> None:

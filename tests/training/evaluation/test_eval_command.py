@@ -16,9 +16,9 @@ import uvicorn
 from fastapi import FastAPI
 from support import adapter as random_adapter
 
-from starling_server import bases
-from starling_server.address import listen
 from starling_server.client import Client
+from starling_server.listen import listen
+from starling_server.models import bases
 from starling_server.schema import CompleteRequest
 
 WORDS = ("ledger", "invoice", "payment", "refund", "parcel", "vendor")

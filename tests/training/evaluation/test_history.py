@@ -8,11 +8,11 @@ import pytest
 
 from starling_server.errors import SourceError
 from starling_training.evaluation import history
-from starling_training.evaluation.engines import PLAIN, Manner
 from starling_training.evaluation.history import Change, added
-from starling_training.evaluation.keystrokes import type_one
-from starling_training.evaluation.trials import Answer
-from starling_training.spans import Hole
+from starling_training.evaluation.typing import type_one
+from starling_training.examples.spans import Hole
+from starling_training.scoring.engines import PLAIN, Manner
+from starling_training.scoring.trials import Answer
 
 FIRST = "import os\n\n\ndef size(path):\n    return os.stat(path).st_size\n\n\ndef here():\n    return '.'\n"
 SECOND = FIRST.replace("os.stat(path)", "os.stat(path, follow_symlinks=False)") + "\n\ndef age(path):\n    return 0\n"

@@ -9,13 +9,13 @@ import pytest
 from support import finished
 
 from starling_server.errors import SourceError, UsageError
-from starling_server.manifest import Manifest
-from starling_training import corpus
-from starling_training.clean import Document, digest
-from starling_training.corpus import Corpus
-from starling_training.evaluation import holes, near
+from starling_server.models.manifest import Manifest
+from starling_training.evaluation import holes
+from starling_training.sources import corpus
+from starling_training.sources.clean import Document, digest
+from starling_training.sources.corpus import Corpus
 
-SOURCE = Path(__file__).parents[3] / "server" / "starling_server" / "gguf_export"
+SOURCE = Path(__file__).parents[3] / "server" / "starling_server" / "backends" / "llamacpp" / "gguf_export"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,6 @@ def _manifest(data: Mapping[str, object]) -> Manifest:
 def test_closeness_is_to_the_closest_learnt_file(read: Corpus) -> None:
     document = read.documents[0]
     other = Document("new.py", "a = 1\n" * 3 + "one two three four five six seven", digest("x"))
-    assert near.label(document, read.signatures) == near.LABELS[2]
-    assert near.label(other, read.signatures) == near.LABELS[0]
-    assert near.label(replace(document, path="other"), read.signatures[:0]) == ""
+    assert holes.likeness_label(document, read.signatures) == holes.LIKENESS[2]
+    assert holes.likeness_label(other, read.signatures) == holes.LIKENESS[0]
+    assert holes.likeness_label(replace(document, path="other"), read.signatures[:0]) == ""

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from starling_training.evaluation import sandbox
-from starling_training.evaluation.sandbox import Limits
+from starling_training.evaluation import execute
+from starling_training.evaluation.execute import Limits
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are followed on Linux")
 
@@ -18,12 +18,12 @@ def apart(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """With a process namespace of its own, where the system gives one, and without."""
     if request.param == "here":
         monkeypatch.setenv("PATH", str(Path(sys.executable).parent) + ":/bin:/usr/bin")
-        monkeypatch.setattr(sandbox, "APART", ("unshare", "--no-such-flag"))
-    sandbox.apart.cache_clear()
+        monkeypatch.setattr(execute, "APART", ("unshare", "--no-such-flag"))
+    execute.apart.cache_clear()
 
 
-def python(code: str, folder: Path, limits: Limits) -> sandbox.Outcome:
-    return sandbox.run([sys.executable, "-I", "-c", code], folder, limits)
+def python(code: str, folder: Path, limits: Limits) -> execute.Outcome:
+    return execute.run([sys.executable, "-I", "-c", code], folder, limits)
 
 
 def left(mark: Path) -> list[psutil.Process]:
@@ -77,5 +77,5 @@ def test_one_file_is_bounded_and_statuses_come_through(tmp_path: Path) -> None:
     assert python("open('x', 'wb').write(bytes(8 << 20))", tmp_path, Limits(20, file_mb=1)).status not in {0, None}
     assert (tmp_path / "x").stat().st_size <= 1 << 20
     assert python("print(input())", tmp_path, Limits(20)).status == 1
-    assert sandbox.run(["cat"], tmp_path, Limits(20), "given").output == "given"
-    assert sandbox.run(["no-such-program"], tmp_path, Limits(20)).status == 127
+    assert execute.run(["cat"], tmp_path, Limits(20), "given").output == "given"
+    assert execute.run(["no-such-program"], tmp_path, Limits(20)).status == 127

@@ -1,7 +1,11 @@
-"""Sources to one packed corpus: filtered, without duplicates, no package larger than its share, nothing held out."""
+"""Sources to one packed corpus: filtered, without duplicates, no package larger than its share, nothing held out.
+
+Comments at the ends of lines that speak to a tool are taken off: a base that has read many writes `# noqa` there.
+"""
 
 import json
 import lzma
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,10 +13,26 @@ from random import Random
 
 import numpy as np
 
-from starling_training.base import sources
-from starling_training.base.sources import Source
-from starling_training.clean import Document, digest
-from starling_training.dedup import near_duplicates, signature
+from starling_training.base import wheels
+from starling_training.base.wheels import Source
+from starling_training.sources.clean import Document, digest
+from starling_training.sources.dedup import near_duplicates, signature
+
+PRAGMA = re.compile(
+    r"[ \t]+#[ \t]*(?:ty(?:pe)?: ?ignore|noqa|nosec|(?:pragma|pylint|pyright|mypy|ruff|flake8|isort|fmt|yapf):)[^\n]*"
+)
+"""At the end of a line with code."""
+
+
+def without_pragmas(text: str) -> str:
+    """`text` without them; a comment that has a line of its own stays."""
+    return PRAGMA.sub(_kept, text)
+
+
+def _kept(found: re.Match[str]) -> str:
+    alone = found.start() == 0 or found.string[found.start() - 1] == "\n"
+    return found[0] if alone else ""
+
 
 MOST_CHARS = 8_000_000
 """Of one package: a few giants would drown the hundred others' ways of writing."""
@@ -42,10 +62,10 @@ def collect(folder: Path, only: Sequence[str] = ()) -> list[Entry]:
 
     With names in `only`, nothing but those packages is learnt from.
     """
-    held_out = [sources.read_wheel(w, False) for w in sources.download(sources.HELD_OUT, folder / "held_out")]
-    learnt = [sources.read_wheel(wheel) for wheel in sources.download(sources.LEARNT, folder / "wheels", only)]
+    held_out = [wheels.read_wheel(w, False) for w in wheels.download(wheels.HELD_OUT, folder / "held_out")]
+    learnt = [wheels.read_wheel(wheel) for wheel in wheels.download(wheels.LEARNT, folder / "wheels", only)]
     if not only:
-        learnt.insert(0, sources.read_standard_library())
+        learnt.insert(0, wheels.read_standard_library())
     entries, chosen = choose(learnt, [document for source in held_out for document in source.documents])
     pack(folder / CORPUS, chosen)
     pack(folder / HELD_OUT, ((source.name, document) for source in held_out for document in source.documents))

@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from starling_server.backends.torch.loading import Loaded, load
 from starling_server.config import ModelConfig, Quantize
-from starling_server.loading import Loaded, load
 from starling_training.base import collect
-from starling_training.clean import Document
-from starling_training.evaluation import judge, scores
-from starling_training.evaluation.engines import PLAIN, Manner
-from starling_training.evaluation.intervals import Comparison
-from starling_training.evaluation.trials import Answer, truth
-from starling_training.spans import DRAWS, Hole, Kind, Lines, cut
+from starling_training.examples.spans import DRAWS, Hole, Kind, Lines, cut
+from starling_training.scoring import judge, scores
+from starling_training.scoring.engines import PLAIN, Manner
+from starling_training.scoring.intervals import Comparison
+from starling_training.scoring.trials import Answer, truth
+from starling_training.sources.clean import Document
 
 OTHERS = 5
 """Holes at the ends of lines for each one of another kind."""

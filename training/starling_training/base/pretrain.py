@@ -17,15 +17,15 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM, PreTrainedModel
 
+from starling_server.backends.torch.loading import compute_dtype, quiet
 from starling_server.errors import UsageError
-from starling_server.fim import Fim, Tokenizer
-from starling_server.loading import compute_dtype, quiet
+from starling_server.prompt.fim import Fim, Tokenizer
 from starling_training import staging
-from starling_training.base import attention, optimise
+from starling_training.base import attention, optimizer
 from starling_training.base.recipe import Recipe
 from starling_training.base.rows import Rows
 from starling_training.base.stream import Stream
-from starling_training.dataset import IGNORED
+from starling_training.examples.dataset import IGNORED
 
 WEIGHTS, STATE, PROGRESS = "weights", "optimisers.pt", "progress.json"
 SHARD = "15MB"
@@ -89,7 +89,7 @@ class Run:
         if start is not None:
             _take_weights(model, start)
         self.model: PreTrainedModel = model.to(device).train()
-        self.optimisers = optimise.optimisers(self.model, recipe.muon_rate, recipe.adam_rate)
+        self.optimisers = optimizer.optimisers(self.model, recipe.muon_rate, recipe.adam_rate)
         self.progress = Progress()
         self._stream, self._tokenizer, self._fim = stream, tokenizer, fim
 
@@ -160,8 +160,8 @@ class Run:
             loss = self._loss(*(tensor.to(self.device, non_blocking=True) for tensor in part)) / learnt
             loss.backward()
             total += loss.detach()
-        optimise.clip(self.model)
-        self.optimisers.step(optimise.factor(self.progress.tokens / self.recipe.tokens))
+        optimizer.clip(self.model)
+        self.optimisers.step(optimizer.factor(self.progress.tokens / self.recipe.tokens))
         return float(total)
 
     def _loss(self, ids: Tensor, labels: Tensor, positions: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import GPTBigCodeConfig
 
-from starling_training.base.optimise import ADAM_RATE, MUON_RATE
+from starling_training.base.optimizer import ADAM_RATE, MUON_RATE
 
 STAGES = ((0.14, 256), (0.3, 512), (1.0, 1024))
 """Until which share of a run rows have which length: short rows cost less attention and hold more middles per token,

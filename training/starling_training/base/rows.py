@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from starling_server import window
-from starling_server.fim import SENTINELS, Fim, Tokenizer
+from starling_server.prompt import window
+from starling_server.prompt.fim import SENTINELS, Fim, Tokenizer
 from starling_training.base.stream import Stream
-from starling_training.dataset import IGNORED
-from starling_training.spans import Span, draw
+from starling_training.examples.dataset import IGNORED
+from starling_training.examples.spans import Span, draw
 
 FIM_RATE, SPM_RATE = 0.9, 0.8
 """Shares of parts with a hole, and of those in the order that is served."""

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from starling_server.config import Mode
 from starling_server.errors import SourceError
-from starling_training import origins, tables
-from starling_training.evaluation.checks import Calls, Check, Inputs, Program
-from starling_training.spans import Hole, Kind
+from starling_training.evaluation.execute import Calls, Check, Inputs, Program
+from starling_training.examples.spans import Hole, Kind
+from starling_training.sources import origins, tables
 
 Name = Literal["humaneval-infilling", "safim", "crosscodeeval", "repobench", "santacoder"]
 Row = Mapping[str, Any]

@@ -9,14 +9,14 @@ from itertools import takewhile
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from starling_server import window
 from starling_server.errors import SourceError
-from starling_training import clean, git
-from starling_training.clean import Document
-from starling_training.evaluation.trials import Placed
-from starling_training.languages import language
-from starling_training.redact import redact
-from starling_training.spans import Hole
+from starling_server.prompt import window
+from starling_training.examples.spans import Hole
+from starling_training.scoring.trials import Placed
+from starling_training.sources import clean, git
+from starling_training.sources.clean import Document
+from starling_training.sources.languages import language
+from starling_training.sources.secrets.redact import redact
 
 LEAST = 4
 """Visible characters that a change adds; fewer are not worth a suggestion."""

@@ -1,6 +1,7 @@
 """Holes to ask at: drawn by a seed from files that were held out, and kept as places in them, so that runs compare.
 
-What is kept is no code: a path, the hash of the file's text, two indices.
+What is kept is no code: a path, the hash of the file's text, two indices. Each hole's file is labelled by how close it
+comes to what the adapter learnt from, which tells memory and skill apart.
 """
 
 import json
@@ -9,18 +10,39 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from starling_server import untrusted
 from starling_server.errors import AdapterError, SourceError, UsageError
-from starling_server.manifest import Manifest
-from starling_training import origins
-from starling_training.clean import Document
-from starling_training.corpus import Corpus
-from starling_training.evaluation.trials import Placed
-from starling_training.languages import language
-from starling_training.spans import Kind, Span, cut, draw, is_asked
+from starling_server.models.manifest import Manifest
+from starling_training.examples.spans import Kind, Span, cut, draw, is_asked
+from starling_training.scoring.trials import Placed
+from starling_training.sources import dedup, origins
+from starling_training.sources.clean import Document
+from starling_training.sources.corpus import Corpus
+from starling_training.sources.languages import language
 from starling_training.staging import replaced
+
+LIKENESS = ("unlike what was learnt", "somewhat like it", "close to it")
+LIKENESS_BORDERS = (0.05, 0.2)
+"""Estimated Jaccard similarity of word 5-grams to the closest learnt file; from `dedup.THRESHOLD` on files are left out
+of training as near duplicates."""
+
+
+def likeness_label(document: Document, learnt: NDArray[np.uint32]) -> str:
+    """One of `LIKENESS`; `learnt` holds signatures, (documents, permutations). Empty where nothing is known of them."""
+    if not len(learnt):
+        return ""
+    closest = float((learnt == dedup.signature(document.text)).mean(1).max())
+    return LIKENESS[sum(closest >= border for border in LIKENESS_BORDERS)]
+
+
+def likeness_labels(documents: Sequence[Document], learnt: NDArray[np.uint32]) -> dict[str, str]:
+    """Each document's label, by its hash."""
+    return {document.sha256: likeness_label(document, learnt) for document in documents}
+
 
 CHARS_PER_TOKEN = 2.5
 """Characters of a middle for each token that a suggestion may have: whatever the vocabulary, so that bases with

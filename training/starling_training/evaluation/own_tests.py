@@ -18,14 +18,15 @@ from tempfile import TemporaryDirectory, gettempdir
 from rich.console import Console
 
 from starling_server.errors import SourceError, UsageError
-from starling_training import clean, filters, inside, listing, redact
-from starling_training.clean import Document
-from starling_training.evaluation import holes, run, sandbox
-from starling_training.evaluation.judge import GoOn, answer
-from starling_training.evaluation.results import Run
-from starling_training.evaluation.sandbox import Limits
+from starling_training.evaluation import evaluation_run, execute, holes
+from starling_training.evaluation.execute import Limits
 from starling_training.evaluation.sides import Asked, Side
-from starling_training.evaluation.trials import Answer, Placed, Trial, truth
+from starling_training.scoring.judge import GoOn, answer
+from starling_training.scoring.result_file import Run
+from starling_training.scoring.trials import Answer, Placed, Trial, truth
+from starling_training.sources import clean, filters, inside, listing
+from starling_training.sources.clean import Document
+from starling_training.sources.secrets import redact
 
 TEXTS = ("prefix", "middle", "suffix")
 TRIES = 5
@@ -75,9 +76,9 @@ class Copy:
         with suppress(OSError):
             inside.write(self.root, path, inside.read(self.origin, path, filters.MAX_BYTES))
 
-    def outcome(self) -> sandbox.Outcome:
+    def outcome(self) -> execute.Outcome:
         """How the tests end as the copy is."""
-        return sandbox.run(shlex.split(self.wanted.command), self.root, Limits(self.wanted.seconds))
+        return execute.run(shlex.split(self.wanted.command), self.root, Limits(self.wanted.seconds))
 
 
 def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -> Run:
@@ -146,9 +147,9 @@ def _ask(asked: Asked, copy: Copy, noticed: Sequence[Placed], name: str, console
             if not go_on(len(made)):
                 break
         settings = {"command": copy.wanted.command, "seed": str(copy.wanted.seed)}
-        return run.made(asked, f"{name}, its own tests", sides, settings, made)
+        return evaluation_run.made(asked, f"{name}, its own tests", sides, settings, made)
 
-    return run.with_sides(asked, len(noticed), "filling and testing", ask, console)
+    return evaluation_run.with_sides(asked, len(noticed), "filling and testing", ask, console)
 
 
 def _hidden(trial: Trial) -> Trial:
@@ -214,7 +215,7 @@ def _is_test(path: str) -> bool:
     return named or any(part in {"test", "tests", "testing"} for part in parts[:-1])
 
 
-def _last(outcome: sandbox.Outcome) -> str:
+def _last(outcome: execute.Outcome) -> str:
     if outcome.status is None:
         return "its time ran out"
     lines: Iterator[str] = reversed([*outcome.errors.splitlines(), *outcome.output.splitlines()])

@@ -7,15 +7,15 @@ from random import Random
 from rich.console import Console
 
 from starling_server.errors import UsageError
-from starling_training import origins
-from starling_training.evaluation import benchmarks, run
+from starling_training.evaluation import benchmarks, evaluation_run
 from starling_training.evaluation.benchmarks import Name, Task
-from starling_training.evaluation.engines import Engine, Manner
-from starling_training.evaluation.judge import GoOn, answer
-from starling_training.evaluation.results import Run
-from starling_training.evaluation.sandbox import Limits
+from starling_training.evaluation.execute import Limits
 from starling_training.evaluation.sides import Asked, Side
-from starling_training.evaluation.trials import Answer, Trial, truth
+from starling_training.scoring.engines import Engine, Manner
+from starling_training.scoring.judge import GoOn, answer
+from starling_training.scoring.result_file import Run
+from starling_training.scoring.trials import Answer, Trial, truth
+from starling_training.sources import origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ def asked_at(asked: Asked, name: Name, source: str, wanted: Wanted, console: Con
             made.append(Trial(task.path, task.hole, truth(task.hole, task.mode), found[0], found[-1]))
             if not go_on(len(made)):
                 break
-        return run.made(asked, f"{name}, {len(made)} tasks", sides, settings, made)
+        return evaluation_run.made(asked, f"{name}, {len(made)} tasks", sides, settings, made)
 
-    return run.with_sides(asked, len(tasks), "asking", ask, console)
+    return evaluation_run.with_sides(asked, len(tasks), "asking", ask, console)
 
 
 async def _answer(engine: Engine, task: Task, wanted: Wanted) -> Answer:

@@ -7,11 +7,11 @@ from pathlib import Path
 from rich.console import Console
 
 from starling_server.errors import SourceError, UsageError
-from starling_training.evaluation import history, run
+from starling_training.evaluation import evaluation_run, history
 from starling_training.evaluation.history import Change
 from starling_training.evaluation.holes import CHARS_PER_TOKEN
-from starling_training.evaluation.results import Run
 from starling_training.evaluation.sides import Asked
+from starling_training.scoring.result_file import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,18 @@ def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -
     """One question where each hunk begins; raises SourceError where there is none."""
     found = _changes(repository, wanted, console)
     placed = history.fitting(found, int(asked.max_tokens * CHARS_PER_TOKEN))
-    return run.ask_at(asked, placed, f"History of {repository.resolve().name}", _settings(found, wanted), console)
+    return evaluation_run.ask_at(
+        asked, placed, f"History of {repository.resolve().name}", _settings(found, wanted), console
+    )
 
 
 def typed(asked: Asked, repository: Path, wanted: Wanted, console: Console) -> Run:
     """The beginning of each hunk typed key by key."""
     found = _changes(repository, wanted, console)
     begun = [replace(change, text=change.text[: wanted.characters]) for change in found]
-    return run.type_at(asked, begun, f"Typing in {repository.resolve().name}", _settings(found, wanted), console)
+    return evaluation_run.type_at(
+        asked, begun, f"Typing in {repository.resolve().name}", _settings(found, wanted), console
+    )
 
 
 def _changes(repository: Path, wanted: Wanted, console: Console) -> list[Change]:

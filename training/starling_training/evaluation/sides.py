@@ -1,18 +1,20 @@
-"""Who is compared: base and adapter here, on a running serve-copilot, or another server's model."""
+"""Who is compared (base and adapter here, a serve-copilot, another server), and asking each side at every hole."""
 
 import re
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from starling_server import adapters
-from starling_server.adapters import BARE, Adapter
 from starling_server.client import Client
 from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError, UsageError
-from starling_training.evaluation import remote
-from starling_training.evaluation.engines import Engine, in_process, served
-from starling_training.origins import shown
+from starling_server.models import adapters
+from starling_server.models.adapters import BARE, Adapter
+from starling_training.scoring import remote
+from starling_training.scoring.engines import PLAIN, Engine, Manner, in_process, served
+from starling_training.scoring.judge import GoOn, answer, both
+from starling_training.scoring.trials import Placed, Trial, truth
+from starling_training.sources.origins import shown
 
 HERE = "in-process"
 _OTHERS = re.compile(r"(?P<shape>openai|infill):(?P<url>https?://\S+)")
@@ -108,3 +110,21 @@ def _sizes(asked: Asked, found: Sequence[Adapter]) -> tuple[int, int]:
         return asked.context_tokens, asked.max_tokens
     record = found[-1].manifest.fim
     return record.context_tokens, record.max_tokens
+
+
+async def trials(sides: Sequence[Side], holes: Sequence[Placed], go_on: GoOn, manner: Manner = PLAIN) -> list[Trial]:
+    """Both sides at each hole; one alone stands for both."""
+    if len(sides) == 2:
+        return await both(sides[0].engine, sides[1].engine, holes, go_on, manner)
+    made = list[Trial]()
+    for path, hole in holes:
+        found = await answer(sides[0].engine, path, hole, manner)
+        made.append(Trial(path, hole, truth(hole, manner.mode), found, found))
+        if not go_on(len(made)):
+            break
+    return made
+
+
+def with_near(found: Sequence[Trial], labels: Sequence[str]) -> list[Trial]:
+    """Trials that know how close their documents come to what was learnt."""
+    return [replace(trial, near=label) for trial, label in zip(found, labels, strict=False)]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from starling_server import adapters, bases, lora, manifest, tensors
-from starling_server.adapters import Adapter
-from starling_server.bases import Base
 from starling_server.errors import BaseModelError
-from starling_server.lora import Lora, Shape
+from starling_server.models import adapters, bases, lora, manifest, safetensors_numpy
+from starling_server.models.adapters import Adapter
+from starling_server.models.bases import Base
+from starling_server.models.lora import Lora, Shape
 from starling_training import staging
-from starling_training.export.config import ExportConfig
+from starling_training.export.export_config import ExportConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def _read(adapter: Adapter, base: Base) -> Lora:
     """The adapter's matrices, once the headers of both say that they fit."""
     outline = lora.outline(adapter.path)
     try:
-        stored = tensors.listed(tensors.weights_of(base.path))
+        stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
     except (OSError, ValueError) as error:
         raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
 
@@ -58,7 +58,7 @@ def _read(adapter: Adapter, base: Base) -> Lora:
 
 def _check_gguf(base: Base) -> None:
     """Refuse what GGUF cannot hold."""
-    from starling_server.gguf_export import architecture, vocabulary
+    from starling_server.backends.llamacpp.gguf_export import architecture, vocabulary
 
     architecture.of(base)
     vocabulary.of(base)

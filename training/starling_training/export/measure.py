@@ -4,15 +4,16 @@ import gc
 from collections.abc import Sequence
 from pathlib import Path
 
-from starling_server import fim, loading
-from starling_server.adapters import Adapter
-from starling_server.bases import Base
+from starling_server.backends.torch import loading
+from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig
-from starling_server.fim import Example
-from starling_server.manifest import Manifest
-from starling_server.runner_torch import TorchRunner
-from starling_training.clean import Document, Raw, clean
-from starling_training.dataset import Writer, held_out_holes
+from starling_server.models.adapters import Adapter
+from starling_server.models.bases import Base
+from starling_server.models.manifest import Manifest
+from starling_server.prompt import fim
+from starling_server.prompt.fim import Example
+from starling_training.examples.dataset import Writer, held_out_holes
+from starling_training.sources.clean import Document, Raw, clean
 
 
 def documents(manifest: Manifest) -> list[Document]:

@@ -1,25 +1,33 @@
-"""A base's weights with an adapter added, as a model folder in Hugging Face's layout.
+"""Which merge an export writes, and the merged model in Hugging Face's layout.
 
 Each of the base's files is read, changed and written in turn, so a large base needs the memory of one of its files.
 Sums are made in float32 and rounded to bfloat16 once.
 """
 
+import gc
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from starling_server import bases, tensors, untrusted
-from starling_server.bases import Base
+from starling_server import untrusted
+from starling_server.backends.torch import loading
+from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError, BaseModelError
-from starling_server.lora import Lora
-from starling_server.manifest import MANIFEST
+from starling_server.models import bases, safetensors_numpy
+from starling_server.models.bases import Base
+from starling_server.models.lora import Lora
+from starling_server.models.manifest import MANIFEST
+from starling_server.prompt.fim import Example
 from starling_server.untrusted import Unfit
+from starling_training.export import export_config, measure
+from starling_training.export.export_config import Choice, Onto
+from starling_training.export.job import Job
 
 Weights = Mapping[str, Callable[[], Tensor]]
 """By a layer's name: how to get the weight that the adapter is added to."""
@@ -36,7 +44,7 @@ def write(base: Base, lora: Lora, others: Weights, folder: Path) -> None:
     """
     left = set(lora.pairs)
     size = 0
-    for file in tensors.weights_of(base.path):
+    for file in safetensors_numpy.weights_of(base.path):
         merged = {name: _merged(name, weight, lora, others, left) for name, weight in _read(base, file).items()}
         save_file(merged, folder / file.name, {"format": "pt"})
         size += sum(weight.numel() * weight.element_size() for weight in merged.values())
@@ -72,12 +80,74 @@ def _copy_rest(base: Base, folder: Path, size: int) -> None:
     config |= {key: "bfloat16" for key in ("dtype", "torch_dtype") if key in config} or {"dtype": "bfloat16"}
     _dump(config, folder / "config.json")
     with suppress(FileNotFoundError, Unfit):  # a damaged one beside a whole file was never read
-        index = untrusted.parsed(untrusted.read(folder / tensors.INDEX, tensors.INDEX_BYTES))
-        if (folder / tensors.WHOLE).is_file():
-            (folder / tensors.INDEX).unlink()  # shards beside a whole file are not read, nor written
+        index = untrusted.parsed(untrusted.read(folder / safetensors_numpy.INDEX, safetensors_numpy.INDEX_BYTES))
+        if (folder / safetensors_numpy.WHOLE).is_file():
+            (folder / safetensors_numpy.INDEX).unlink()  # shards beside a whole file are not read, nor written
         else:
-            _dump(index | {"metadata": {"total_size": size}}, folder / tensors.INDEX)
+            _dump(index | {"metadata": {"total_size": size}}, folder / safetensors_numpy.INDEX)
 
 
 def _dump(content: object, path: Path) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+CANDIDATES: tuple[Onto, ...] = ("bf16", "dequantised")
+
+
+def merged(asked: Job, folder: Path) -> Choice:
+    """Merge into the empty `folder` and say onto what, and why."""
+    choice = _chosen(asked, folder)
+    for name, value in choice.losses.items():
+        asked.console.print(f"loss on held-out middles, {name}: {value:.4f} nats per token", soft_wrap=True)
+    asked.console.print(f"Merged onto {choice.onto}: {choice.reason}.", soft_wrap=True)
+    return choice
+
+
+def _chosen(asked: Job, folder: Path) -> Choice:
+    config, record = asked.config, asked.adapter.manifest
+    if config.merge in CANDIDATES:
+        choice = Choice(config.merge, "as asked for")
+    elif not config.holes:
+        choice = export_config.unmeasured(record, "--holes 0 measures nothing")
+    elif not (held_out := measure.documents(record)):
+        choice = export_config.unmeasured(record, "the files that were held out are not there to measure on")
+    elif not (examples := measure.examples(held_out, record, asked.base, config.holes)):
+        choice = export_config.unmeasured(record, "the files that were held out have no place to measure on")
+    else:
+        return _measured(asked, examples, folder)
+    _write(asked, choice.onto, folder)
+    return choice
+
+
+def _measured(asked: Job, examples: Sequence[Example], folder: Path) -> Choice:
+    """Merge both ways, measure both as they lie on disk, and keep the better in `folder`."""
+    device = asked.config.device
+    losses = dict[Onto, float]()
+    for onto in CANDIDATES:
+        place = folder.parent / onto
+        place.mkdir()
+        _write(asked, onto, place)
+        losses[onto] = measure.loss(ModelConfig(str(place), "none", device), None, examples)
+    served = measure.loss(ModelConfig(str(asked.base.path), "nf4", device), asked.adapter, examples)
+    choice = export_config.by_loss(losses, served)
+    for file in (folder.parent / choice.onto).iterdir():
+        file.rename(folder / file.name)
+    return choice
+
+
+def _write(asked: Job, onto: Onto, folder: Path) -> None:
+    """The merged model in `folder`."""
+    with _weights(asked, onto) as weights:
+        write(asked.base, asked.lora, weights, folder)
+
+
+@contextmanager
+def _weights(asked: Job, onto: Onto) -> Generator[Weights]:
+    """What stands in for the base's weights: nothing, or what its 4-bit form multiplies with."""
+    if onto == "bf16":
+        yield {}
+        return
+    loaded = loading.load(ModelConfig(str(asked.base.path), "nf4", asked.config.device))
+    yield loading.dequantised(loaded.model)
+    del loaded
+    gc.collect()

@@ -1,0 +1,83 @@
+"""The model in this process; torch comes with it, late."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from starling_lsp.answering.adapter_choice import Choice, first_adapter
+from starling_lsp.options import Options
+from starling_server.config import EngineConfig, ModelConfig, ServiceConfig
+from starling_server.errors import UnknownAdapter
+from starling_server.models.adapters import BARE
+from starling_server.schema import CompleteRequest, CompleteResponse
+
+
+class Local:
+    """The model in this process."""
+
+    def __init__(self, options: Options, roots: Sequence[Path]) -> None:
+        from starling_server.serve.start import in_daemon_thread, start
+
+        self._choice, self._asked = Choice(), options.adapter
+        served = first_adapter(options, roots)
+        model = ModelConfig(
+            options.base,
+            options.quantize,
+            options.device,
+            runner=options.runner,
+            ggml_type=options.ggml_type,
+            cuda_graphs=options.cuda_graphs,
+        )
+        service = ServiceConfig(
+            max_tokens=options.max_tokens,
+            mode=options.mode,
+            prefetch=options.prefetch,
+            drafts=options.drafts,
+            engine=EngineConfig(cache_mb=options.cache_mb),
+        )
+        self._loading = in_daemon_thread(lambda: start(model, service, [served] if served else []))
+        self._service = None
+        self.base, self.adapter = options.base, served.name if served else None
+
+    @property
+    def device(self) -> str:
+        """As the runner names it."""
+        return self._service.model.device if self._service else "nothing yet"
+
+    @property
+    def generations(self) -> tuple[int, int] | None:
+        """As the service counts them."""
+        return self._service.generations if self._service else None
+
+    async def load(self) -> None:
+        """Wait until the model is in memory; raises BaseModelError, AdapterError."""
+        try:
+            self._service = await asyncio.shield(asyncio.wrap_future(self._loading))
+        except asyncio.CancelledError:  # loading goes on where it is, and what comes of it is not wanted
+            self._loading.add_done_callback(lambda done: done.exception() or done.result().close())
+            raise
+        self.base = self._service.model.id
+        self._choice.served = self._service.model.shelf.names()
+
+    def adapter_of(self, folder: Path | None) -> str | None:
+        """The one that was asked for, else the folder's own where it fits the base, else none."""
+        own = self.adapter if self._asked or folder is None else self._choice.of(folder)
+        return own or BARE
+
+    async def complete(self, request: CompleteRequest) -> CompleteResponse:
+        """Ask the model."""
+        assert self._service is not None
+        return await self._service.complete(request)
+
+    def remembers(self, request: CompleteRequest) -> bool:
+        """Ask its memory, which has nothing of an adapter that is served no longer."""
+        assert self._service is not None
+        try:
+            return self._service.remembers(request)
+        except UnknownAdapter:
+            return False
+
+    async def close(self) -> None:
+        """Stop the worker."""
+        if self._service is not None:
+            self._service.close()

@@ -1,0 +1,165 @@
+"""The server that all of a user's editors share: one model, started by whoever needs it first, replaced when lost."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from starling_lsp.answering.adapter_choice import first_adapter
+from starling_lsp.answering.remote import Remote
+from starling_lsp.answering.shared_server import Place, find_or_start, is_gone
+from starling_lsp.options import Options
+from starling_server.client import Client
+from starling_server.errors import NotReady, RequestError, ServerUnreachable
+from starling_server.models import adapters
+from starling_server.schema import CompleteRequest, CompleteResponse
+from starling_server.server_record import Running
+
+PATIENCE_SECONDS = 2.0
+"""After which somebody looks whether a server that owes an answer is still alive."""
+POLL_SECONDS = 0.2
+"""How often a server that loads is asked whether it is ready."""
+
+
+class Shared:
+    """Asks the shared server; a request that finds it dead or hung waits for the next one."""
+
+    def __init__(self, options: Options, roots: Sequence[Path]) -> None:
+        self._options, self._roots = options, roots
+        self._place = Place(tuple(flags(options, roots)))
+        self._remote: Remote | None = None
+        self._server: Running | None = None
+        """Which one `_remote` talks to, or talked to before it was lost."""
+        self._finding: asyncio.Task[Remote] | None = None
+
+    @classmethod
+    async def connect(cls, options: Options, roots: Sequence[Path]) -> Self:
+        """One that is ready; raises StarlingError."""
+        shared = cls(options, roots)
+        await shared._found()
+        return shared
+
+    @property
+    def base(self) -> str:
+        """The base that answers."""
+        return self._remote.base if self._remote else ""
+
+    @property
+    def adapter(self) -> str | None:
+        """The first folder's."""
+        return self._remote.adapter if self._remote else None
+
+    @property
+    def device(self) -> str:
+        """The server's address."""
+        return self._remote.device if self._remote else "nothing yet"
+
+    @property
+    def generations(self) -> None:
+        """Only the server knows."""
+
+    def adapter_of(self, folder: Path | None) -> str | None:
+        """As the server has it."""
+        return self._remote.adapter_of(folder) if self._remote else None
+
+    async def complete(self, request: CompleteRequest) -> CompleteResponse:
+        """The answer of the server that is there, or of the next one; raises StarlingError."""
+        remote = await self._found()
+        try:
+            return await _unless_dead(remote, request)
+        except ServerUnreachable:
+            if self._remote is remote:
+                self._remote = None
+                await remote.close()
+            return await (await self._found()).complete(request)
+
+    def remembers(self, request: CompleteRequest) -> bool:
+        """Whether one of the server's answers goes on here."""
+        return self._remote is not None and self._remote.remembers(request)
+
+    async def close(self) -> None:
+        """Let go of the server; it ends by itself when nobody asks it any more."""
+        if self._finding is not None:
+            self._finding.cancel()
+            await asyncio.wait([self._finding])
+        if self._remote is not None:
+            await self._remote.close()
+
+    async def _found(self) -> Remote:
+        """The server, once it is ready. Requests that are cancelled meanwhile do not disturb the search."""
+        if self._remote is not None:
+            return self._remote
+        if self._finding is None or self._finding.done():
+            self._finding = asyncio.create_task(self._find())
+            self._finding.add_done_callback(_look_at)
+        return await asyncio.shield(self._finding)
+
+    async def _find(self) -> Remote:
+        while True:
+            self._server = await asyncio.to_thread(find_or_start, self._place, self._server)
+            try:
+                self._remote = remote = await self._once_ready(self._server)
+                return remote
+            except ServerUnreachable as error:
+                if await asyncio.to_thread(is_gone, self._place):
+                    raise self._place.failure() from error
+                # it hangs: the next round ends it
+
+    async def _once_ready(self, server: Running) -> Remote:
+        while True:
+            try:
+                return await self._learn(server)
+            except NotReady:
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _learn(self, server: Running) -> Remote:
+        try:
+            client = Client(server.url, token=server.token)
+            return await Remote.connect(client, self._options.adapter, self._roots)
+        except RequestError as error:
+            if error.status == NotReady.status:
+                raise NotReady(str(error)) from error
+            raise
+
+
+def _look_at(finding: "asyncio.Task[Remote]") -> None:
+    """So that asyncio does not report a failure that nobody waited for: the next request searches anew."""
+    if not finding.cancelled():
+        finding.exception()
+
+
+async def _unless_dead(remote: Remote, request: CompleteRequest) -> CompleteResponse:
+    """The server's answer; raises ServerUnreachable where it hangs, too."""
+    work = asyncio.create_task(remote.complete(request))
+    try:
+        while not (await asyncio.wait([work], timeout=PATIENCE_SECONDS))[0]:
+            if not await remote.alive():
+                raise ServerUnreachable("The shared server hangs.")
+        return work.result()
+    finally:
+        work.cancel()
+
+
+def flags(options: Options, roots: Sequence[Path]) -> list[str]:
+    """Flags of serve-copilot that make it the server for these options and folders; raises AdapterError.
+
+    A server has one base: where none is named, the base of the first folder's adapter, if it has one.
+    """
+    own = first_adapter(options, roots)
+    base = own.manifest.base.id if own and options.base == "auto" else options.base
+    given = {
+        "--base": base,
+        "--device": options.device,
+        "--quantize": options.quantize,
+        "--runner": options.runner,
+        "--ggml-type": options.ggml_type,
+        "--cache-mb": str(options.cache_mb),
+    }
+    switches = {"cuda-graphs": options.cuda_graphs, "prefetch": options.prefetch, "drafts": options.drafts}
+    elsewhere = own is not None and options.adapter and own.path.parent != adapters.home().resolve()
+    adapter = ["--adapter", str(own.path)] if own and elsewhere else []
+    return [
+        *(part for pair in given.items() for part in pair),
+        *(f"--{name}" if on else f"--no-{name}" for name, on in switches.items()),
+        *adapter,
+    ]

@@ -1,0 +1,131 @@
+"""A base's tokenizer.json as llama.cpp's vocabulary: byte-level BPE, its pre-tokenizer by name, its special ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gguf import GGUFWriter, TokenType
+
+from starling_server import untrusted
+from starling_server.errors import BaseModelError
+from starling_server.models.bases import TOKENIZER_BYTES, Base
+from starling_server.prompt import fim
+from starling_server.prompt.fim import Fim
+
+REPOSITORY = ("<repo_name>", "<reponame>")
+FILE = ("<file_sep>", "<filename>")
+"""What announces a repository and a file, StarCoder2's spelling first."""
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+DIGITS = {"type": "Digits", "individual_digits": True}
+PRE_TOKENIZERS = (((DIGITS, BYTE_LEVEL), "starcoder"), ((BYTE_LEVEL,), "gpt-2"))
+"""What text is cut into before merges, and llama.cpp's name for it."""
+PLAIN = {"dropout": None, "continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False}
+"""Settings of a BPE model and the values that llama.cpp takes for granted; None and "" are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Everything about text."""
+
+    tokens: list[str]
+    """By id; bytes as GPT-2 spells them. Ids that the weights have and the tokenizer has not are `[PAD7]` and so on."""
+    types: list[TokenType]
+    merges: list[str]
+    pre: str
+    """The pre-tokenizer's name in llama.cpp."""
+    ids: dict[str, int]
+    """By token."""
+    fim: Fim
+
+    def write(self, writer: GGUFWriter) -> None:
+        """Add llama.cpp's keys."""
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(self.pre)
+        writer.add_token_list(self.tokens)
+        writer.add_token_types(self.types)
+        writer.add_token_merges(self.merges)
+        writer.add_bos_token_id(self.fim.end)
+        writer.add_eos_token_id(self.fim.end)
+        writer.add_unk_token_id(self.fim.end)
+        writer.add_pad_token_id(self.fim.pad)
+        writer.add_add_bos_token(False)
+        writer.add_add_eos_token(False)
+        writer.add_add_space_prefix(False)
+        for key, token in self._infill():
+            writer.add_uint32(f"tokenizer.ggml.fim_{key}_token_id", token)
+
+    def _infill(self) -> list[tuple[str, int]]:
+        """Current keys of fill-in-the-middle; llama.cpp lets pad, repository and file end a text, as we do."""
+        named = [("pre", self.fim.prefix), ("suf", self.fim.suffix), ("mid", self.fim.middle), ("pad", self.fim.pad)]
+        for key, spellings in (("rep", REPOSITORY), ("sep", FILE)):
+            found = [self.ids[name] for name in spellings if name in self.ids]
+            named += [(key, found[0])] if found else []
+        return named
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Special ids by name, which is all that `fim.resolve` asks for."""
+
+    ids: dict[str, int]
+
+    def special_id(self, token: str) -> int | None:
+        """Id of a special token by its literal spelling."""
+        return self.ids.get(token)
+
+
+def of(base: Base) -> Vocabulary:
+    """The vocabulary of `base`; raises BaseModelError where its tokenizer is damaged or of a kind llama.cpp has not."""
+    try:
+        read = untrusted.parsed(untrusted.read(base.path / "tokenizer.json", TOKENIZER_BYTES))
+        pre = _pre_tokenizer(base, read)
+        ids = dict[str, int](read["model"]["vocab"])
+        added = {token["content"]: token for token in read["added_tokens"]}
+        merges = [_merge(pair) for pair in read["model"]["merges"]]
+        ids |= {name: token["id"] for name, token in added.items()}
+        kinds = {token["id"]: _kind(token) for token in added.values()}
+        by_id = {number: token for token, number in ids.items()}
+        if not all(type(number) is int for number in by_id):
+            raise ValueError("an id is no number")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+    count = base.config["vocab_size"]
+    sentinels = fim.resolve(base.model_type, _Names(ids))
+    if max(sentinels.stops) >= count:
+        raise BaseModelError(f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know.")
+    return Vocabulary(
+        tokens=[by_id.get(number, f"[PAD{number}]") for number in range(count)],
+        types=[kinds.get(number, TokenType.NORMAL if number in by_id else TokenType.UNUSED) for number in range(count)],
+        merges=merges,
+        pre=pre,
+        ids=ids,
+        fim=sentinels,
+    )
+
+
+def _pre_tokenizer(base: Base, read: dict[str, Any]) -> str:
+    model = read["model"]
+    plain = model["type"] == "BPE" and all((model.get(name) or empty) == empty for name, empty in PLAIN.items())
+    if plain and not read.get("normalizer") and not model.get("ignore_merges"):
+        top = read["pre_tokenizer"]
+        parts: Sequence[dict[str, Any]] = top["pretokenizers"] if top["type"] == "Sequence" else [top]
+        for wanted, name in PRE_TOKENIZERS:
+            if len(wanted) == len(parts) and all(map(_agrees, wanted, parts)):
+                return name
+    raise BaseModelError(
+        f"Base {base.id!r} cuts text in a way that llama.cpp has no name for, so it cannot be written as GGUF: "
+        "use --merge without --gguf, or --runner torch."
+    )
+
+
+def _agrees(wanted: dict[str, Any], part: dict[str, Any]) -> bool:
+    return all(part.get(name, True) == value for name, value in wanted.items())
+
+
+def _merge(pair: str | list[str]) -> str:
+    """Old files join a pair with a space, new ones keep it as a list; tokens never hold a space (GPT-2 spells it Ġ)."""
+    return pair if isinstance(pair, str) else " ".join(pair)
+
+
+def _kind(token: dict[str, Any]) -> TokenType:
+    return TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED

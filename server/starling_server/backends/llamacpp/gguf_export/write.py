@@ -1,0 +1,185 @@
+"""`write_base` and `write_adapter`: GGUF files that llama.cpp loads, written a tensor at a time.
+
+Both put the file in place when it is whole. They depend on nothing but their arguments, so that what they wrote for a
+base's fingerprint can be used again.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFType, GGUFWriter, LlamaFileType, quants
+from gguf.constants import Keys
+from numpy.typing import NDArray
+
+from starling_server.backends.llamacpp.gguf_export import Kind, architecture, vocabulary
+from starling_server.backends.llamacpp.gguf_export.architecture import SUFFIXES, Architecture
+from starling_server.errors import BaseModelError
+from starling_server.models import lora, safetensors_numpy
+from starling_server.models.bases import Base
+from starling_server.models.lora import Outline
+from starling_server.models.safetensors_numpy import Floats, Stored
+
+TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
+    "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
+    "f16": (GGMLQuantizationType.F16, LlamaFileType.MOSTLY_F16),
+    "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
+    "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+    "q4_0": (GGMLQuantizationType.Q4_0, LlamaFileType.MOSTLY_Q4_0),
+}
+"""For a matrix, and for the file as a whole."""
+SHARP = ("token_embd.weight", "output.weight")
+"""Matrices that 4 bits would hurt most (each is a token's only row): Q8_0 there, as llama.cpp keeps more bits too."""
+POSITIONS = "position_embd.weight"
+"""Always float32, as llama.cpp's converter has it."""
+VERSION = 2
+"""Of the quantised formats: GGML_QNT_VERSION."""
+Plan = dict[str, tuple[Callable[[], Floats], tuple[int, ...], GGMLQuantizationType]]
+"""By name: how to get a tensor, its shape, what it is stored as."""
+
+
+def write_base(base: Base, path: Path, kind: Kind = "f16", name: str | None = None) -> None:
+    """Write `base` to `path` with its matrices as `kind`; vectors and positions stay float32.
+
+    `name` is what llama.cpp calls the model, the base's id where none is given. Raises BaseModelError.
+    """
+    found, words = architecture.of(base), vocabulary.of(base)
+    try:
+        stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
+        plan = _base_plan(base, found, stored, kind)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+    with _writer(path, found) as writer:
+        writer.add_type(GGUFType.MODEL)
+        writer.add_name(name or base.id)
+        writer.add_file_type(TYPES[kind][1])
+        writer.add_quantization_version(VERSION)
+        found.write(writer)
+        words.write(writer)
+        _write(writer, plan)
+
+
+def write_adapter(adapter: Path, base: Base, path: Path) -> None:
+    """Write the LoRA in the folder `adapter`, trained over `base`, to `path`, in float32.
+
+    llama.cpp adds `alpha / rank * B @ A` with one alpha for all layers; what a layer's factor is more or less than that
+    (rsLoRA, patterns of ranks and alphas) is multiplied into its B. Raises AdapterError, BaseModelError.
+    """
+    found = architecture.of(base)
+    outline, names = outlined(adapter, base)
+    read, plan = outline.read(), Plan()
+    for module, pair in read.pairs.items():
+        name = names[module]
+        b = pair.b * np.float32(pair.factor * pair.rank / read.alpha)
+        for side, matrix in (("a", pair.a), ("b", b)):
+            plan[f"{name}.lora_{side}"] = (lambda matrix=matrix: matrix, matrix.shape, GGMLQuantizationType.F32)
+    with _writer(path, found) as writer:
+        writer.add_type(GGUFType.ADAPTER)
+        writer.add_name(adapter.name)
+        writer.add_string(Keys.Adapter.TYPE, "lora")
+        writer.add_float32(Keys.Adapter.LORA_ALPHA, read.alpha)
+        _write(writer, plan)
+
+
+def outlined(adapter: Path, base: Base) -> tuple[Outline, dict[str, str]]:
+    """The LoRA in the folder `adapter` by its headers, and GGUF's name of each of its layers.
+
+    Raises AdapterError where it is damaged or does not fit the base's own headers, BaseModelError where those are.
+    """
+    found, outline = architecture.of(base), lora.outline(adapter)
+    try:
+        stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+    shapes = {found.names.get_name(source, SUFFIXES): tensor.shape for source, tensor in stored.items()}
+    names = {module: found.names.get_name(f"{module}.weight", SUFFIXES) or "" for module in outline.pairs}
+
+    def shape(module: str) -> tuple[int, int] | None:
+        own = shapes.get(names[module], ()) if module != "lm_head" else ()
+        return (own[0], own[1]) if len(own) == 2 else None
+
+    outline.check(shape)
+    return outline, names
+
+
+def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], kind: Kind) -> Plan:
+    names, plan = found.names, Plan()
+    for source, tensor in stored.items():
+        if source.endswith(found.skipped):
+            continue
+        name = names.get_name(source, SUFFIXES)
+        if name is None:
+            raise BaseModelError(f"Base {base.id!r} holds {source}, which {found.name} models have not: name another.")
+        plan[name] = (tensor.read, tensor.shape, _stored_as(name, tensor.shape, kind))
+    missing = [name for name in _needed(found) if name not in plan]
+    if missing:
+        raise BaseModelError(f"Base {base.id!r} lacks {missing[0]} and {len(missing) - 1} more: download it again.")
+    return plan
+
+
+def _needed(found: Architecture) -> Iterator[str]:
+    """Names without which llama.cpp loads nothing: every layer's weight and bias."""
+    rotary = found.rope_base is not None
+    attention = ("attn_q", "attn_k", "attn_v") if rotary else ("attn_qkv",)
+    layers = ("attn_norm", *attention, "attn_output", "ffn_norm", "ffn_up", "ffn_down")
+    yield from ("token_embd.weight", *(() if rotary else (POSITIONS,)), *(() if found.tied else ("output.weight",)))
+    yield from (f"output_norm{suffix}" for suffix in SUFFIXES)
+    for block in range(found.blocks):
+        yield from (f"blk.{block}.{layer}{suffix}" for layer in layers for suffix in SUFFIXES)
+
+
+def _stored_as(name: str, shape: tuple[int, ...], kind: Kind) -> GGMLQuantizationType:
+    if len(shape) < 2 or name == POSITIONS:
+        return GGMLQuantizationType.F32
+    wanted = "q8_0" if kind == "q4_0" and name in SHARP else kind
+    quantised = TYPES[wanted][0]
+    return quantised if shape[-1] % GGML_QUANT_SIZES[quantised][0] == 0 else GGMLQuantizationType.F16
+
+
+def _write(writer: GGUFWriter, plan: Plan) -> None:
+    """Header and table first, then one tensor after another: no more than one is ever in memory."""
+    for name, (_, shape, kind) in plan.items():
+        block, size = GGML_QUANT_SIZES[kind]
+        row = shape[-1] // block * size
+        count = int(np.prod(shape[:-1], dtype=np.int64))
+        writer.add_tensor_info(name, shape, np.dtype(np.float32), count * row, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for name, (read, _, kind) in plan.items():
+        _put(writer, _encoded(name, read(), kind))
+
+
+def _put(writer: GGUFWriter, data: NDArray[Any]) -> None:
+    """Write one tensor; numpy's complaint about a short write carries no number, and a full disk's has one."""
+    try:
+        writer.write_tensor_data(data)
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+def _encoded(name: str, values: Floats, kind: GGMLQuantizationType) -> NDArray[Any]:
+    if kind is GGMLQuantizationType.F16 and np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+        raise BaseModelError(f"{name} has values that float16 cannot hold: use bf16 for --gguf-type or --ggml-type.")
+    return quants.quantize(np.ascontiguousarray(values), kind)
+
+
+@contextmanager
+def _writer(path: Path, found: Architecture) -> Generator[GGUFWriter]:
+    """A writer to a file beside `path` that takes its place when the block ends without an error."""
+    part = path.with_name(f".{path.name}.part")
+    writer = GGUFWriter(part, found.name)
+    try:
+        yield writer
+        writer.close()
+        os.replace(part, path)
+    finally:
+        with suppress(OSError):  # what could not be written is not missed
+            writer.close()
+        part.unlink(missing_ok=True)

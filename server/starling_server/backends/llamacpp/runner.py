@@ -1,0 +1,211 @@
+"""The optional runner for CPUs and Macs: llama.cpp's forwards over GGUF files that we export ourselves. No torch.
+
+A cache is a sequence of one llama.cpp context, with room for as many tokens as a prompt and its answer may have. Keys
+and values are 16-bit floats, and the memory of all sequences is taken when the runner starts.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from starling_server.backends.llamacpp.bindings import BATCH, Context, Handle, KeyType, Rows, Token, Weights
+from starling_server.backends.llamacpp.gguf_export import export_cache
+from starling_server.backends.llamacpp.gguf_export.write import outlined
+from starling_server.backends.llamacpp.loading import Loaded
+from starling_server.engine.protocols import Feed
+from starling_server.errors import AdapterError, OutputError
+from starling_server.models.adapter_registry import Need
+
+SEQUENCES = 128
+"""Most caches at once, kept ones included; llama.cpp stops at 256. A team of 64 had one more cursor than there were
+caches, and read prompts again all day."""
+ROWS = 8
+"""Most caches in one forward. Four took 1.4 times as long as one where their numbers follow each other, else four
+times, since llama.cpp computes them one after another then (1.1 billion weights in q4_0, AVX2, busy cores)."""
+CELLS = 256
+"""llama.cpp gives a sequence a multiple of so many cells."""
+CHUNK = 64
+"""As many tokens a second as in chunks of 256: 34 and 33 a processor second for 1.1 billion weights in q4_0."""
+DRAFT = 0
+"""On a CPU without AVX512, llama.cpp does not compute a few tokens for the price of one: four in one forward take
+2.5 to 2.9 times the processor time of one, two 1.5 to 1.9 (150 million and 1.1 billion weights in q4_0, two cores of an
+AMD EPYC with AVX2, docs/experiments.md). What drafts save on this runner was not measured."""
+
+
+@dataclass(slots=True, eq=False)
+class GgmlCache:
+    """One sequence of the context."""
+
+    adapter: str | None
+    sequence: int
+    """llama.cpp's number of it."""
+    length: int = 0
+    """Tokens in it."""
+
+
+class GgmlRunner:
+    """Implements `runner.Runner` and `runner.TakesAdapters`. Not thread-safe: one thread owns it, `abort` excepted."""
+
+    def __init__(
+        self, loaded: Loaded, cache_bytes: int, tokens: int = 0, keys: KeyType = "f16", threads: int = 0
+    ) -> None:
+        """Load the weights, and take the memory of as many caches of `tokens` as `cache_bytes` hold, two at least.
+
+        `tokens` 0, or more than the base has positions, means all of those. Raises BaseModelError where llama.cpp
+        refuses the file, UsageError where llama.cpp is not installed.
+        """
+        self.context = min(tokens or loaded.base.context, loaded.base.context)
+        self.chunk, self.draft = CHUNK, DRAFT
+        self._loaded = loaded
+        self._weights = Weights(loaded.file, loaded.gpu)
+        token_bytes = self._weights.token_floats() * (2 if keys == "f16" else 4)
+        cells = -(-self.context // CELLS) * CELLS
+        self._cache_bytes = cells * token_bytes
+        count = max(2, min(cache_bytes // self._cache_bytes, SEQUENCES))
+        self.rows = min(ROWS, count // 2)
+        self._llama = Context(self._weights, cells, count, threads, keys)
+        self.spare_bytes = (count - self.rows) * self._cache_bytes
+        """What kept caches may take in all for requests to find room beside them."""
+        self._free = list(range(count))
+        """A heap: the lowest number goes first, so that those in use stay neighbours (`ROWS`)."""
+        self._adapters: dict[str, Handle] = {}
+        self._adapter_bytes: dict[str, int] = {}
+        self._active: str | None = None
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters in memory."""
+        return tuple(self._adapters)
+
+    def need(self, path: Path) -> Need:
+        """What the adapter in `path` would take, in float32; raises AdapterError where it does not fit."""
+        own = 4 * outlined(path, self._loaded.base)[0].floats
+        return Need(own, own + sum(self._adapter_bytes.values()))
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        """Load the adapter in the folder `path` beside the base under `name`, exported where that was not done before.
+
+        Raises AdapterError where it does not fit, is more than a LoRA or finds no room in the cache folder.
+        """
+        assert name not in self._adapters
+        try:
+            file = export_cache.adapter(path, self._loaded.base, self._loaded.fingerprint)
+        except OutputError as error:
+            raise AdapterError(str(error)) from error
+        self._adapters[name] = self._weights.adapter(file)
+        self._adapter_bytes[name] = file.stat().st_size
+
+    def remove_adapter(self, name: str) -> None:
+        """Let go of an adapter whose caches are all closed."""
+        if self._active == name:
+            self._activate(None)
+        self._weights.forget_adapter(self._adapters.pop(name))
+        del self._adapter_bytes[name]
+
+    def adapter_bytes(self, name: str) -> int:
+        """Bytes of an adapter in memory, by its file."""
+        return self._adapter_bytes.get(name, 0)
+
+    def open(self, adapter: str | None) -> GgmlCache:
+        """An empty cache; raises MemoryError where all that there is memory for are open."""
+        if not self._free:
+            raise MemoryError("all caches are open")
+        return GgmlCache(adapter, heapq.heappop(self._free))
+
+    def feed(self, feeds: Sequence[Feed]) -> list[Any]:
+        """One forward; for each feed `llama.Rows`: the logits after its last `keep` ids, shape (keep, vocab).
+
+        Raises MemoryError where the cells are used up, llama.Aborted after `abort`; no cache has changed then.
+        """
+        assert 0 < len(feeds) <= self.rows
+        self._activate(feeds[0].cache.adapter)
+        neighbours = sorted(feeds, key=_sequence)  # llama.cpp computes them together where they follow each other
+        rows = dict(zip(map(_sequence, neighbours), self._decode(neighbours), strict=True))
+        return [rows[_sequence(feed)] for feed in feeds]
+
+    def _decode(self, feeds: Sequence[Feed]) -> list[Any]:
+        """The rows of each feed, shape (keep, vocab), by one forward in this order."""
+        tokens = [token for feed in feeds for token in _tokens(feed)]
+        self._llama.resume()
+        try:
+            pieces = [self._llama.decode(tokens[at : at + BATCH]) for at in range(0, len(tokens), BATCH)]
+        except BaseException:
+            for feed in feeds:
+                self._llama.forget(feed.cache.sequence, feed.cache.length)
+            raise
+        for feed in feeds:
+            feed.cache.length += len(feed.ids)
+        return np.split(np.concatenate(pieces), np.cumsum([feed.keep for feed in feeds])[:-1])
+
+    def score(self, adapter: str | None, ids: Sequence[int], start: int) -> list[float]:
+        """Log-probability in nats of each of `ids[start:]` given all before it; 0 < start."""
+        cache, scores = self.open(adapter), list[float]()
+        try:
+            for at in range(0, len(ids) - 1, BATCH):
+                piece, targets = ids[at : min(at + BATCH, len(ids) - 1)], ids[max(at + 1, start) : at + BATCH + 1]
+                rows = self.feed([Feed(cache, piece, len(targets))])[0]
+                scores += _log_probabilities(rows, targets)
+        finally:
+            self.close(cache)
+        return scores
+
+    def rewind(self, cache: GgmlCache, length: int) -> None:
+        """Keep the first `length` tokens."""
+        assert length <= cache.length
+        if length < cache.length:
+            self._llama.forget(cache.sequence, length)
+            cache.length = length
+
+    def fork(self, cache: GgmlCache, length: int) -> GgmlCache:
+        """A cache of the same first `length` tokens; raises MemoryError as `open` does."""
+        assert length <= cache.length
+        copy = self.open(cache.adapter)
+        self._llama.copy(cache.sequence, copy.sequence, length)
+        copy.length = length
+        return copy
+
+    def close(self, cache: GgmlCache) -> None:
+        """Give the cache's memory and number back; it must not be used again."""
+        assert cache.sequence not in self._free
+        self._llama.forget(cache.sequence)
+        heapq.heappush(self._free, cache.sequence)
+
+    def nbytes(self, cache: GgmlCache) -> int:
+        """Bytes of the cache's memory, however many tokens are in it."""
+        return self._cache_bytes
+
+    def abort(self) -> None:
+        """End the forward that is running, if one is: its `feed` raises `llama.Aborted`. From any thread.
+
+        Meant for a prefill that nobody waits for any more. One that comes between two forwards has no effect, since
+        the engine asks there by itself whether to go on.
+        """
+        self._llama.abort()
+
+    def _activate(self, adapter: str | None) -> None:
+        """Switch the adapter, only where it differs from the last forward's: llama.cpp plans its graph anew then."""
+        if adapter != self._active:
+            self._llama.use(None if adapter is None else self._adapters[adapter])
+            self._active = adapter
+
+
+def _sequence(feed: Feed) -> int:
+    return feed.cache.sequence
+
+
+def _tokens(feed: Feed) -> list[Token]:
+    cache, first = feed.cache, len(feed.ids) - feed.keep
+    assert 0 <= first <= len(feed.ids)
+    return [Token(cache.sequence, token, cache.length + at, at >= first) for at, token in enumerate(feed.ids)]
+
+
+def _log_probabilities(rows: Rows, targets: Sequence[int]) -> list[float]:
+    """Of `targets`, one a row, in float64."""
+    wide = rows.astype(np.float64)
+    wide -= wide.max(-1, keepdims=True)
+    picked = wide[np.arange(len(targets)), list(targets)] - np.log(np.exp(wide).sum(-1))
+    return picked.tolist()

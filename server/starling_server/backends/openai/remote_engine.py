@@ -1,0 +1,178 @@
+"""The engine's work done by another server: what `service` calls as it calls `engine`, over `upstream`.
+
+Windows, prompts, stops, trimming, memory, queue and limits are ours as always; only the model is elsewhere. The other
+server's text comes back as ids, since the service works with ids: byte-level BPE gives every text back as it was.
+"""
+
+import hmac
+import secrets
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from starling_server.backends.openai.client import News, Stream, Upstream, Wish
+from starling_server.engine.engine import Finish, Job, Steps, Usage
+from starling_server.engine.protocols import Feed, Rows
+from starling_server.errors import UnknownAdapter
+from starling_server.models.adapter_registry import Need
+from starling_server.owners import Owner
+from starling_server.prompt.fim import Tokenizer
+
+ROWS = 64
+"""Completions that the other server has under way for us at most; more wait here, newest first."""
+WAIT_SECONDS = 0.005
+"""How long the worker waits for news before it looks at its queue and at what was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Stands where a sampler does: how the other server shall draw."""
+
+    temperature: float
+    seed: int | None
+    top_p: float = 1.0
+
+    def __call__(self, _: Any) -> int:
+        """Never: logits do not come this far."""
+        raise AssertionError
+
+
+class Elsewhere:
+    """What the other server can take, as far as it matters here, and which adapters it has."""
+
+    draft = 0
+
+    def __init__(self, context: int, upstream: Upstream) -> None:
+        self.context, self.rows = context, ROWS
+        self.names = dict[str | None, str]()
+        """What the other server calls the base (None) and versions of adapters, as far as they were asked for."""
+        self._upstream = upstream
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Those that were asked for."""
+        return tuple(name for name in self.names if name)
+
+    def need(self, path: Path) -> Need:
+        """Nothing here."""
+        return Need(0, 0)
+
+    def add_adapter(self, name: str, path: Path) -> None:
+        """Look whether the other server has it by now, under its name without our number.
+
+        Raises UpstreamDown, and UnknownAdapter where it has not: it may have it later, so the name stays.
+        """
+        known, _, _ = name.rpartition("@")
+        if known not in self._upstream.names():
+            raise UnknownAdapter(f"{self._upstream.url} serves no model {known!r}: load {path} there under this name.")
+        self.names[name] = known
+
+    def remove_adapter(self, name: str) -> None:
+        """Ask for it no more; the other server keeps what it has."""
+        del self.names[name]
+
+    def adapter_bytes(self, name: str) -> int:
+        """None here."""
+        return 0
+
+
+class Relayed:
+    """One job that runs elsewhere."""
+
+    def __init__(self, job: Job, relay: "Relay") -> None:
+        self.finish: Finish = "length"
+        self.usage = Usage(prompt_tokens=len(job.prompt))
+        self._job, self._relay = job, relay
+        self._stream: Stream | None = None
+        self._known: deque[int] = deque()
+        self._ended = job.max_tokens == 0
+        self._began = perf_counter()
+
+    def next(self) -> Steps[int | None]:
+        """The next token, None at the end; raises UpstreamDown."""
+        while not self._known and not self._ended:
+            reason = self._job.interrupted()
+            news: News | None = None
+            if reason is None:
+                self._stream = self._stream or self._relay.start(self._job)
+                news = yield Feed(self._stream, (0,))
+            if news is None:
+                self.finish = reason or self._job.interrupted() or "cancelled"
+                self.close()
+                return None
+            self._hear(news)
+        if not self._known:
+            return None
+        return self._known.popleft()
+
+    def close(self) -> None:
+        """Stop here; safe to call twice."""
+        self._ended = True
+        if self._stream is not None:
+            self._relay.upstream.stop(self._stream)
+
+    def _hear(self, news: News) -> None:
+        """Take note of what came; raises UpstreamDown."""
+        if news.error is not None:
+            raise news.error
+        fresh = self._relay.tokenizer.encode("".join(news.texts), self._job.owner.client)
+        spent = (perf_counter() - self._began) * 1e3
+        if not self.usage.prefill_ms and (fresh or news.ended):
+            self.usage.prefill_ms = spent
+        self._known.extend(fresh)
+        self.usage.completion_tokens += len(fresh)
+        self.usage.decode_ms = spent - self.usage.prefill_ms
+        if news.ended:
+            self._ended = True
+            self.finish = "stop" if news.finish == "stop" else "length"
+            self._count(news.usage)
+
+    def _count(self, told: dict[str, Any]) -> None:
+        """The other server's own counts, where it tells them."""
+        self.usage.completion_tokens = told.get("completion_tokens") or self.usage.completion_tokens
+        self.usage.cached_tokens = (told.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+
+
+class Relay:
+    """Starts jobs on another server."""
+
+    kept_bytes = 0
+    """Keys and values are there."""
+
+    def __init__(self, upstream: Upstream, runner: Elsewhere, tokenizer: Tokenizer) -> None:
+        self.upstream, self.runner, self.tokenizer = upstream, runner, tokenizer
+        self._secret = secrets.token_bytes(32)
+
+    def check(self) -> None:
+        """Raise UpstreamDown where the other server is not there."""
+        self.upstream.check()
+
+    def generate(self, job: Job) -> Relayed:
+        """Start `job`; nothing is asked for before its first token is."""
+        return Relayed(job, self)
+
+    def start(self, job: Job) -> Stream:
+        """Ask the other server; raises UnknownAdapter where it has no bare base."""
+        draw, model = job.sample, self.runner.names.get(job.adapter)
+        assert isinstance(draw, Draw)
+        if model is None:
+            raise UnknownAdapter(
+                f"{self.upstream.url} has no bare base: name an adapter, or start with --upstream-model."
+            )
+        stops = sorted(job.stops)
+        salt = self._salt(job.owner)
+        wish = Wish(model, job.prompt, job.max_tokens, draw.temperature, draw.top_p, draw.seed, stops, salt)
+        return self.upstream.start(wish)
+
+    def _salt(self, owner: Owner) -> str:
+        """What keeps the other server's cache for `owner` apart: 256 bits, which no client can guess or learn."""
+        return hmac.new(self._secret, repr((owner.client, owner.salt)).encode(), "sha256").hexdigest()
+
+    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """What each of the streams has brought, after some milliseconds at most."""
+        streams = [feed.cache for feed in feeds]
+        self.upstream.wait(streams, WAIT_SECONDS)
+        return [stream.take() for stream in streams]

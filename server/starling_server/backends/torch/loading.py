@@ -1,0 +1,311 @@
+"""Base, tokenizer and adapters into memory: the one place that knows the quirks of bitsandbytes."""
+
+import logging
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.util import find_spec
+from typing import Any
+
+import bitsandbytes as bnb
+import psutil
+import torch
+from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from starling_server.backends.torch import int8, weight_format
+from starling_server.config import DTYPES, DType, ModelConfig, Quantize
+from starling_server.errors import BaseModelError
+from starling_server.models import bases
+from starling_server.models.bases import Base
+from starling_server.models.tokenizer import by_lines, keep_no_words
+from starling_server.prompt import fim
+from starling_server.prompt.fim import Fim
+from starling_server.untrusted import shown
+
+log = logging.getLogger(__name__)
+NO_LIMIT = 1 << 40
+
+
+class TextTokenizer:
+    """A Hugging Face tokenizer as `fim.Tokenizer`: text in means text, even where it spells a special token."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.hf = tokenizer
+        keep_no_words(tokenizer.backend_tokenizer.model)
+        self._encode = by_lines(self._encode_whole)
+
+    def encode(self, text: str, client: str = "") -> list[int]:
+        """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
+        return self._encode(text.encode("utf-8", "replace").decode("utf-8"), client)
+
+    def _encode_whole(self, text: str) -> list[int]:
+        return self.hf(text, add_special_tokens=False, split_special_tokens=True).input_ids
+
+    @cached_property
+    def _marked(self) -> Any:
+        """One of its own, since whether sentinels are read is a tokenizer's state and threads share them."""
+        marked = deepcopy(self.hf)
+        keep_no_words(marked.backend_tokenizer.model)
+        return marked
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        return len(self.hf)
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Ids of `text`, nothing added; `"<fim_middle>"` becomes the sentinel. Lone surrogates become '?'."""
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return self._marked(clean, add_special_tokens=False, split_special_tokens=False).input_ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`, bytes that form no character as U+FFFD."""
+        return self.hf.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def special_id(self, token: str) -> int | None:
+        """Id of a special token by literal name; None where it is missing.
+
+        Not through `unk`: StarCoder's unknown token is its end of text, id 0.
+        """
+        return self.hf.get_vocab().get(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A base in memory."""
+
+    base: Base
+    fingerprint: str
+    model: PreTrainedModel
+    tokenizer: TextTokenizer
+    fim: Fim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+
+def gpu_bytes() -> int:
+    """Memory of the first CUDA GPU, 0 without one."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that nobody uses, of this GPU or of the machine."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+
+
+def find_base(config: ModelConfig) -> Base:
+    """The base that `config` means; `auto` is decided by this machine and the reason is logged."""
+    name = config.base
+    if name == "auto":
+        name, reason = bases.choose(gpu_bytes())
+        log.info("base %s: %s", name, reason)
+    return bases.find(name)
+
+
+def load(config: ModelConfig, training: bool = False) -> Loaded:
+    """Load base and tokenizer, in the form that serves fastest, or that can be trained over; raises BaseModelError."""
+    base = find_base(config)
+    tokenizer = load_tokenizer(base)
+    sentinels = fim.resolve(base.model_type, tokenizer)
+    if max(sentinels.stops) >= base.config["vocab_size"]:
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know: choose a base that was "
+            "trained with FIM, or download it again."
+        )
+    device = find_device(config)
+    form, dtype = _form(config, base, device, training)
+    with quiet():
+        model = _from_pretrained(base, device, dtype, form)
+    _free_unused(model)
+    model.eval().requires_grad_(False)
+    if form == "int8":
+        int8.quantise(model)
+    return Loaded(base, bases.fingerprint(base), model, tokenizer, sentinels)
+
+
+def load_tokenizer(base: Base) -> TextTokenizer:
+    """The base's tokenizer; raises BaseModelError where its files are damaged."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise bare Exceptions here
+        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+    tokenizer.model_max_length = NO_LIMIT  # windows are cut by us; longer text is no reason to warn
+    return TextTokenizer(tokenizer)
+
+
+def keep_four_bit_weights_trainable(model: torch.nn.Module) -> None:
+    """Turn off bitsandbytes' repacked CPU path.
+
+    With AVX512-BF16 an evaluation forward repacks 4-bit weights in place; the next training step then crashes, and
+    dequantising returns garbage without a word (bitsandbytes 0.50). Serving, which only evaluates, keeps it.
+    """
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def save_memory(model: PreTrainedModel) -> None:
+    """Recompute activations in the backward pass: a third more time for a fraction of the memory.
+
+    Not `prepare_model_for_kbit_training`, which would also raise the embeddings to float32.
+    """
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.enable_input_require_grads()
+    model.config.use_cache = False
+
+
+def dequantised(model: torch.nn.Module) -> Mapping[str, Callable[[], torch.Tensor]]:
+    """By each 4-bit layer's name, its weight as the layer multiplies with it: in the compute type, on the CPU.
+
+    For a model that was just loaded and has computed nothing: see `keep_four_bit_weights_trainable`, which is done to
+    it here. Not peft's `merge_and_unload`, which would round to 4 bits again.
+    """
+    keep_four_bit_weights_trainable(model)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
+    return {name: partial(_dequantised, layer) for name, layer in layers.items()}
+
+
+def in_four_bits(config: ModelConfig) -> bool:
+    """Whether `load` would load 4-bit weights on this machine."""
+    return config.quantize == "nf4" or (config.quantize == "auto" and _four_bits_are_usual(find_device(config)))
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep the loaders' own bars and notices off the user's screen: we print what matters."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, form: Quantize) -> PreTrainedModel:
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,  # without it bitsandbytes computes in float32
+    )
+    _check_installed(base)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            base.path,
+            dtype="auto" if form == "int8" else dtype,  # as stored: int8 layers come of it one by one
+            device_map={"": device},
+            # None would mean no quantisation even where the base's own config has one.
+            **({"quantization_config": four_bit} if form == "nf4" else {}),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except torch.OutOfMemoryError as error:
+        raise BaseModelError(
+            f"Base {base.id!r} does not fit this GPU's memory: choose a smaller --base, or --device cpu."
+        ) from error
+    except Exception as error:  # what a config or weights from anywhere make transformers meet is of any kind
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be loaded ({first}): download it again."
+        ) from error
+
+
+def _check_installed(base: Base) -> None:
+    """Raise BaseModelError where the base was quantised by a library that is not here."""
+    known = {"bitsandbytes": "bitsandbytes", "gptq": "gptqmodel", "awq": "gptqmodel"}
+    package = known.get(base.quantization or "bitsandbytes")
+    if package is None:
+        names = ", ".join(sorted(known))
+        raise BaseModelError(
+            f"Base {base.id!r} is quantised as {base.quantization!r}; supported are {names}: choose another form of it."
+        )
+    if not find_spec(package):
+        raise BaseModelError(f"Base {base.id!r} is quantised with {base.quantization}: pip install {package} optimum")
+
+
+def find_device(config: ModelConfig) -> torch.device:
+    """Where `load` would put the weights; raises BaseModelError."""
+    name = config.device
+    if name == "auto":
+        name = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise BaseModelError(f"--device {name}: there is no CUDA GPU here; use --device cpu.")
+    return torch.device(name)
+
+
+def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
+    """The type that forwards compute in on `device`.
+
+    CPUs without AVX512-BF16 emulate bfloat16, at a hundredth of float32's speed in large products.
+    """
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cpu":
+        return torch.bfloat16 if has_avx512bf16() else torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _form(config: ModelConfig, base: Base, device: torch.device, training: bool) -> tuple[Quantize, torch.dtype]:
+    """How to hold the weights, and the compute type."""
+    if config.quantize == "int8":
+        return _int8(base, device)
+    if base.quantization is not None and config.dtype == "auto":
+        stored = base.config["quantization_config"].get("bnb_4bit_compute_dtype", "bfloat16")
+        if stored not in DTYPES[1:]:
+            raise BaseModelError(f"Base {base.id!r} computes in {shown(stored)}: add --dtype {DTYPES[1]}.")
+        return "none", getattr(torch, stored)  # another one would reach some of its tensors only
+    asked = config.quantize != "auto" or config.dtype != "auto"
+    if asked or device.type != "cpu" or has_avx512bf16():
+        return _quantize(config, base, device), compute_dtype(device, config.dtype)
+    form, reason = weight_format.fastest(bases.weights(base), base.width, free_bytes(device), training)
+    log.info("this CPU lacks AVX512-BF16, which 4-bit weights need to be fast: serving %s (%s)", form.name, reason)
+    return form.quantize, form.dtype
+
+
+def _int8(base: Base, device: torch.device) -> tuple[Quantize, torch.dtype]:
+    if device.type != "cpu":
+        raise BaseModelError("--quantize int8 is for CPUs: leave it out, or add --device cpu.")
+    if base.quantization is not None:
+        raise BaseModelError(f"Base {base.id!r} is quantised already: leave out --quantize int8.")
+    return "int8", torch.float32
+
+
+def _quantize(config: ModelConfig, base: Base, device: torch.device) -> Quantize:
+    """What is asked for, or the usual form here; `none` of a base whose own config says how it is quantised."""
+    if base.quantization is not None:
+        return "none"
+    if config.quantize != "auto":
+        return config.quantize
+    return "nf4" if _four_bits_are_usual(device) else "none"
+
+
+def _four_bits_are_usual(device: torch.device) -> bool:
+    return device.type != "cpu" or bool(has_avx512bf16())  # it says 1 or 0
+
+
+def _dequantised(layer: bnb.nn.Linear4bit) -> torch.Tensor:
+    weight: Any = layer.weight
+    assert not getattr(weight.quant_state, "packing_format_for_cpu", False), "repacked by a forward: garbage would come"
+    with torch.no_grad():
+        return dequantize_4bit(weight.data, weight.quant_state).cpu()
+
+
+def _free_unused(model: Any) -> None:
+    """GPTBigCode carries a causal mask of n_positions² bools (64 MB at 8k) that nothing reads."""
+    if hasattr(model, "transformer") and hasattr(model.transformer, "bias"):
+        del model.transformer.bias

@@ -1,0 +1,283 @@
+"""Prefill in chunks, decode, verify drafts, stop, cancel: policy only, over a runner.
+
+A generation is a coroutine: it yields what it wants fed and is sent the logits, so that whoever drives it may run the
+steps of several as one forward. Before every step it asks whether it should go on, so a cancelled request costs at most
+the forward it is in, in prefill as in decoding. What was computed stays in the pool for the next request.
+"""
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Literal, Protocol, TypeVar
+
+from starling_server.config import Reason
+from starling_server.engine import prefix_cache
+from starling_server.engine.prefix_cache import Pool
+from starling_server.engine.prompt_lookup import Drafter, agreed
+from starling_server.engine.protocols import Feed, Rows, Runner, Sampler, Sizes
+from starling_server.owners import ALONE, Owner
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Steps = Generator[Feed, Rows | None, T]
+"""Work that yields feeds and returns a result; None instead of logits means that it was ended while it waited."""
+Finish = Reason | Literal["nothing", "stop", "length", "deadline", "superseded", "cancelled"]
+Interrupt = Callable[[], Finish | None]
+"""Asked before every forward; anything but None ends the generation with that reason."""
+
+
+def never() -> None:
+    """An interrupt that never comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to generate."""
+
+    prompt: list[int]
+    """1 to `context` ids."""
+    max_tokens: int
+    """0 only reads the prompt."""
+    stops: frozenset[int]
+    """Ids that end the generation and are not part of it."""
+    sample: Sampler
+    adapter: str | None = None
+    """None is the bare base."""
+    interrupted: Interrupt = never
+    drafter: Callable[[], Drafter] | None = None
+    """Made when the first draft is wanted; without one each token is a forward of its own."""
+    owner: Owner = ALONE
+    """Whose text the prompt is."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What one generation took; filled in as it goes."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    """Of the drafted ones, those that decoding would have given too."""
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+
+    def and_more(self, other: "Usage") -> "Usage":
+        """Both generations' work; the prompt was the same."""
+        return replace(
+            self,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            drafted_tokens=self.drafted_tokens + other.drafted_tokens,
+            accepted_tokens=self.accepted_tokens + other.accepted_tokens,
+            prefill_ms=self.prefill_ms + other.prefill_ms,
+            decode_ms=self.decode_ms + other.decode_ms,
+        )
+
+
+class Generation:
+    """One running job; `finish` and `usage` tell what happened.
+
+    Whoever asks for tokens may leave at any time (a stop rule fired) with `close`: what was computed is kept.
+    A forward that raises ends it, and its sequence is dropped.
+    """
+
+    def __init__(self, job: Job, engine: "Engine") -> None:
+        self.finish: Finish = "length"
+        self.usage = Usage(prompt_tokens=len(job.prompt))
+        self._job, self._engine = job, engine
+        self._drafter: Drafter | None = None
+        self._items = self._run()
+
+    def next(self) -> Steps[int | None]:
+        """The next token, None at the end."""
+        item = next(self._items, None)
+        while isinstance(item, Feed):
+            try:
+                rows = yield item
+            except Exception as error:  # the forward failed: the sequence goes, the error comes back
+                self._items.throw(error)
+                raise
+            item = _send(self._items, rows)
+        return item
+
+    def __iter__(self) -> Iterator[int]:
+        """All tokens, each step a forward of its own."""
+        while (token := self._engine.run(self.next())) is not None:
+            yield token
+
+    def close(self) -> None:
+        """Stop here; safe to call twice."""
+        self._items.close()
+
+    def _run(self) -> Generator[Feed | int, Rows | None, None]:
+        """Feeds to be made, and tokens as they are known."""
+        pool = self._engine.pool
+        sequence = pool.take(self._job.owner, self._job.adapter, self._job.prompt)
+        self.usage.cached_tokens = len(sequence.ids)
+        try:
+            rows = yield from self._prefill(sequence)
+            if rows is not None:
+                yield from self._decode(sequence, rows)
+        except GeneratorExit:
+            pool.put(sequence)
+            raise
+        except BaseException:
+            pool.drop(sequence)
+            raise
+        pool.put(sequence)
+
+    def _prefill(self, sequence: prefix_cache.Sequence) -> Steps[Rows | None]:
+        """Feed what the sequence lacks of the prompt; None where that was interrupted."""
+        started, prompt, rows = perf_counter(), self._job.prompt, None
+        while len(sequence.ids) < len(prompt):
+            rows = yield from self._feed(sequence, prompt[len(sequence.ids) :][: self._engine.chunk], 1)
+            if rows is None:
+                return None
+            self.usage.prefill_ms = (perf_counter() - started) * 1e3
+        return rows
+
+    def _decode(self, sequence: prefix_cache.Sequence, rows: Rows) -> Generator[Feed | int, Rows | None, None]:
+        """Give sampled ids; one is fed only when another is wanted after it."""
+        started, usage = perf_counter(), self.usage
+        room = min(self._job.max_tokens, self._engine.runner.context - len(self._job.prompt))
+        known = [self._job.sample(rows[-1])] if room > 0 else []
+        while known:
+            for token in known:
+                if token in self._job.stops:
+                    self.finish = "stop"
+                    return
+                usage.completion_tokens += 1
+                usage.decode_ms = (perf_counter() - started) * 1e3
+                yield token
+                if usage.completion_tokens == room:
+                    return
+            known = yield from self._step(sequence, known, room - usage.completion_tokens)
+
+    def _step(self, sequence: prefix_cache.Sequence, known: Sequence[int], room: int) -> Steps[list[int]]:
+        """What comes after the last of the tokens just given; empty where that was interrupted."""
+        draft = self._propose(known, room - 1)
+        rows = yield from self._feed(sequence, [known[-1], *draft], 1 + len(draft))
+        if rows is None:
+            return []
+        tokens = agreed(rows, draft, self._job.sample)
+        self._engine.pool.shorten(sequence, len(sequence.ids) - len(draft) + len(tokens) - 1)
+        self.usage.drafted_tokens += len(draft)
+        self.usage.accepted_tokens += len(tokens) - 1
+        return tokens
+
+    def _propose(self, known: Sequence[int], room: int) -> list[int]:
+        most = min(self._engine.runner.draft, room)
+        if self._job.drafter is None or most <= 0:
+            return []
+        if self._drafter is None:
+            self._drafter = self._job.drafter()
+        self._drafter.extend(known)
+        return self._drafter.propose(most)
+
+    def _feed(self, sequence: prefix_cache.Sequence, ids: list[int], keep: int) -> Steps[Rows | None]:
+        reason = self._job.interrupted()
+        rows = None
+        if reason is None:
+            rows = yield Feed(sequence.cache, ids, keep, sequence.adapter)
+        if rows is None:
+            self.finish = reason or self._job.interrupted() or "cancelled"
+            return None
+        sequence.ids.extend(ids)
+        return rows
+
+
+class Generating(Protocol):
+    """One running job, whoever computes it."""
+
+    @property
+    def finish(self) -> Finish:
+        """Why it ended, or would end now."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """What it took so far."""
+        ...
+
+    def next(self) -> Steps[int | None]:
+        """The next token, None at the end."""
+        ...
+
+    def close(self) -> None:
+        """Stop here; safe to call twice."""
+        ...
+
+
+class Generates(Protocol):
+    """What runs jobs: `Engine` over a runner here, `relay.Relay` over another server."""
+
+    @property
+    def runner(self) -> Sizes:
+        """What it can take."""
+        ...
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of keys and values between requests."""
+        ...
+
+    def check(self) -> None:
+        """Raise UpstreamDown where what computes is elsewhere and not there; may take seconds."""
+        ...
+
+    def generate(self, job: Job) -> Generating:
+        """Start `job`."""
+        ...
+
+    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """One step of several jobs."""
+        ...
+
+
+class Engine:
+    """Starts generations over a runner and keeps their sequences in a pool."""
+
+    def __init__(self, runner: Runner, cache_bytes: int, chunk: int = 0) -> None:
+        self.runner = runner
+        self.pool = Pool(runner, cache_bytes)
+        self.chunk = chunk or runner.chunk
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of keys and values between requests."""
+        return self.pool.nbytes
+
+    def check(self) -> None:
+        """Nothing: what computes is here."""
+
+    def generate(self, job: Job) -> Generation:
+        """Start `job`; nothing is computed before the first token is asked for."""
+        assert 0 < len(job.prompt) <= self.runner.context
+        return Generation(job, self)
+
+    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """One forward; where memory runs out, kept sequences go and it is tried once more."""
+        try:
+            return self.runner.feed(feeds)
+        except MemoryError:
+            log.warning("memory ran out: %d kept sequences are dropped", len(self.pool))
+            self.pool.clear()
+        return self.runner.feed(feeds)
+
+    def run(self, steps: Steps[T]) -> T:
+        """Drive `steps` to their end, each feed a forward of its own."""
+        try:
+            feed = next(steps)
+            while True:
+                feed = steps.send(self.feed([feed])[0])
+        except StopIteration as end:
+            return end.value
+
+
+def _send(items: Generator[Feed | int, Rows | None, None], rows: Rows | None) -> Feed | int | None:
+    try:
+        return items.send(rows)
+    except StopIteration:
+        return None

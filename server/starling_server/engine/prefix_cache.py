@@ -1,0 +1,119 @@
+"""Which sequences are kept between requests.
+
+A request continues the kept sequence of its own client that shares the longest prefix with its prompt. If it shares
+most of that sequence it is the same cursor, some keystrokes on, and takes it over; if it shares less it is another
+cursor in similar text, and takes a copy. Another client's is never looked at, not even for a beginning that is the same
+for all: `cached_tokens` and the clock would tell what that client has sent, token by token. The least recently used go
+first when the bytes run out, each client's in proportion (`owners`).
+"""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from starling_server.engine.protocols import Cache, Runner
+from starling_server.owners import Owner, outgoing
+
+SAME_CURSOR = 0.5
+"""Share of a kept sequence that a prompt must agree with to take it over instead of copying it."""
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Tokens whose keys and values are in `cache`, in order."""
+
+    owner: Owner
+    adapter: str | None
+    cache: Cache
+    ids: list[int] = field(default_factory=list[int])
+    used: float = 0.0
+    """When it was last kept or copied, on `time.monotonic()`'s clock."""
+
+
+def common_prefix(a: list[int], b: list[int]) -> int:
+    """Number of leading ids that are equal."""
+    limit = min(len(a), len(b))
+    if a[:limit] == b[:limit]:
+        return limit
+    return next(i for i in range(limit) if a[i] != b[i])
+
+
+class Pool:
+    """Kept sequences, least recently used first. Not thread-safe: the engine's one thread owns it."""
+
+    def __init__(self, runner: Runner, limit_bytes: int) -> None:
+        self._runner = runner
+        self._limit = limit_bytes
+        self._kept: list[Sequence] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all kept keys and values; another thread may ask, and gets about the number."""
+        return sum(self._runner.nbytes(kept.cache) for kept in tuple(self._kept))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, owner: Owner, adapter: str | None, prompt: list[int]) -> Sequence:
+        """A sequence of `owner` that holds a proper prefix of `prompt` and is the caller's own until `put` back.
+
+        At least the prompt's last token is left to feed, since logits come from feeding.
+        """
+        best, shared = self._longest(owner, adapter, prompt[:-1])
+        if best is None:
+            return Sequence(owner, adapter, self._runner.open(adapter))
+        if shared < SAME_CURSOR * len(best.ids):
+            self._touch(best)
+            return Sequence(owner, adapter, self._runner.fork(best.cache, shared), best.ids[:shared])
+        self._kept.remove(best)
+        self.shorten(best, shared)
+        return best
+
+    def put(self, sequence: Sequence) -> None:
+        """Keep `sequence` for later requests, and drop what goes beyond the limit; an empty one is of no use."""
+        if not sequence.ids:
+            self.drop(sequence)
+            return
+        self._keep(sequence)
+        while self._kept and self.nbytes > self._limit:
+            self.drop(self._kept.pop(self._outgoing()))
+
+    def drop(self, sequence: Sequence) -> None:
+        """Let go of a sequence that was taken and is of no more use."""
+        self._runner.close(sequence.cache)
+
+    def shorten(self, sequence: Sequence, length: int) -> None:
+        """Keep the first `length` tokens of a sequence that was taken."""
+        if length < len(sequence.ids):
+            self._runner.rewind(sequence.cache, length)
+            del sequence.ids[length:]
+
+    def clear(self) -> None:
+        """Drop every kept sequence."""
+        while self._kept:
+            self.drop(self._kept.pop())
+
+    def forget(self, adapter: str | None) -> None:
+        """Drop every kept sequence of `adapter`."""
+        for kept in [kept for kept in self._kept if kept.adapter == adapter]:
+            self._kept.remove(kept)
+            self.drop(kept)
+
+    def _longest(self, owner: Owner, adapter: str | None, ids: list[int]) -> tuple[Sequence | None, int]:
+        best, shared = None, 0
+        for kept in self._kept:
+            if (kept.owner, kept.adapter) == (owner, adapter) and (common := common_prefix(kept.ids, ids)) > shared:
+                best, shared = kept, common
+        return best, shared
+
+    def _touch(self, sequence: Sequence) -> None:
+        self._kept.remove(sequence)
+        self._keep(sequence)
+
+    def _keep(self, sequence: Sequence) -> None:
+        sequence.used = monotonic()
+        self._kept.append(sequence)
+
+    def _outgoing(self) -> int:
+        clients = [kept.owner.client for kept in self._kept]
+        sizes = [self._runner.nbytes(kept.cache) for kept in self._kept]
+        return outgoing(clients, sizes, monotonic() - self._kept[0].used)

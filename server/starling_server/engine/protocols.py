@@ -1,0 +1,80 @@
+"""The one part that does tensor work, as the engine sees it.
+
+A runner holds the weights; a *cache* holds the keys and values of one token sequence under one adapter. The engine
+never looks inside either, nor inside logits: it feeds, rewinds, forks, and hands logits to a sampler.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Logits = Any
+"""Scores over the vocabulary, of the runner's own array type, shape (vocab,)."""
+Rows = Any
+"""Logits of several positions, one after the other: a sequence of `Logits`, shape (keep, vocab)."""
+Cache = Any
+"""Keys and values of the runner's own type."""
+Sampler = Callable[[Logits], int]
+COLDEST = 1e-4
+"""A temperature below this is greedy: logits over it would be no numbers any more."""
+Likelihoods = Callable[[Logits, int, int], tuple[float, list[tuple[int, float]]]]
+"""From logits, an id and a number: the id's log-probability in nats, and that many likeliest ids with theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What one sequence contributes to a forward."""
+
+    cache: Cache
+    ids: Sequence[int]
+    """At least one id; they extend the cache."""
+    keep: int = 1
+    """Logits are wanted after each of this many last ids."""
+    adapter: str | None = None
+    """The cache's."""
+
+
+class Sizes(Protocol):
+    """What whoever computes can take."""
+
+    context: int
+    """Most tokens that a cache can hold."""
+    rows: int
+    """Most sequences that one forward takes."""
+    draft: int
+    """Drafted tokens that a forward checks beside the sampled one for little more than that one costs; 0 for none."""
+
+
+class Runner(Sizes, Protocol):
+    """Feed tokens after a kept prefix and get logits. Not thread-safe: one thread owns it."""
+
+    chunk: int
+    """Prefill tokens per forward that keep this device busy and a cancelled request waiting shortly."""
+
+    def open(self, adapter: str | None) -> Cache:
+        """An empty cache; `adapter` None means the bare base."""
+        ...
+
+    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """One forward over 1 to `rows` feeds of different caches under one adapter.
+
+        For each feed the logits after its last `keep` ids, shape (keep, vocab). Where this raises, every cache is as
+        long as before; MemoryError means that less kept memory may help.
+        """
+        ...
+
+    def rewind(self, cache: Cache, length: int) -> None:
+        """Forget everything behind the first `length` tokens."""
+        ...
+
+    def fork(self, cache: Cache, length: int) -> Cache:
+        """An independent copy of the first `length` tokens."""
+        ...
+
+    def close(self, cache: Cache) -> None:
+        """Let go of a cache that nobody will use again."""
+        ...
+
+    def nbytes(self, cache: Cache) -> int:
+        """Memory that the cache's keys and values take, in bytes."""
+        ...

@@ -1,0 +1,311 @@
+"""One worker thread owns the model; this decides what it does next.
+
+Work is a coroutine of feeds (`engine.Steps`), so several requests run at once: in each turn those that decode under the
+same adapter share a forward, and one of those that still read their prompts is fed its next chunk.
+
+A session's newest request supersedes its older ones, queued or running. Across sessions the newest goes first, since
+somebody is looking at it, and every other turn is for the oldest that has waited for `AGEING` seconds. Were all turns
+theirs, nobody would get a suggestion in time where more is asked than can be done. Background work (prefetch) runs only
+when nothing else is there, and gives way to any request at its next forward.
+
+A thread can't be killed: where a forward never returns, whoever waits is told so (`expire`, `abandon`), and the thread
+is left to itself with everything that it owns.
+"""
+
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import cycle, groupby
+from time import monotonic
+from typing import Any, TypeVar
+
+from starling_server.engine.engine import Finish, Steps
+from starling_server.engine.protocols import Feed, Rows
+from starling_server.errors import Overloaded, Stalled
+
+T = TypeVar("T")
+Forward = Callable[[Sequence[Feed]], list[Rows]]
+Session = Hashable
+"""One client's cursor; its newest request supersedes older ones."""
+AGEING = 1.0
+LATE = 2.0
+"""Seconds without a sign of life after which a request that is past its deadline is not waited for."""
+STALLED = "The model does not answer and is being loaded again: try again in some seconds."
+
+
+class Interrupted(Exception):
+    """The work was ended before it began; `reason` says why."""
+
+    def __init__(self, reason: Finish) -> None:
+        super().__init__(reason)
+        self.reason: Finish = reason
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One piece of work; any thread may `cancel` it, the worker asks `interrupted`."""
+
+    session: Session | None
+    deadline: float
+    """On `time.monotonic()`'s clock."""
+    background: bool
+    submitted: float = field(default_factory=monotonic)
+    started: float | None = None
+    _reason: Finish | None = None
+
+    def cancel(self, reason: Finish = "cancelled") -> None:
+        """End the work at its next forward; the first reason stays."""
+        self._reason = self._reason or reason
+
+    def interrupted(self) -> Finish | None:
+        """Why the work should end now, None while it should go on."""
+        if self._reason is None and monotonic() > self.deadline:
+            self._reason = "deadline"
+        return self._reason
+
+    @property
+    def queue_ms(self) -> float:
+        """Time between submission and start, in milliseconds."""
+        return ((self.started or monotonic()) - self.submitted) * 1e3
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """A piece of work on its way: queued, or running with a feed that waits for its forward."""
+
+    ticket: Ticket
+    work: Callable[[Ticket], Steps[Any]]
+    future: "Future[Any]"
+    steps: Steps[Any] | None = None
+    feed: Feed | None = None
+    """None before the first step and after the last."""
+
+
+class Scheduler:
+    """A queue in front of one worker thread.
+
+    `rows` requests run at once at most; `forward` computes their feeds. Feeds of up to `decode` ids may share one.
+    `most` may wait, any number where it is 0.
+    """
+
+    def __init__(self, forward: Forward, rows: int = 1, decode: int = 1, most: int = 0) -> None:
+        self._forward, self._rows, self._decode, self._most = forward, rows, decode, most
+        self._changed = threading.Condition()
+        self._queue: list[Entry] = []
+        self._running: list[Entry] = []
+        self._closed = False
+        self._admissions, self._turns = cycle((False, True)), cycle((False, True))
+        """Whether the next one is fair."""
+        self._seen = monotonic()
+        self.begun = 0
+        """Pieces of work that began and that somebody waited for."""
+        self._thread = threading.Thread(target=self._serve, name="starling-model", daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, work: Callable[[Ticket], Steps[T]], session: Session | None, seconds: float, background: bool = False
+    ) -> tuple[Ticket, "Future[T]"]:
+        """Queue `work`; its ticket ends it `seconds` from now at the latest.
+
+        The future raises Interrupted where the work was ended while still queued, Stalled where the model hangs.
+        Raises Overloaded where as many wait as may; background work is then dropped.
+        """
+        future: Future[T] = Future()
+        ticket = Ticket(session, monotonic() + seconds, background)
+        with self._changed:
+            if self._closed:
+                future.set_exception(Interrupted("cancelled"))
+                return ticket, future
+            self._supersede(ticket)
+            if self.full and not background:
+                raise Overloaded(f"{self._most} requests wait already: try again later, or raise --queue.")
+            if self.full:
+                future.set_exception(Interrupted("cancelled"))
+                return ticket, future
+            if not (self._queue or self._running):
+                self._seen = monotonic()
+            self._queue.append(Entry(ticket, work, future))
+            self._changed.notify()
+        return ticket, future
+
+    def cancel(self, ticket: Ticket, reason: Finish = "cancelled") -> None:
+        """End `ticket`'s work, at once where it is still queued."""
+        with self._changed:
+            self._end(ticket, reason)
+
+    def expire(self, ticket: Ticket) -> None:
+        """For the moment of its deadline: end `ticket` where it still waits, or where the worker hangs over it."""
+        with self._changed:
+            ticket.interrupted()
+            if self.silent > LATE:
+                self._fail([entry for entry in self._entries() if entry.ticket is ticket])
+            else:
+                self._end(ticket, "deadline")
+
+    def abandon(self) -> None:
+        """Let whoever waits know that there will be no answer, and leave the worker to itself."""
+        with self._changed:
+            self._closed = True
+            self._fail(self._entries())
+            self._changed.notify()
+
+    @property
+    def running(self) -> int:
+        """Pieces of work that run now, background work included."""
+        return len(self._running)
+
+    @property
+    def queued(self) -> int:
+        """Pieces of work that wait."""
+        return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more may wait."""
+        return not self.fits(1)
+
+    def fits(self, count: int) -> bool:
+        """Whether so many more may wait."""
+        return not self._most or len(self._queue) + count <= self._most
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a thread that works, or would."""
+        return self._thread.is_alive()
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the worker last took something up or finished a forward; 0 where there is nothing to do."""
+        return monotonic() - self._seen if self._queue or self._running else 0.0
+
+    def end(self) -> None:
+        """End everything, at the next forward of each, and take nothing more."""
+        with self._changed:
+            self._closed = True
+            for entry in self._entries():
+                self._end(entry.ticket, "cancelled")
+            self._changed.notify()
+
+    def close(self, seconds: float | None = None) -> None:
+        """End everything and wait for the worker, that long at most."""
+        self.end()
+        self._thread.join(seconds)
+
+    def _entries(self) -> list[Entry]:
+        return [*self._running, *self._queue]
+
+    def _supersede(self, newer: Ticket) -> None:
+        for ticket in [entry.ticket for entry in self._entries()]:
+            same_session = newer.session is not None and ticket.session == newer.session
+            if ticket.background and not newer.background:
+                self._end(ticket, "cancelled")
+            elif same_session and ticket.background == newer.background:
+                self._end(ticket, "superseded")
+
+    def _end(self, ticket: Ticket, reason: Finish) -> None:
+        ticket.cancel(reason)
+        for entry in [entry for entry in self._queue if entry.ticket is ticket]:
+            self._queue.remove(entry)
+            with suppress(Exception):  # the waiter may have gone
+                entry.future.set_exception(Interrupted(reason))
+
+    def _fail(self, entries: Iterable[Entry]) -> None:
+        """Tell those who wait that the worker hangs; what it has under way, it may still finish for nobody."""
+        for entry in entries:
+            entry.ticket.cancel("cancelled")
+            if entry in self._queue:
+                self._queue.remove(entry)
+            with suppress(InvalidStateError):
+                entry.future.set_exception(Stalled(STALLED))
+
+    def _serve(self) -> None:
+        while self._admit():
+            for entry in [entry for entry in self._running if entry.feed is None or entry.ticket.interrupted()]:
+                self._advance(entry, None)
+            ready = [entry for entry in self._running if entry.feed]
+            for batch in turn(ready, self._rows, self._decode, next(self._turns)):
+                self._run(batch)
+
+    def _admit(self) -> bool:
+        """Let queued work run as far as there is room; False where there is none and none will come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._running or self._closed)
+            self._seen = monotonic()
+            while self._queue and len(self._running) < self._rows:
+                entry = foremost(self._queue, next(self._admissions))
+                if entry.ticket.background and self._running:
+                    break
+                self._queue.remove(entry)
+                if entry.future.set_running_or_notify_cancel():
+                    entry.ticket.started = monotonic()
+                    self.begun += not entry.ticket.background
+                    entry.steps = entry.work(entry.ticket)
+                    self._running.append(entry)
+            return bool(self._running or not self._closed)
+
+    def _run(self, batch: Sequence[Entry]) -> None:
+        """One forward for all of `batch`, whose feeds are all there."""
+        try:
+            rows = self._forward([entry.feed for entry in batch if entry.feed])
+        except Exception as error:
+            for entry in batch:
+                self._advance(entry, error)
+        else:
+            for entry, its in zip(batch, rows, strict=True):
+                self._advance(entry, its)
+
+    def _advance(self, entry: Entry, rows: Rows | Exception | None) -> None:
+        """Go on with one piece of work up to its next feed or its end."""
+        assert entry.steps is not None
+        try:
+            entry.feed = entry.steps.throw(rows) if isinstance(rows, Exception) else entry.steps.send(rows)
+        except StopIteration as end:
+            self._leave(entry)
+            with suppress(InvalidStateError):  # nobody waits any more: it was late
+                entry.future.set_result(end.value)
+        except BaseException as error:
+            self._leave(entry)
+            with suppress(InvalidStateError):
+                entry.future.set_exception(error)
+        self._seen = monotonic()
+
+    def _leave(self, entry: Entry) -> None:
+        with self._changed:
+            self._running.remove(entry)
+
+
+def foremost(entries: Sequence[Entry], fair: bool) -> Entry:
+    """Who goes next: the newest, in a `fair` turn the oldest if it has waited long; background work only alone."""
+    waiting = [entry for entry in entries if not entry.ticket.background]
+    if not waiting:
+        return entries[-1]
+    oldest = min(waiting, key=lambda entry: entry.ticket.submitted)
+    newest = max(waiting, key=lambda entry: entry.ticket.submitted)
+    return oldest if fair and monotonic() - oldest.ticket.submitted > AGEING else newest
+
+
+def turn(running: Sequence[Entry], rows: int, decode: int, fair: bool) -> list[list[Entry]]:
+    """The forwards of one turn: one chunk of a prompt, and every decoding request once, by adapter, `rows` at most."""
+    reading = [entry for entry in running if _tokens(entry) > decode]
+    decoding = [entry for entry in running if _tokens(entry) <= decode]
+    forwards = [[foremost(reading, fair)]] if reading else []
+    for adapter in _unique(_adapter(entry) for entry in decoding):
+        same = [entry for entry in decoding if _adapter(entry) == adapter]
+        forwards += [same[at : at + rows] for at in range(0, len(same), rows)]
+    return forwards
+
+
+def _tokens(entry: Entry) -> int:
+    assert entry.feed is not None
+    return len(entry.feed.ids)
+
+
+def _adapter(entry: Entry) -> str | None:
+    assert entry.feed is not None
+    return entry.feed.adapter
+
+
+def _unique(names: Iterable[str | None]) -> list[str | None]:
+    return [name for name, _ in groupby(sorted(names, key=lambda name: name or ""))]

@@ -1,0 +1,109 @@
+"""What operators ask: how the server is, what it counts, and which adapters it has."""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from fastapi import Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from starling_server.completion.service import Service
+from starling_server.engine.engine import Steps
+from starling_server.engine.scheduler import Interrupted, Ticket
+from starling_server.errors import BrokenAdapter, NotReady, Overloaded, UnknownAdapter
+from starling_server.http.complete import Api
+from starling_server.http.middleware.metrics import Metrics
+from starling_server.http.middleware.problems import shortened
+from starling_server.models.adapter_registry import State
+from starling_server.schema import AdapterList, AdapterState, Health
+
+MOST_NAME_BYTES = 255
+"""Of a file's name, on every system that is likely."""
+ASIDE_SECONDS = 30.0
+"""How long loading an adapter may wait for the model."""
+
+
+class Operations:
+    """The routes' methods."""
+
+    def __init__(self, api: Api, metrics: Metrics) -> None:
+        self._api, self._metrics = api, metrics
+
+    async def health(self) -> Health:
+        """Whether the process is alive."""
+        return Health(status="loading" if self._api.service is None else "ok")
+
+    async def ready(self, request: Request) -> Health:
+        """Whether the model is loaded and its thread is well, or the server before which this one stands.
+
+        Names what is served to those with a token.
+        """
+        service = self._api.loaded()
+        if not service.scheduler.alive:
+            raise NotReady("The model's thread has died and is being replaced: try again in some seconds.")
+        await asyncio.to_thread(service.model.engine.check)
+        if not request.state.known:
+            return Health(status="ok")
+        names = await asyncio.to_thread(service.model.shelf.names)
+        return Health(status="ok", base=service.model.id, adapters=names)
+
+    async def metrics(self) -> Response:
+        """Counts and times in Prometheus' text format."""
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    async def adapters(self) -> AdapterList:
+        """Every adapter of this base, those too whose newest files cannot be used."""
+        shelf = self._api.loaded().model.shelf
+        states = await asyncio.to_thread(shelf.states)
+        return AdapterList(default=shelf.default, adapters=[_state(state) for state in states])
+
+    async def load(self, name: str) -> AdapterState:
+        """Put the adapter of this name, as its folder is now, into memory. Needs an admin token."""
+        service = self._api.loaded()
+        shelf = service.model.shelf
+        if not names_a_folder(name):
+            raise UnknownAdapter(f"No folder can have the name {shortened(name)!r}: GET /v1/adapters lists adapters.")
+        await asyncio.to_thread(shelf.offer, name)
+        try:
+            await self._aside(service, lambda: shelf.ready(name))
+        except UnknownAdapter as error:
+            raise BrokenAdapter(str(error)) from error
+        state = next(state for state in await asyncio.to_thread(shelf.states) if state.name == name)
+        if state.broken:
+            raise BrokenAdapter(state.broken)
+        return _state(state)
+
+    async def unload(self, name: str) -> Response:
+        """Serve this adapter no longer; requests under way go on. Needs an admin token."""
+        service = self._api.loaded()
+        service.model.shelf.withdraw(name)
+        await self._aside(service, service.model.shelf.tidy)
+        return Response(status_code=204)
+
+    async def _aside(self, service: Service, act: Callable[[], object]) -> None:
+        """Do something on the worker's thread between two forwards; raises Overloaded where it takes too long."""
+
+        def work(_: Ticket) -> Steps[None]:
+            act()
+            return
+            yield
+
+        try:
+            await service.run(work, ASIDE_SECONDS)
+        except Interrupted as error:
+            raise Overloaded("The model was busy all the time: try again.") from error
+
+
+def names_a_folder(name: str) -> bool:
+    """Whether there could be a folder of this name: the system would raise for others, each in its own way."""
+    try:
+        size = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False
+    return 0 < size <= MOST_NAME_BYTES and not {"\0", "/", "\\"} & set(name) and name not in {".", ".."}
+
+
+def _state(state: State) -> AdapterState:
+    return AdapterState(
+        name=state.name, version=state.version, loaded=state.loaded, bytes=state.nbytes, broken=state.broken
+    )

@@ -1,0 +1,5 @@
+"""What stands around every request: access, limits, request ids, metrics, problem documents.
+
+In: an ASGI application. Out: the same application, guarded and counted.
+May import: `completion` and what lies below it; no endpoint.
+"""

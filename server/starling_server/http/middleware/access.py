@@ -1,0 +1,117 @@
+"""The door: which host was asked for, which web page asks, whose token that is, and whether it asks too much."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from starling_server.auth import Client, Keyring
+from starling_server.errors import Forbidden, RequestError, Unauthorized, WrongHost
+from starling_server.http.middleware.limits import Allowances
+from starling_server.http.middleware.problems import extended, problem
+
+OPEN = frozenset({"/", "/health", "/ready", "/openapi.json", "/favicon.ico"})
+"""Answered without a token: whether the process works, and what is the same on every installation."""
+PROBES = frozenset({"/health", "/ready"})
+"""Counted apart from all else that comes from an address: whoever else asks too much there, a probe gets its answer."""
+OPEN_UNDER = "/page/"
+"""The page's own files."""
+ADMIN = "/v1/adapters/"
+"""What is changed below here needs a token with `:admin`."""
+CHANGES = frozenset({"POST", "DELETE"})
+"""The methods that do; others than these and GET get 405."""
+_HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+(?:%[a-z0-9._~-]+)?)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
+"""A `Host` header in lower case, RFC 9110, 7.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may come in."""
+
+    keyring: Keyring
+    hosts: Collection[str] = field(default_factory=tuple)
+    """Names that the server goes by, beside localhost and every address."""
+    origins: Collection[str] = field(default_factory=tuple)
+    """Web pages of others that may ask, as `https://host:port`."""
+
+    def check_place(self, headers: Headers) -> None:
+        """Raise WrongHost or Forbidden for a request that a web page of somebody else has sent.
+
+        A page whose own name was rebound to this machine's address still names itself in `Host`. An address there is
+        no name that could be rebound.
+        """
+        host = headers.get("host", "").lower()
+        if not self._known(host):
+            raise WrongHost("The Host header names another server: ask by address, or start with --allow-host.")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self.origins and origin.lower().partition("://")[2] != host:
+            raise Forbidden("Requests from web pages of others are refused: start with --allow-origin to let one in.")
+
+    def _known(self, host: str) -> bool:
+        """Whether that, the whole of it, is an address or a name of this server's."""
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return False
+        return _is_address(found["six"] or found["name"]) or found["name"] in {"localhost", *self.hosts}
+
+    def identify(self, headers: Headers) -> Client | None:
+        """Whose token the request carries; None for none or an unknown one."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        return self.keyring.who(token.strip()) if scheme.lower() == "bearer" else None
+
+    def check_client(self, client: Client | None, method: str, path: str) -> None:
+        """Raise Unauthorized or Forbidden where `client` may not do that."""
+        changes = path.startswith(ADMIN) and method in CHANGES
+        if changes and self.keyring.empty:
+            raise Forbidden(
+                "Adapters are changed with an admin token: start with --token-file, and a line name:token:admin."
+            )
+        is_open = path in OPEN or path.startswith(OPEN_UNDER)
+        if client is None and not self.keyring.empty and not is_open:
+            raise Unauthorized("Send a token that this server knows: Authorization: Bearer TOKEN.")
+        if changes and client is not None and not client.admin:
+            raise Forbidden("This token may ask for suggestions only: adapters are changed with an admin token.")
+
+
+class Guard:
+    """Lets a request in, with its client's name in `request.state.client`, or answers with a problem document."""
+
+    def __init__(self, app: ASGIApp, access: Access, allowances: Allowances) -> None:
+        self._app, self._access, self._allowances = app, access, allowances
+        self._probed = Allowances(allowances.rate, 0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, count, pass on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            self._access.check_place(headers)
+            client = self._access.identify(headers)
+            name = client.name if client else _address(scope)
+            probe = scope["path"] in PROBES
+            place = await (self._probed.take(_address(scope)) if probe else self._allowances.take(name))
+            self._access.check_client(client, scope["method"], scope["path"])
+            known = client is not None or self._access.keyring.empty
+            scope.setdefault("state", {}).update(client=name, known=known, place=place)
+            with place:
+                await self._app(scope, receive, send)
+        except RequestError as error:  # those of routes are answered inside
+            await extended(problem(error), scope["path"])(scope, receive, send)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"

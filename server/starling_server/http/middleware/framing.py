@@ -1,0 +1,89 @@
+"""A request's head, looked at before anything else is done: how long it is, how its body is sent, and what it asks for.
+
+h11 refuses heads that are no HTTP, two `Host` headers and lengths that differ. What is left here is what it lets pass.
+"""
+
+import re
+from collections import Counter
+from urllib.parse import unquote
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from starling_server.errors import BadRequest, HeadTooLarge, RequestError, UnsupportedMedia
+from starling_server.http.middleware.connection_limits import HEAD_BYTES
+from starling_server.http.middleware.problems import extended, problem
+
+_ABSOLUTE = re.compile(rb"https?://(?P<authority>[^/?#]*)(?P<path>.*)", re.IGNORECASE | re.DOTALL)
+"""A target as a proxy gets it, RFC 9112, 3.2.2."""
+
+
+class Framing:
+    """Passes requests with a sound head on, as their origin form and HEAD as GET; others get a problem document.
+
+    The connection ends with a refusal: where it is not clear how long a body is, what follows is no request.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check and pass on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            check(scope)
+            inner = {**scope, **origin_form(scope)}
+        except RequestError as error:
+            answer = extended(problem(error), scope["path"])
+            answer.headers["connection"] = "close"
+            await answer(scope, receive, send)
+            return
+        if scope["method"] == "HEAD":  # what comes back loses its body on the way out
+            inner["method"] = "GET"
+        scope.setdefault("state", inner.setdefault("state", {}))
+        try:
+            await self._app(inner, receive, send)
+        finally:
+            scope["route"] = inner.get("route")
+
+
+def check(scope: Scope) -> None:
+    """Raise BadRequest, HeadTooLarge or UnsupportedMedia."""
+    raw: list[tuple[bytes, bytes]] = scope["headers"]
+    size = sum(len(name) + len(value) + 4 for name, value in raw) + len(scope.get("raw_path") or b"")
+    if size + len(scope.get("query_string", b"")) > HEAD_BYTES:
+        raise HeadTooLarge(f"The request's head has more than {HEAD_BYTES >> 10} KiB: send fewer or shorter headers.")
+    names = Counter(name.lower() for name, _ in raw)
+    if names[b"host"] > 1:
+        raise BadRequest("The request has several Host headers: send one.")
+    if names[b"transfer-encoding"] and names[b"content-length"]:
+        raise BadRequest("The request has Content-Length and Transfer-Encoding: send one of them.")
+    if scope["http_version"] not in ("1.0", "1.1"):
+        raise BadRequest("The request is of another HTTP than 1.0 and 1.1: send one of these.")
+    if names[b"transfer-encoding"] and scope["http_version"] == "1.0":
+        raise BadRequest("HTTP/1.0 has no Transfer-Encoding: send Content-Length.")
+    coding = Headers(scope=scope).get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise UnsupportedMedia("The body comes with a Content-Encoding: send it as it is, without compression.")
+
+
+def origin_form(scope: Scope) -> Scope:
+    """What to change in `scope` so that its target is a path; raises BadRequest for one that is none.
+
+    An absolute target takes the place of `Host`, which is what decides who is asked (RFC 9112, 3.2.2).
+    """
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    if raw.startswith(b"/"):
+        return {}
+    found = _ABSOLUTE.fullmatch(raw)
+    if found is None:
+        raise BadRequest("The request's target is no path: ask for one that begins with /, see /openapi.json.")
+    path: bytes = found["path"] or b"/"
+    headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"host"]
+    return {
+        "headers": [(b"host", found["authority"]), *headers],
+        "raw_path": path,
+        "path": unquote(path.decode("ascii")),
+    }

@@ -1,0 +1,126 @@
+"""Errors as RFC 9457 problem documents; none is the model's fault but a 500."""
+# MERGED: """Problem documents that OpenAI's clients can read too: they look for a sentence in `error.message` only."""
+
+import json
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from starling_server.errors import RequestError
+from starling_server.http.middleware.limits import BODY_SECONDS, MAX_BODY
+from starling_server.printable import printable
+from starling_server.schema import Problem
+
+PROBLEM_TYPE = "urn:starling:problem:"
+"""Prefix of problem types: identifiers, not places to look (RFC 9457, 3.1.1)."""
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "content": {"application/problem+json": {}}}
+    for status in (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 431, 503)
+}
+"""What every route may answer, for the OpenAPI document."""
+MOST_NAME = 100
+"""Characters of a name from outside in a sentence."""
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Make `app` answer every error that a client can cause with a problem document."""
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestError, _request_error)
+
+
+def problem(error: RequestError) -> Response:
+    """The problem document of `error`, with what the client should do in headers too."""
+    headers = dict[str, str]()
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = 'Bearer realm="starling"'
+    return _problem(error.kind, error.status, str(error), headers)
+
+
+def document(error: RequestError) -> Problem:
+    """`error` where the status is sent already, in an event of a stream."""
+    return _document(error.kind, error.status, str(error))
+
+
+def internal() -> Response:
+    """The answer to a request on which the server itself failed."""
+    return _problem("internal", 500, "The server failed on this request; its log says why.")
+
+
+def _problem(kind: str, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    body = _document(kind, status, detail).model_dump_json()
+    return Response(body, status, headers, media_type="application/problem+json")
+
+
+def _document(kind: str, status: int, detail: str) -> Problem:
+    return Problem(type=PROBLEM_TYPE + kind, title=HTTPStatus(status).phrase, status=status, detail=detail)
+
+
+def shortened(name: str) -> str:
+    """A name from outside as it may stand in a sentence."""
+    return printable(name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}...")
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    first = cast(RequestValidationError, error).errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    where = shortened(where)  # the name of an unknown field is the client's
+    return _problem("invalid-request", 422, f"{where}: {first['msg']}; see /openapi.json for what is accepted.")
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    error = cast(HTTPException, error)
+    detail = {
+        404: "There is nothing at this address: /openapi.json lists what there is.",
+        405: "This address does not take that method: /openapi.json lists what it takes.",
+        408: f"The body was not whole after {BODY_SECONDS:.0f} seconds: send it at once.",
+        413: f"The body is over {MAX_BODY >> 20} MB: send less of the document around the cursor.",
+    }.get(error.status_code, str(error.detail))
+    return _problem("http-error", error.status_code, detail, dict(error.headers or {}))
+
+
+async def _request_error(_: Request, error: Exception) -> Response:
+    return problem(cast(RequestError, error))
+
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+SHAPES = ("/v1/", "/infill")
+"""Addresses of shapes that others made."""
+
+
+def answer_openai(app: FastAPI) -> None:
+    """Give the problem documents of `app`'s handlers, at addresses of `SHAPES`, OpenAI's member `error` as well.
+
+    RFC 9457 lets a document have further members (section 3.2).
+    """
+    for kind, handler in list(app.exception_handlers.items()):
+        app.exception_handlers[kind] = _extending(handler)  # pyright: ignore[reportArgumentType]
+
+
+def error(problem: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's object for a problem document."""
+    kind = str(problem["type"]).rpartition(":")[2]
+    return {"message": problem["detail"], "type": kind, "param": None, "code": problem["status"]}
+
+
+def extended(response: Response, path: str) -> Response:
+    """`response` with the further member, where it is a problem document and `path` one of `SHAPES`."""
+    if not path.startswith(SHAPES) or response.media_type != "application/problem+json":
+        return response
+    problem = json.loads(bytes(response.body))
+    response.body = json.dumps({**problem, "error": error(problem)}).encode()
+    response.headers["content-length"] = str(len(response.body))
+    return response
+
+
+def _extending(handler: Any) -> Handler:
+    async def answer(request: Request, failure: Exception) -> Response:
+        return extended(await handler(request, failure), request.url.path)
+
+    return answer

@@ -1,0 +1,235 @@
+"""From what `--base` says to a local directory whose config is known to work. No torch: cheap and early errors."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starling_server import untrusted
+from starling_server.errors import BaseModelError
+from starling_server.models import safetensors_numpy
+from starling_server.models.safetensors_numpy import Stored
+from starling_server.prompt.fim import FAMILIES
+from starling_server.untrusted import Unfit, shown
+
+TINY = "tiny"
+TINY_DIR = Path(__file__).parents[1] / "tiny"
+NEEDED = ("config.json", "tokenizer.json")
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")
+CONFIG_BYTES, TOKENIZER_BYTES = 1 << 20, 64 << 20
+"""Most of config.json and tokenizer.json; StarCoder's are 1 KB and 2 MB."""
+SIZES = {
+    "vocab_size": 1 << 20, "n_embd": 1 << 16, "hidden_size": 1 << 16, "intermediate_size": 1 << 18, "n_inner": 1 << 18,
+    "n_layer": 1 << 10, "num_hidden_layers": 1 << 10, "n_head": 1 << 10, "num_attention_heads": 1 << 10,
+    "num_key_value_heads": 1 << 10, "n_positions": 1 << 20, "max_position_embeddings": 1 << 20,
+    "sliding_window": 1 << 20,
+}  # fmt: skip
+"""Numbers of a config.json that memory is taken by, and the most of each."""
+_BLOCK = re.compile(r"\.(?:h|layers)\.(\d{1,4})\.")
+HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 4096
+"""What of each weights file goes into a fingerprint: its first bytes, and samples evenly spread over all of it."""
+
+AUTO_BASES = (("bigcode/starcoder", 16), ("bigcode/starcoder2-7b", 8), ("bigcode/starcoder2-3b", 4))
+"""Base and the GPU memory it wants, in GiB: 4-bit weights (1.5, 3.7, 7.8 GB for 3B, 7B, 15.5B linear layers) plus
+16-bit embeddings, caches and the desktop's share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base on this disk."""
+
+    id: str
+    """As it was named."""
+    path: Path
+    revision: str | None
+    config: dict[str, Any]
+
+    @property
+    def model_type(self) -> str:
+        """Architecture by Hugging Face's name, one of `fim.FAMILIES`."""
+        return self.config["model_type"]
+
+    @property
+    def quantization(self) -> str | None:
+        """By which method its weights are quantised on this disk; None for 16 or 32 bits."""
+        return (self.config.get("quantization_config") or {}).get("quant_method")
+
+    @property
+    def width(self) -> int:
+        """Numbers in a token's vector."""
+        return self.config.get("n_embd") or self.config["hidden_size"]
+
+    @property
+    def context(self) -> int:
+        """Positions that may be used: what was learnt, or the attention window where it is smaller.
+
+        A rolling window cannot be rewound, so it is never exceeded.
+        """
+        learnt = self.config.get("n_positions") or self.config["max_position_embeddings"]
+        return min(learnt, self.config.get("sliding_window") or learnt)
+
+
+def choose(gpu_bytes: int) -> tuple[str, str]:
+    """The `auto` base for a GPU with this much memory (0: no GPU), and the reason in words."""
+    if not gpu_bytes:
+        return TINY, "no CUDA GPU here, so the bundled demonstration base"
+    gib = gpu_bytes / 2**30
+    for name, needed in AUTO_BASES:
+        if gib >= needed:
+            return name, f"the largest whose 4-bit form fits a GPU of {gib:.0f} GiB with room to spare"
+    return TINY, f"a GPU of {gib:.0f} GiB is too small for a StarCoder in 4 bits"
+
+
+def find(name: str) -> Base:
+    """Resolve `tiny`, a directory or a Hub id, and check it; raises BaseModelError."""
+    path = _locate(name)
+    base = _read(name, path)
+    if not any(_weights(path)):
+        raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
+    try:
+        _check_shapes(base.config, safetensors_numpy.listed(safetensors_numpy.weights_of(path)))
+    except (OSError, Unfit) as error:
+        reason = str(error) if isinstance(error, Unfit) else error.strerror
+        raise BaseModelError(f"The weights of base {name!r} cannot be read ({reason}): download it again.") from error
+    return base
+
+
+def find_vocabulary(name: str) -> Base:
+    """The same for one whose weights another server holds: no more than config and tokenizer has to be here."""
+    return _read(name, _locate(name, ["config.json", "tokenizer.json"]))
+
+
+def has_weights(base: Base) -> bool:
+    """Whether its weights are on this disk too."""
+    return any(_weights(base.path))
+
+
+def _read(name: str, path: Path) -> Base:
+    for needed in NEEDED:
+        if not os.path.isfile(path / needed):
+            raise BaseModelError(f"Base {name!r} has no {needed}: name a directory in Hugging Face's model layout.")
+    if os.stat(path / "tokenizer.json").st_size > TOKENIZER_BYTES:
+        raise BaseModelError(f"Base {name!r} has a tokenizer.json of over {TOKENIZER_BYTES >> 20} MiB: take another.")
+    return Base(name, path, _revision(name, path), _read_config(name, path))
+
+
+def weights(base: Base) -> int:
+    """Number of weights, by the size of their files."""
+    kind = str(base.config.get("dtype") or base.config.get("torch_dtype") or "bfloat16")
+    return sum(file.stat().st_size for file in _weights(base.path)) // (4 if kind == "float32" else 2)
+
+
+def fingerprint(base: Base) -> str:
+    """Hash of what makes two bases the same for an adapter: shape, vocabulary and weights.
+
+    Of each weights file the first MiB (its tensor table and first tensors), 256 samples of 4 KiB and the size are
+    read, so that a 30 GB base costs milliseconds and a model fine-tuned from it in any layer still differs. Raises
+    BaseModelError where one of the files cannot be read.
+    """
+    digest = hashlib.sha256()
+    shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
+    digest.update(json.dumps(shape, sort_keys=True).encode())
+    for file in (base.path / "tokenizer.json", *sorted(_weights(base.path))):
+        try:
+            for part in [file.read_bytes()] if file.suffix == ".json" else _sampled(file):
+                digest.update(part)
+        except OSError as error:
+            raise unreadable(file, error) from error
+    return digest.hexdigest()
+
+
+def _sampled(file: Path) -> Iterator[bytes]:
+    size = file.stat().st_size
+    yield str(size).encode()
+    with file.open("rb") as stream:
+        yield stream.read(HEAD_BYTES)
+        for sample in range(SAMPLES):
+            stream.seek(size * sample // SAMPLES)
+            yield stream.read(SAMPLE_BYTES)
+
+
+def unreadable(file: Path, error: OSError) -> BaseModelError:
+    """What to say of a base's file that is there and cannot be read: it may be sound."""
+    said = (error.strerror or str(error)).lower()
+    return BaseModelError(f"{file} cannot be read ({said}): mend that, or name another base.")
+
+
+def _weights(path: Path) -> Iterator[Path]:
+    return (file for file in path.glob("*.safetensors") if os.path.isfile(file))
+
+
+def _check_shapes(config: Mapping[str, Any], stored: Mapping[str, Stored]) -> None:
+    """Raise Unfit where the weights are not of the size that config.json has everything made in."""
+    width = config.get("n_embd") or config["hidden_size"]
+    tables = {"wte.weight": "vocab_size", "embed_tokens.weight": "vocab_size", "wpe.weight": "n_positions"}
+    for name, tensor in stored.items():
+        key = next((key for end, key in tables.items() if name.endswith(f".{end}")), None)
+        if key is not None and key in config and tensor.shape != (config[key], width):
+            raise Unfit(f"{shown(name)} has the shape {tensor.shape}, and config.json says {(config[key], width)}")
+    blocks = {int(match[1]) for name in stored if (match := _BLOCK.search(name))}
+    if (config.get("n_layer") or config.get("num_hidden_layers") or 0) > len(blocks):
+        raise Unfit(f"they have {len(blocks)} layers, and config.json says more")
+
+
+def _locate(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
+    if name == TINY:
+        return TINY_DIR
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise BaseModelError(
+            f"There is no base {name!r}: name a directory, a Hub id such as bigcode/starcoder2-3b, or tiny."
+        )
+    return _download(name, files)
+
+
+def _download(name: str, files: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(files)))
+    except Exception as error:  # the Hub client raises a dozen kinds; all mean the same to the user
+        raise BaseModelError(
+            f"Base {name!r} is not on this disk and could not be downloaded ({type(error).__name__}): "
+            "check the name, the network and `hf auth login`, or give a local directory."
+        ) from error
+
+
+def _revision(name: str, path: Path) -> str | None:
+    return path.name if path.parent.name == "snapshots" and name != TINY else None
+
+
+def _read_config(name: str, path: Path) -> dict[str, Any]:
+    try:
+        config = untrusted.parsed(untrusted.read(path / "config.json", CONFIG_BYTES))
+        model_type = shown(config.get("model_type"))
+    except (OSError, Unfit) as error:
+        raise _damaged(name, str(error)) from error
+    if model_type not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise BaseModelError(f"Base {name!r} is a {model_type!r} model; supported are {known}: choose one of those.")
+    _check_config(name, config)
+    return config
+
+
+def _check_config(name: str, config: Mapping[str, Any]) -> None:
+    """Raise BaseModelError for numbers that are none, or that nobody has the memory for."""
+    for key, most in SIZES.items():
+        value = config.get(key)
+        if value is not None and (type(value) is not int or not 0 < value <= most):
+            raise _damaged(name, f"{key} is {shown(value)}")
+    needed = (("vocab_size",), ("n_embd", "hidden_size"), ("n_positions", "max_position_embeddings"))
+    if missing := next((keys for keys in needed if not any(config.get(key) for key in keys)), None):
+        raise _damaged(name, f"{missing[0]} is missing")
+    quantised: Any = config.get("quantization_config") or {}
+    if not isinstance(quantised, dict) or not isinstance(quantised.get("quant_method", ""), str):  # pyright: ignore[reportUnknownMemberType]
+        raise _damaged(name, "quantization_config is none")
+
+
+def _damaged(name: str, reason: str) -> BaseModelError:
+    return BaseModelError(f"Base {name!r} has a damaged config.json ({reason}): download the base again.")

@@ -1,0 +1,126 @@
+"""What an adapter was trained with, kept as `manifest.json` beside its weights.
+
+Serving refuses an adapter whose base or FIM format is not the one that is loaded: a LoRA on other weights does not
+fail, it only answers nonsense.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from starling_server import untrusted
+from starling_server.errors import AdapterError
+from starling_server.prompt.fim import Order
+from starling_server.untrusted import Unfit, refusal, shown
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+MOST_BYTES = 8 << 20
+"""Of a manifest: it names every file that was held out."""
+LEAST_PROMPT = 8
+"""Tokens of a window beside its middle, sentinels included."""
+Name = Annotated[str, Field(max_length=1024)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class BaseRecord(_Record):
+    """The base that the adapter belongs to."""
+
+    id: Name
+    """As it was named: `tiny`, a Hub id or a directory."""
+    revision: Name | None = None
+    """Commit on the Hub, where it came from there."""
+    fingerprint: Name
+    """Hash of the base's config, tokenizer and weights (see `bases.fingerprint`)."""
+    model_type: Name
+
+
+class FimRecord(_Record):
+    """How prompts were written."""
+
+    family: Name
+    order: Order
+    context_tokens: int = Field(le=1 << 24)
+    """Prompt and longest middle together; serving cuts its windows to the same size."""
+    max_tokens: int = Field(ge=1)
+    """Longest middle with its end, which the window leaves room for."""
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.context_tokens < self.max_tokens + LEAST_PROMPT:
+            raise ValueError("no room for a prompt")
+        return self
+
+
+class Manifest(_Record):
+    """The whole record; `format` rises when older readers would misread it."""
+
+    format: int = FORMAT
+    name: Name
+    created: AwareDatetime
+    base: BaseRecord
+    fim: FimRecord
+    workspace: str | None = None
+    """Root of the directory that was read, so that an editor's workspace finds its adapter."""
+    data: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    results: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+
+    @field_validator("data")
+    @classmethod
+    def _lists(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """What others read of it has its type."""
+        sources, paths = data.get("sources", []), data.get("held_out", [])
+        if not isinstance(sources, list) or not isinstance(paths, list):
+            raise ValueError("no list")
+        if not all(isinstance(path, str) and "\0" not in path for path in paths):  # pyright: ignore[reportUnknownVariableType]
+            raise ValueError("no path")
+        return data
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest in `folder`; raises AdapterError where it is missing, damaged or too new."""
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(untrusted.read(untrusted.inside(path, folder), MOST_BYTES))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AdapterError(
+            f"{shown(folder)} holds no readable {MANIFEST}: name a folder that train-copilot wrote."
+        ) from error
+    except (OSError, Unfit) as error:
+        raise AdapterError(refusal(path, error, "train the adapter again")) from error
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
+        raise AdapterError(f"{shown(path)} is damaged at {shown(where)}: train the adapter again.") from error
+    if manifest.format > FORMAT:
+        raise AdapterError(
+            f"{shown(path)} was written by a newer Starling (format {manifest.format}): update Starling."
+        )
+    return manifest
+
+
+def _where(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
+
+
+def check(manifest: Manifest, base_id: str, fingerprint: str | None, family: str) -> None:
+    """Raise AdapterError unless the adapter was trained on this base with this FIM format.
+
+    Without the base's weights there is no `fingerprint`, and its name has to do.
+    """
+    known, wanted = (manifest.base.id, base_id) if fingerprint is None else (manifest.base.fingerprint, fingerprint)
+    if known != wanted:
+        raise AdapterError(
+            f"Adapter {shown(manifest.name)!r} was trained on base {shown(manifest.base.id)!r} and does not fit "
+            f"{base_id!r}: start with --base {shown(manifest.base.id)}, or train it again."
+        )
+    if manifest.fim.family != family:
+        raise AdapterError(
+            f"Adapter {shown(manifest.name)!r} was trained with FIM format {shown(manifest.fim.family)!r}, "
+            f"and this base uses {family!r}: train it again."
+        )

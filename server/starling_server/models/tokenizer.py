@@ -1,0 +1,199 @@
+"""Text to token ids: a tokenizer read from `tokenizer.json` alone, and one that re-encodes only what a key changed.
+
+Byte-level BPE as StarCoder's splits text before it merges anything, and no piece reaches from a visible character into
+the newline behind it. So the ids of a text are the ids of its lines, and the ids of recent lines are kept.
+"""
+
+import re
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from starling_server.errors import BaseModelError
+from starling_server.models.bases import Base
+from starling_server.owners import outgoing
+
+LONGEST = 400
+"""Characters of a line that is remembered."""
+MOST_BYTES = 10 << 20
+"""Memory of all lines that are remembered; a client whose documents have 2,000 lines has a quarter of a MB."""
+LINE_BYTES, GENERATION_BYTES = 128, 1024
+"""What an entry of a dictionary takes beside what is in it, and an empty generation with its place in the lists."""
+_LINE_ENDS = re.compile(r"(?<=\S)(?=\n)")
+_PROBE = (
+    "def f(a):\n    x = 'caf\u00e9 \U0001f600'  \n\n\tif x:\r\n\t\treturn 10_000\n\n\n  # end <fim_middle>\n}\n \nlast"
+)
+Encode = Callable[[str], Sequence[int]]
+Ids = Sequence[int]
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """Lines of one client that were wanted at about the same time."""
+
+    client: str
+    lines: dict[str, Ids] = field(default_factory=dict[str, Ids])
+    nbytes: int = 0
+    used: float = field(default_factory=monotonic)
+
+
+class Lines:
+    """Ids of lines, `most_bytes` of them at most. Thread-safe.
+
+    A client has two generations: what is wanted goes into the young one, and when that has half of the room it becomes
+    the old one, whose lines go unless they are wanted again. That is nearly the least recently used, for the price of
+    a look into a dictionary.
+    """
+
+    def __init__(self, encode: Encode, most_bytes: int = MOST_BYTES) -> None:
+        self._encode, self._most = encode, most_bytes
+        self._young, self._old = dict[str, Generation](), dict[str, Generation]()
+        self._kept = list[Generation]()
+        """All of them, least recently used first."""
+        self.nbytes = 0
+        """Memory that they take."""
+        self._lock = Lock()
+
+    def encode(self, text: str, client: str = "") -> list[int]:
+        """Ids of `text`, by its lines."""
+        known, ids = self._recent(client), list[int]()
+        for piece in _LINE_ENDS.split(text):
+            its = known.get(piece)
+            if its is None:
+                its = self._learn(client, piece) if len(piece) <= LONGEST else self._encode(piece)
+            ids += its
+        return ids
+
+    def _recent(self, client: str) -> dict[str, Ids]:
+        """The lines that `client` wanted last; all that it has counts as used now."""
+        with self._lock:
+            young = self._begun(client)
+            for generation in filter(None, (self._old.get(client), young)):
+                self._kept.remove(generation)
+                self._kept.append(generation)
+                generation.used = monotonic()
+            return young.lines
+
+    def _learn(self, client: str, line: str) -> Ids:
+        """Ids of `line`, which the young generation has from now on."""
+        with self._lock:
+            young, old = self._begun(client), self._old.get(client)
+            ids = young.lines.get(line) or (old and old.lines.get(line)) or array("i", self._encode(line))
+            if line not in young.lines:
+                young.lines[line] = ids
+                self._grow(young, sys.getsizeof(line) + sys.getsizeof(ids) + LINE_BYTES)
+            return ids
+
+    def _begun(self, client: str) -> Generation:
+        """The young one of `client`; a new one, where it has none or that has half of the room."""
+        young = self._young.get(client)
+        if young is not None and young.nbytes <= self._most // 2:
+            return young
+        if client in self._old:
+            self._drop(self._old[client])
+        if young is not None:
+            self._old[client] = young
+        young = self._young[client] = Generation(client)
+        self._kept.append(young)
+        self._grow(young, GENERATION_BYTES + sys.getsizeof(client))
+        return young
+
+    def _grow(self, generation: Generation, nbytes: int) -> None:
+        generation.nbytes += nbytes
+        self.nbytes += nbytes
+        while self.nbytes > self._most and len(self._kept) > 1:
+            clients = [kept.client for kept in self._kept]
+            sizes = [kept.nbytes for kept in self._kept]
+            self._drop(self._kept[outgoing(clients, sizes, monotonic() - self._kept[0].used)])
+
+    def _drop(self, generation: Generation) -> None:
+        self._kept.remove(generation)
+        self.nbytes -= generation.nbytes
+        for generations in (self._young, self._old):
+            if generations.get(generation.client) is generation:
+                del generations[generation.client]
+        generation.lines.clear()
+
+
+def keep_no_words(model: Any) -> None:
+    """Turn off what a model of the package `tokenizers` remembers by itself, where it does.
+
+    BPE keeps the first 10,000 words that anybody sends, for ever: more than 80 MB where they are long, and whoever
+    fills it can find out by the clock which words were in it before. Without it a new line takes a quarter longer.
+    """
+    resize = getattr(model, "_resize_cache", None)
+    if resize is not None:
+        resize(0)
+
+
+def by_lines(encode: Encode) -> Callable[[str, str], list[int]]:
+    """`encode` with a memory for each client's lines; without one where ids of a text are not those of its lines."""
+
+    def whole(text: str, _: str = "") -> list[int]:
+        return list(encode(text))
+
+    return Lines(encode).encode if Lines(encode).encode(_PROBE) == whole(_PROBE) else whole
+
+
+class FileTokenizer:
+    """A `tokenizer.json` as `fim.Tokenizer`; the same ids as `loading.TextTokenizer`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tokenizer = _read(path)
+        self._tokenizer.encode_special_tokens = True  # a sentinel's spelling in a text is text
+        self._encode = by_lines(self._encode_whole)
+
+    @cached_property
+    def _marked(self) -> Tokenizer:
+        """One of its own, since whether sentinels are read is a tokenizer's state and threads share them."""
+        return _read(self._path)
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str, client: str = "") -> list[int]:
+        """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
+        return self._encode(text.encode("utf-8", "replace").decode("utf-8"), client)
+
+    def _encode_whole(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Ids of `text`, nothing added; `"<fim_middle>"` becomes the sentinel. Lone surrogates become '?'."""
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return self._marked.encode(clean, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`, bytes that form no character as U+FFFD."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
+    def special_id(self, token: str) -> int | None:
+        """Id of a special token by literal name; None where it is missing."""
+        return self._tokenizer.token_to_id(token)
+
+
+def _read(path: Path) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    keep_no_words(tokenizer.model)
+    return tokenizer
+
+
+def load_tokenizer(base: Base) -> FileTokenizer:
+    """The base's tokenizer; raises BaseModelError where its file is damaged."""
+    try:
+        return FileTokenizer(base.path / "tokenizer.json")
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error

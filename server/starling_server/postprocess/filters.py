@@ -1,0 +1,216 @@
+"""Model text to insertable text: small pure functions, composed by `trim`.
+
+Each answers a complaint that people have about every completion tool: text that repeats what is already right of
+the cursor, closers typed twice, the same line over and over. Brackets are counted without telling strings and comments
+apart from code.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from starling_server.postprocess.completion_scope import indentation, may_be_followed_deeper
+from starling_server.prompt.window import behind_held, hold_blanks
+
+OPENERS = {"(": ")", "[": "]", "{": "}"}
+CLOSERS = frozenset(OPENERS.values())
+
+
+def first_surplus_closer(text: str) -> int | None:
+    """Index of the first closing bracket that no bracket in `text` opened."""
+    expected: list[str] = []
+    for index, char in enumerate(text):
+        if char in OPENERS:
+            expected.append(OPENERS[char])
+        elif expected and char == expected[-1]:
+            expected.pop()
+        elif char in CLOSERS:
+            return index
+    return None
+
+
+def open_brackets(text: str) -> int:
+    """Number of brackets that `text` opens and does not close."""
+    expected: list[str] = []
+    for char in text:
+        if char in OPENERS:
+            expected.append(OPENERS[char])
+        elif expected and char == expected[-1]:
+            expected.pop()
+    return len(expected)
+
+
+QUOTES = ('"', "'", "`")
+MIN_OVERLAP = 3
+"""Shorter agreements with the text right of the cursor happen by chance, unless they are its whole line."""
+MAX_REPEATS = 3
+"""A line or block this many times in a row is a loop."""
+LONGEST_BLOCK = 8
+"""Lines of a block that is looked for in repetitions."""
+ECHO = 8
+"""Visible characters of lines that a suggestion does not repeat from above by chance."""
+_LOOP = re.compile(r"((?=.{0,39}[^\W\d_]).{2,40}?)\1{3,}(.*)$", re.DOTALL)
+"""Four times the same 2 to 40 characters up to the end, a letter among them: rulers and rows of zeros are no loops."""
+_SENTINEL = re.compile(r"<\|endoftext\|>|<(?:fim_\w+|file_sep|repo_name|filename|gh_stars|issue_\w+|jupyter_\w+)>")
+"""StarCoder's special tokens, where a model writes them out in pieces."""
+_STRAY = re.compile(r"\n+t\Z")
+"""What StarCoder2 likes to put behind a newline."""
+_LEAD = re.compile(r"^[ \t]+", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where text goes: what is left and right of the cursor, with plain newlines."""
+
+    prefix: str
+    suffix: str
+
+    @property
+    def rest(self) -> str:
+        """What stands right of the cursor on its line, without the blanks around it."""
+        return self.suffix.partition("\n")[0].strip()
+
+
+Filter = Callable[[str, Place], str]
+
+
+def trim(text: str, place: Place, off: Collection[str] = ()) -> str:
+    """What may be inserted at the cursor, `""` for nothing; `off` names filters that are left out.
+
+    Blanks left of the cursor that the prompt does not hold are what `text` begins with; they are taken off.
+    """
+    text = behind_held(text, place.prefix) or ""
+    for name, apply in FILTERS.items():
+        text = text if name in off else apply(text, place)
+    return text.rstrip()
+
+
+def drop_sentinels(text: str, place: Place) -> str:
+    """Cut at a special token that was written out."""
+    found = _SENTINEL.search(text)
+    return text[: found.start()] if found else text
+
+
+def drop_stray(text: str, place: Place) -> str:
+    """Take off a lone `t` on the last line."""
+    return _STRAY.sub("", text)
+
+
+def fit_blanks(text: str, place: Place) -> str:
+    """Indent as the document does: tabs where its lines begin with tabs, else spaces."""
+    if "\n" not in text:
+        return text
+    lines = _LEAD.findall(place.prefix + place.suffix)
+    if not lines:
+        return text
+    tabs = sum(lead.startswith("\t") for lead in lines)
+    head, newline, body = text.partition("\n")
+    if tabs * 2 > len(lines):
+        unit = min((len(lead) for lead in _LEAD.findall(body) if "\t" not in lead), default=4)
+        return head + newline + _LEAD.sub(lambda lead: lead[0].replace(" " * max(unit, 2), "\t"), body)
+    unit = min((len(lead) for lead in lines if len(lead) > 1 and "\t" not in lead), default=4)
+    return head + newline + _LEAD.sub(lambda lead: lead[0].replace("\t", " " * unit), body)
+
+
+def drop_double_blank(text: str, place: Place) -> str:
+    """Do not begin with blanks right after one on the same line."""
+    line = place.prefix[place.prefix.rfind("\n") + 1 :]
+    return text.lstrip(" ") if line.strip() and line[-1] in " \t" else text
+
+
+def fit_depth(text: str, place: Place) -> str:
+    """On a line of blanks, take off indentation beyond the cursor's that nothing above calls for."""
+    body = text.lstrip(" \t")
+    extra = text[: len(text) - len(body)]
+    above, _, line = place.prefix.rpartition("\n")
+    if not extra or line.strip():
+        return text
+    last = above.rstrip().rpartition("\n")[2]
+    if may_be_followed_deeper(last) or indentation(last) > indentation(line):
+        return text
+    return body.replace(f"\n{line}{extra}", f"\n{line}")
+
+
+def drop_repetition(text: str, place: Place) -> str:
+    """Keep one of a line or block that comes three times or more in a row, and nothing after it."""
+    indent = hold_blanks(place.prefix)[1]
+    lines = (indent + text).split("\n")
+    for size in range(1, min(LONGEST_BLOCK, len(lines) // MAX_REPEATS) + 1):
+        for first in range(len(lines) - MAX_REPEATS * size + 1):
+            block = lines[first : first + size]
+            again = lines[first : first + MAX_REPEATS * size]
+            if any(line.strip() for line in block) and again == block * MAX_REPEATS:
+                return "\n".join(lines[: first + size])[len(indent) :]
+    return text
+
+
+def drop_loop(text: str, place: Place) -> str:
+    """Keep one round of what the text ends in saying over and over: `a.b.b.b.b.b` -> `a.b`."""
+    loop = _LOOP.search(text)
+    if loop is None or not loop[1].startswith(loop[2]):
+        return text
+    return text[: loop.end(1)]
+
+
+def drop_surplus_closers(text: str, place: Place) -> str:
+    """Cut at a closing bracket that nothing in `text` opened, where the same one stands right of the cursor."""
+    at = first_surplus_closer(text)
+    return text[:at] if at is not None and text[at] == place.rest[:1] else text
+
+
+def drop_overlap(text: str, place: Place) -> str:
+    """Cut the end of `text` that repeats the rest of the cursor's line."""
+    rest, body = place.rest, text.rstrip()
+    for size in range(min(len(rest), len(body)), 0, -1):
+        enough = size == len(rest) or size >= MIN_OVERLAP or closes_quote(body[-size:], body)
+        if enough and body.endswith(rest[:size]) and not _unbalances(body, len(body) - size):
+            return body[:-size]
+    return text
+
+
+def drop_following_lines(text: str, place: Place) -> str:
+    """Cut lines at the end of `text` that are the lines below the cursor's."""
+    below = [line.strip() for line in place.suffix.partition("\n")[2].split("\n") if line.strip()]
+    lines = text.split("\n")
+    for first in range(len(lines)):
+        tail = [line.strip() for line in lines[first:] if line.strip()]
+        kept = "\n".join(lines[:first])
+        if tail and tail == below[: len(tail)] and not _unbalances(text, len(kept)):
+            return kept
+    return text
+
+
+def drop_echo(text: str, place: Place) -> str:
+    """Nothing where all that is suggested is the lines just above once more."""
+    if place.prefix[place.prefix.rfind("\n") + 1 :].strip():
+        return text
+    above = [line.strip() for line in place.prefix.split("\n")[:-1] if line.strip()]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    repeats = lines and above[-len(lines) :] == lines and sum(map(len, lines)) >= ECHO
+    return "" if repeats else text
+
+
+FILTERS: dict[str, Filter] = {
+    "sentinels": drop_sentinels,
+    "stray": drop_stray,
+    "blanks": fit_blanks,
+    "double-blank": drop_double_blank,
+    "depth": fit_depth,
+    "repetition": drop_repetition,
+    "loop": drop_loop,
+    "closers": drop_surplus_closers,
+    "overlap": drop_overlap,
+    "following": drop_following_lines,
+    "echo": drop_echo,
+}
+"""Every filter by its name, in the order in which they are applied."""
+
+
+def closes_quote(end: str, text: str) -> bool:
+    """Whether `text` ends with `end`, a quote that it has not opened: the cursor is inside a string."""
+    return end in QUOTES and text.endswith(end) and text.count(end) % 2 == 1
+
+
+def _unbalances(text: str, cut: int) -> bool:
+    """Whether cutting at `cut` would leave brackets open that `text` closes itself."""
+    return open_brackets(text[:cut]) > open_brackets(text)

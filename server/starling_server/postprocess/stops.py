@@ -1,0 +1,190 @@
+"""When a suggestion has said enough, judged on its text while it is generated. Pure: no tokens, no torch.
+
+A stop looks at all text so far and answers with the index to cut at, or None to go on.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from starling_server.config import Reason, Rule
+from starling_server.postprocess.completion_scope import Extent, indentation
+from starling_server.postprocess.filters import first_surplus_closer
+from starling_server.prompt.window import behind_held, hold_blanks
+
+LONG_LINE = 20
+"""Visible characters of a line that does not come again by chance."""
+SAME_LINES = 3
+"""A line this many times in a row is a loop."""
+_CLOSER = re.compile(r"\s*([)\]}]|end\b)")
+
+
+class Stop(Protocol):
+    """A rule that ends a suggestion."""
+
+    @property
+    def reason(self) -> Reason:
+        """What the answer's `finish_reason` says when this rule ended it."""
+        ...
+
+    def __call__(self, text: str) -> int | None:
+        """Index at which `text` should be cut, None while it should go on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LineStop:
+    """One line. Newlines before anything visible count only where the cursor's line goes on."""
+
+    rest_blank: bool
+    reason: Reason = "line"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before the newline that ends the line."""
+        lead = len(text) - len(text.lstrip()) if self.rest_blank else 0
+        end = text.find("\n", lead)
+        return None if end < 0 else end
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStop:
+    """One block: until a line is indented less than it, or two blank lines follow each other."""
+
+    opener_indent: int | None
+    """Indentation of the line that opens the block, where the cursor is at its end; None on an empty line."""
+    reason: Reason = "block"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before the first line outside; a lone closer on the opener's level is still inside."""
+        at = 0
+        inner = None if self.opener_indent is None else self.opener_indent + 1
+        blank = 0
+        lines = text.split("\n")
+        for number, line in enumerate(lines):
+            visible = line.strip()
+            complete = number < len(lines) - 1
+            blank = blank + 1 if complete and number > 0 and not visible else 0
+            if blank == 2:
+                return at - 2
+            if visible and inner is not None and number > 0 and (width := indentation(line)) < inner:
+                may_close = _CLOSER.match(line) or (not complete and "end".startswith(visible))
+                closes = width == self.opener_indent and may_close
+                return _line_end(text, at) if closes else at - 1
+            if visible and inner is None:
+                inner = indentation(line)
+            at += len(line) + 1
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class SuffixStop:
+    """What stands below the cursor already: the first line there, where it is long enough to be no chance."""
+
+    below: str
+    """That line without the blanks around it."""
+    reason: Reason = "suffix"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before a whole line that is the one below."""
+        at = 0
+        for line in text.split("\n")[:-1]:
+            if line.strip() == self.below and at:
+                return at - 1
+            at += len(line) + 1
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class BracketStop:
+    """A closing bracket that the text has not opened and that stands right of the cursor already."""
+
+    following: str
+    """The first visible character right of the cursor."""
+    reason: Reason = "bracket"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before the bracket."""
+        at = first_surplus_closer(text)
+        return at if at is not None and text[at] == self.following else None
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatStop:
+    """The same line over and over."""
+
+    reason: Reason = "repeat"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut behind the last of them; trimming keeps one."""
+        lines = text.split("\n")[:-1]
+        last = lines[-SAME_LINES:]
+        looped = len(last) == SAME_LINES and last[0].strip() and len(set(last)) == 1
+        return len("\n".join(lines)) if looped else None
+
+
+@dataclass(frozen=True, slots=True)
+class IndentStop:
+    """Text without the blanks left of the cursor, which nobody would be shown (`window.behind_held`)."""
+
+    line: str
+    """The cursor's line up to it."""
+    reason: Reason = "indent"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut all of it, as soon as that can be seen."""
+        return 0 if behind_held(text, self.line) is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class TextStop:
+    """Texts that the request names."""
+
+    texts: tuple[str, ...]
+    reason: Reason = "stop"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before the first of them."""
+        return min((at for stop in self.texts if (at := text.find(stop)) >= 0), default=None)
+
+    def may_begin(self, text: str) -> int:
+        """How many characters at the end of `text` may yet turn out to be the beginning of one of them."""
+        longest = min(len(text), max(map(len, self.texts), default=1) - 1)
+        ends = (size for size in range(longest, 0, -1) if any(stop.startswith(text[-size:]) for stop in self.texts))
+        return next(ends, 0)
+
+
+def rules(extent: Extent, prefix: str, suffix: str, on: Collection[Rule]) -> list[Stop]:
+    """All stops for a cursor between `prefix` and `suffix`: the extent's own and those of `on` that apply there."""
+    rest, _, below = suffix.partition("\n")
+    found: list[Stop] = [_end(extent, prefix, rest.strip())]
+    if hold_blanks(prefix)[1]:
+        found.append(IndentStop(prefix[prefix.rfind("\n") + 1 :]))
+    first = next((line.strip() for line in below.split("\n") if line.strip()), "")
+    if "suffix" in on and len(first) >= LONG_LINE:
+        found.append(SuffixStop(first))
+    if "bracket" in on and rest.strip():
+        found.append(BracketStop(rest.strip()[0]))
+    if "repeat" in on:
+        found.append(RepeatStop())
+    return found
+
+
+def first(stops: Iterable[Stop], text: str) -> tuple[int, Reason] | None:
+    """Where `text` should be cut and why, by the stop that cuts most; None where it should go on."""
+    fired: list[tuple[int, Reason]] = [(at, stop.reason) for stop in stops if (at := stop(text)) is not None]
+    return min(fired, default=None)
+
+
+def _end(extent: Extent, prefix: str, rest: str) -> Stop:
+    """How far a suggestion may go, where `rest` is what stands on the cursor's line."""
+    line = prefix[prefix.rfind("\n") + 1 :]
+    if extent == "line":
+        return LineStop(rest_blank=not rest)
+    return BlockStop(indentation(line) if line.strip() else None)
+
+
+def _line_end(text: str, at: int) -> int | None:
+    """End of the line that starts at `at`, None while it may still grow."""
+    end = text.find("\n", at)
+    return None if end < 0 else end

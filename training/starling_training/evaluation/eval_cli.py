@@ -1,0 +1,199 @@
+"""`eval-copilot`: is the adapter better than its base on this code, by how much, how sure, and at what latency?"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from starling_server import __version__
+from starling_server.config import ModelConfig
+from starling_server.errors import UsageError
+from starling_server.flags import DTYPE_FLAGS, MODEL_FLAGS, RUNNER_FLAGS, flags
+
+PATH = click.Path(path_type=Path)
+SETTINGS = {
+    "auto_envvar_prefix": "STARLING", "help_option_names": ["-h", "--help"], "max_content_width": 100,
+}  # fmt: skip
+WHO = (
+    click.option(
+        "--adapter", metavar="NAME_OR_DIR", help="The adapter to judge. Without one the base is measured alone."
+    ),
+    click.option("--against", metavar="NAME_OR_DIR", help="Judge it against this adapter instead of the bare base."),
+    click.option(
+        "--engine",
+        default="in-process",
+        show_default=True,
+        help="Who answers: in-process; http://HOST:PORT of a running serve-copilot; or another server, "
+        "openai:http://HOST:PORT/v1 or infill:http://HOST:PORT (llama.cpp), whose --adapter and --against are models.",
+    ),
+    click.option(
+        "--fim-prompt",
+        default="",
+        help="Of an OpenAI server that takes no suffix the raw prompt, as in "
+        "'<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>'.",
+    ),
+    click.option("--context-tokens", default=2048, show_default=True, help="Window, where no adapter says its own."),
+    click.option("--max-tokens", default=64, show_default=True, help="Longest suggestion, where no adapter says."),
+)
+KEPT = (
+    click.option("--json", "json_path", type=PATH, metavar="FILE", help="Keep every answer, for `compare`."),
+    click.option("--report", type=PATH, metavar="FILE", help="Write a page with plots and examples."),
+)
+SEED = click.option("--seed", default=0, show_default=True, help="Of what is chosen; the same seed chooses the same.")
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
+@click.option("--holes", default=200, show_default=True, help="Holes to ask at.")
+@SEED
+@click.option("--holes-file", type=PATH, metavar="FILE", help="Ask at the holes of another run's --save-holes.")
+@click.option("--save-holes", type=PATH, metavar="FILE", help="Keep where the holes are: no code, only places.")
+@flags(KEPT)
+@click.version_option(__version__)
+def holes(sources: tuple[str, ...], **values: Any) -> None:
+    """Ask base and adapter what belongs into holes of held-out code, through the engine that serves, and compare.
+
+    SOURCE is anything that train-copilot takes. Of a source that the adapter was trained on, the files that training
+    held out are asked about; of any other, all files.
+
+    \b
+    Try it:
+      eval-copilot ~/src/project --adapter project             the table that says whether it helps
+      eval-copilot ~/src/project --adapter project --report proof.html --json new.json
+      eval-copilot ~/src/project --engine infill:http://localhost:8012 --json peer.json
+      eval-copilot compare peer.json new.json                  two runs at the same holes
+      eval-copilot history ~/src/project --adapter project     the newest commits, hunk by hunk
+      eval-copilot history ~/src/project --adapter project --keystrokes
+      eval-copilot benchmark safim block.jsonl --execute       a public benchmark's file
+      eval-copilot tests ~/src/project --command 'pytest -q'   do the project's own tests pass with it?
+
+    A folder named like one of these words is named ./history here. Ctrl-C ends it with what was asked until then.
+    """
+    if values["holes"] < 1:
+        raise UsageError("--holes must be 1 or more.")
+    asked, console = _asked(values), Console()
+    from starling_training import progress
+    from starling_training.evaluation import evaluation_run
+    from starling_training.sources import corpus
+
+    with progress.reading(console) as done:
+        read = corpus.read(sources, done=done)
+    drawing = evaluation_run.Drawing(values["holes"], values["seed"], values["holes_file"], values["save_holes"])
+    evaluation_run.of_source(asked, read, drawing, _kept(values, evaluation_run.Kept), console)
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("repository", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
+@click.option("--commits", default=50, show_default=True, help="The newest commits, without merges.")
+@click.option("--hunks", default=200, show_default=True, help="Most places to ask at, spread over the commits.")
+@click.option("--keystrokes", is_flag=True, help="Type each hunk and accept suggestions that are right.")
+@click.option("--characters", default=300, show_default=True, help="Most of a hunk that is typed.")
+@flags(KEPT)
+def history(repository: Path, **values: Any) -> None:
+    """Replay the newest commits of a git REPOSITORY: put the cursor where the author's was, with the file as it was.
+
+    Commits that the adapter was trained on tell nothing: train on an older state, or look at what came since.
+    """
+    asked, console = _asked(values), Console()
+    from starling_training.evaluation import evaluation_run, replay
+
+    wanted = replay.Wanted(values["commits"], values["hunks"], values["characters"])
+    make = replay.typed if values["keystrokes"] else replay.asked_at
+    evaluation_run.finish(make(asked, repository, wanted, console), _kept(values, evaluation_run.Kept), console)
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument(
+    "benchmark", type=click.Choice(["humaneval-infilling", "safim", "crosscodeeval", "repobench", "santacoder"])
+)
+@click.argument("source", metavar="FILE_OR_HF")
+@flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
+@click.option("--tasks", default=0, help="Most tasks, chosen by the seed; 0 takes all.")
+@SEED
+@click.option("--execute", is_flag=True, help="Run the tasks' tests: code that a model wrote runs on this machine.")
+@click.option("--samples", default=1, show_default=True, help="Answers to each task that are run, for pass@k.")
+@click.option("--temperature", default=0.0, show_default=True, help="Of more than one sample.")
+@click.option("--seconds", default=10.0, show_default=True, help="Longest run of one task's tests.")
+@flags(KEPT)
+def benchmark(benchmark: Any, source: str, **values: Any) -> None:
+    """Ask at the tasks of a public benchmark's file: .jsonl, .jsonl.gz or .parquet, or on the Hub
+    hf:OWNER/NAME[/CONFIG][@REVISION][:SPLIT].
+
+    \b
+    humaneval-infilling  single-line, multi-line and random spans (Bavarian et al. 2022), executed with --execute
+    safim                block, control flow and API calls (Gong et al. 2024); Python is executed with --execute
+    crosscodeeval        lines that need other files (Ding et al. 2023)
+    repobench            the next line in a repository (Liu et al. 2023)
+    santacoder           the SantaCoder FIM task's lines (Allal et al. 2023)
+
+    Answers come as serving gives them: cut at stops and trimmed. Published figures are mostly of raw model text.
+    """
+    asked, console = _asked(values), Console()
+    if values["samples"] > 1 and not values["temperature"]:
+        raise UsageError("--samples over 1 needs a --temperature above 0: greedy answers are all the same.")
+    from starling_training.evaluation import evaluation_run, public_tasks
+
+    wanted = public_tasks.Wanted(
+        values["tasks"], values["seed"], values["execute"], values["samples"], values["temperature"], values["seconds"]
+    )
+    made = public_tasks.asked_at(asked, benchmark, source, wanted, console)
+    evaluation_run.finish(made, _kept(values, evaluation_run.Kept), console)
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("repository", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--command", required=True, help="What runs the tests, in the copy's root; status 0 means they pass.")
+@flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
+@click.option("--holes", default=20, show_default=True, help="Holes to fill; the tests run once or twice for each.")
+@click.option("--files", default="**/*.py", show_default=True, help="Files that holes are made in; never tests.")
+@SEED
+@click.option("--seconds", default=120.0, show_default=True, help="Longest run of the tests.")
+@flags(KEPT)
+def tests(repository: Path, command: str, **values: Any) -> None:
+    """Fill holes in a REPOSITORY and run its own tests: in a copy, with limits on time, memory and the network.
+
+    Only holes count whose emptiness the tests notice. Code that a model wrote runs on this machine.
+    """
+    asked, console = _asked(values), Console()
+    from starling_training.evaluation import evaluation_run, own_tests
+
+    wanted = own_tests.Wanted(command, values["holes"], values["files"], values["seed"], values["seconds"])
+    evaluation_run.finish(
+        own_tests.asked_at(asked, repository, wanted, console), _kept(values, evaluation_run.Kept), console
+    )
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("first", type=PATH)
+@click.argument("second", type=PATH)
+@flags(KEPT)
+def compare(first: Path, second: Path, **values: Any) -> None:
+    """Compare two runs that --json kept, at the places that both asked at: the adapter of each, or its only side."""
+    from starling_training.evaluation import evaluation_run
+    from starling_training.scoring import result_file
+
+    evaluation_run.finish(
+        result_file.joined(result_file.read(first), result_file.read(second)),
+        _kept(values, evaluation_run.Kept),
+        Console(),
+    )
+
+
+def _asked(values: dict[str, Any]) -> Any:
+    from starling_training.evaluation.sides import Asked
+
+    model = ModelConfig(
+        values["base"], values["quantize"], values["device"], values["dtype"], runner=values["runner"],
+        ggml_type=values["ggml_type"], cuda_graphs=values["cuda_graphs"],
+    )  # fmt: skip
+    return Asked(
+        values["engine"], model, values["adapter"], values["against"], values["context_tokens"], values["max_tokens"],
+        values["fim_prompt"],
+    )  # fmt: skip
+
+
+def _kept(values: dict[str, Any], make: Any) -> Any:
+    return make(values["json_path"], values["report"])

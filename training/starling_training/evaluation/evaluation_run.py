@@ -1,0 +1,147 @@
+"""One run of `eval-copilot`, from who shall answer to what is shown and kept."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+
+from starling_training import progress
+from starling_training.evaluation import holes, sides
+from starling_training.evaluation.history import Change
+from starling_training.evaluation.sides import Asked, Side
+from starling_training.evaluation.typing import type_all
+from starling_training.interrupt import Interrupt
+from starling_training.report import evaluation_console, evaluation_page
+from starling_training.scoring import result_file, scores
+from starling_training.scoring.judge import GoOn
+from starling_training.scoring.result_file import Run
+from starling_training.scoring.trials import Placed, Trial
+from starling_training.sources import origins
+from starling_training.sources.corpus import Corpus
+from starling_training.staging import replaced
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where results go beside the terminal."""
+
+    json: Path | None = None
+    report: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Which holes of a source are asked about."""
+
+    count: int
+    seed: int
+    given: Path | None = None
+    """Places that were drawn before."""
+    save: Path | None = None
+
+
+def of_source(asked: Asked, read: Corpus, drawing: Drawing, kept: Kept, console: Console) -> Run:
+    """Ask about holes in held-out files."""
+    adapter = sides.trained(asked)
+    parts = holes.parts(read, adapter.manifest if adapter else None)
+    console.print(parts.said, markup=False, soft_wrap=True)
+    most = adapter.manifest.fim.max_tokens if adapter else asked.max_tokens
+    drawn = holes.read(drawing.given) if drawing.given else None
+    places = drawn or holes.places(parts.judged, drawing.count, most, drawing.seed)
+    placed = holes.cut_out(places, read.documents)
+    if learnt := {place.path for place in places} - {document.path for document in parts.judged}:
+        console.print(f"Note: {len(learnt)} of the files with holes are ones that the adapter has learnt from.")
+    if drawing.save:
+        holes.write(places, drawing.save)
+    settings = {"holes": str(len(places)), "seed": str(drawing.seed)}
+    if parts.elsewhere:
+        settings[result_file.TRAINED_ON] = result_file.OTHERS
+    run = ask_at(asked, placed, read.title, settings, console)
+    wanted = {place.sha256 for place in places}
+    judged = [document for document in read.documents if document.sha256 in wanted]
+    labels = holes.likeness_labels(judged, read.signatures[list(parts.learnt)])
+    run = replace(run, trials=tuple(sides.with_near(run.trials, [labels[place.sha256] for place in places])))
+    finish(run, kept, console)
+    return run
+
+
+def ask_at(asked: Asked, placed: Sequence[Placed], title: str, settings: Mapping[str, str], console: Console) -> Run:
+    """Every side at every hole; Ctrl-C ends it with what there is."""
+
+    async def ask(found: Sequence[Side], go_on: GoOn) -> Run:
+        trials = await sides.trials(found, placed, go_on)
+        return made(asked, title, found, settings, trials)
+
+    return with_sides(asked, len(placed), "asking", ask, console)
+
+
+def type_at(asked: Asked, changes: Sequence[Change], title: str, settings: Mapping[str, str], console: Console) -> Run:
+    """Every side while each change is typed."""
+
+    async def ask(found: Sequence[Side], go_on: GoOn) -> Run:
+        typed = await type_all(found, changes, go_on)
+        return replace(made(asked, title, found, settings, []), typed=tuple(typed))
+
+    return with_sides(asked, len(changes), "typing", ask, console)
+
+
+def finish(run: Run, kept: Kept, console: Console) -> None:
+    """Show a run, and keep what is wanted of it."""
+    judged = scores.scores(run.trials)
+    found = evaluation_console.figures(run)
+    if kept.json:
+        result_file.write(run, kept.json)
+    if kept.report:
+        with replaced(kept.report) as new:
+            new.write_text(evaluation_page.render(run, found, judged), encoding="utf-8")
+    evaluation_console.show(console, run, found, judged)
+    for path in (kept.json, kept.report):
+        if path:
+            console.print(f"Written: {path}", markup=False, soft_wrap=True)
+
+
+def with_sides(
+    asked: Asked, total: int, what: str, ask: Callable[[list[Side], GoOn], Awaitable[Made]], console: Console
+) -> Made:
+    """What `ask` makes of the opened sides, counted to `total` while it runs; the first Ctrl-C tells it to end."""
+
+    async def within(go_on: GoOn) -> Made:
+        async with sides.opened(asked) as found:
+            return await ask(found, go_on)
+
+    with Interrupt() as interrupt, progress.counter(console, what, total) as counter:
+        interrupt.soften()
+
+        def go_on(done: int) -> bool:
+            counter(done)
+            return not interrupt.asked
+
+        answered = asyncio.run(within(go_on))
+        if interrupt.asked:
+            console.print("Stopped: what follows is about what was asked until then.")
+        return answered
+
+
+def made(asked: Asked, title: str, found: Sequence[Side], settings: Mapping[str, str], trials: Sequence[Trial]) -> Run:
+    """A run that has just been made."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    keys = tuple(result_file.key(trial.hole) for trial in trials)
+    return Run(title, now, tuple(side.name for side in found), {**_settings(asked), **settings}, tuple(trials), keys)
+
+
+def _settings(asked: Asked) -> dict[str, str]:
+    return {
+        "engine": origins.shown(asked.engine),
+        "base": asked.model.base,
+        "adapter": asked.adapter or "",
+        "against": asked.against or "",
+        "quantize": asked.model.quantize,
+        "dtype": asked.model.dtype,
+        "runner": asked.model.runner,
+    }

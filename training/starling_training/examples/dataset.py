@@ -1,0 +1,118 @@
+"""Spans to token ids: the prompt is cut and written by serving's own `window` and `fim`.
+
+A row says which text an example is made of; its ids are made when it is asked for. Nothing is cut afterwards.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from starling_server.prompt import fim, window
+from starling_server.prompt.fim import Example, Fim, Order
+from starling_training.config import DataConfig
+from starling_training.examples.spans import Hole, Span, cut, draw, is_asked
+from starling_training.sources.clean import Document
+from starling_training.sources.languages import language
+
+Form = Literal["spm", "psm", "plain"]
+IGNORED = -100
+"""Label of a token that is not learnt from, as torch's cross-entropy has it."""
+SPANS_PER_WINDOW = 2
+"""Examples of an epoch per context full of text: each character is read about twice, with other holes."""
+LONGEST_TOKEN = 16
+"""Characters; a middle with more than this per token it may have is not worth encoding to find out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example before its ids are made: a span of `documents[document]`, or plain text from `start` on."""
+
+    document: int
+    start: int
+    end: int
+    kind: str
+    form: Form
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Text to ids, for one base and one context size."""
+
+    tokenizer: fim.Tokenizer
+    fim: Fim
+    context_tokens: int
+    max_tokens: int
+    """Longest middle with its end id."""
+
+    def hole(self, hole: Hole, order: Order) -> Example:
+        """The example of `hole`; its prompt is the one that serving sends there."""
+        tokens = window.budget(self.context_tokens, self.max_tokens)
+        cropped = window.fit(hole.prefix, hole.suffix, tokens, self.tokenizer.encode)
+        middle = self.tokenizer.encode(cropped.held + hole.middle)
+        return self.fim.example(cropped.prefix, middle, cropped.suffix, order)
+
+    def plain(self, text: str, start: int) -> Example:
+        """Text from `start` on, as much as fits; the end id follows where that is all there is."""
+        ids = self.tokenizer.encode(text[start : start + self.context_tokens * LONGEST_TOKEN])
+        return Example([*ids, self.fim.end][: self.context_tokens], 0)
+
+    def fits(self, text: str, span: Span) -> bool:
+        """Whether the middle and its end id have at most `max_tokens` ids."""
+        if span.length > self.max_tokens * LONGEST_TOKEN:
+            return False
+        _, held = window.hold_blanks(text[max(0, span.start - 1000) : span.start])
+        return len(self.tokenizer.encode(held + text[span.start : span.end])) < self.max_tokens
+
+    def draw(self, document: Document, count: int, random: Random) -> list[Span]:
+        """Up to `count` spans of the document whose middles fit."""
+        text = document.text
+        return draw(text, count, random, lambda span: self.fits(text, span), language(document.path))
+
+
+def epoch_rows(documents: Sequence[Document], writer: Writer, config: DataConfig, epoch: int) -> list[Row]:
+    """Every document's rows for `epoch`, in random order."""
+    rows = [row for number in range(len(documents)) for row in _document_rows(documents, number, writer, config, epoch)]
+    Random(f"order:{epoch}:{config.seed}").shuffle(rows)
+    return rows
+
+
+def held_out_holes(documents: Sequence[Document], writer: Writer, count: int, seed: str) -> list[tuple[str, Hole]]:
+    """`count` holes with their documents' paths, longer documents having more; the same `seed` gives the same."""
+    random = Random(seed)
+    weights = [len(document.text) for document in documents]
+    chosen = random.choices(documents, weights, k=count)
+    holes = list[tuple[str, Hole]]()
+    for document in chosen:
+        text = document.text
+
+        def fits(span: Span, text: str = text) -> bool:
+            return is_asked(text, span) and writer.fits(text, span)
+
+        drawn = draw(text, 1, random, fits, language(document.path))
+        holes += [(document.path, cut(text, span)) for span in drawn]
+    return holes
+
+
+def example(row: Row, text: str, writer: Writer) -> Example:
+    """The example that `row` stands for in its document's `text`."""
+    if row.form == "plain":
+        return writer.plain(text, row.start)
+    return writer.hole(Hole(text[: row.start], text[row.start : row.end], text[row.end :], "line"), row.form)
+
+
+def _document_rows(
+    documents: Sequence[Document], number: int, writer: Writer, config: DataConfig, epoch: int
+) -> Iterator[Row]:
+    text = documents[number].text
+    random = Random(f"{documents[number].sha256}:{epoch}:{config.seed}")
+    windows = len(text) / (writer.context_tokens * window.CHARS_PER_TOKEN)
+    expected = max(1.0, SPANS_PER_WINDOW * windows) * documents[number].weight
+    count = int(expected + random.random())  # by chance, so that a weight counts for small files too
+    for span in writer.draw(documents[number], count, random):
+        if random.random() < config.fim_rate:
+            form: Form = "spm" if random.random() < config.spm_rate else "psm"
+            yield Row(number, span.start, span.end, span.kind, form)
+        else:
+            start = text.rfind("\n", 0, span.start) + 1
+            yield Row(number, start, start, "plain", "plain")

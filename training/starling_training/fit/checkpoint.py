@@ -1,0 +1,107 @@
+"""A run in progress on disk: what a killed one can be resumed from.
+
+It lies beside the output, hidden, and goes when the run has ended. `trainer_state.json` is the last file of a
+checkpoint to be written, so one that has it is whole; the checkpoint before it is kept until then.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from starling_server import untrusted
+from starling_server.errors import UsageError
+from starling_training.sources import origins
+
+CONFIG, BEST, TRAINER, STATE = "config.json", "best", "trainer", "trainer_state.json"
+
+
+def place(output: Path) -> Path:
+    """Where the run that will become `output` keeps what it has."""
+    return output.parent / f".{output.name}.training"
+
+
+@contextmanager
+def alone(output: Path) -> Generator[None]:
+    """No other run makes `output` while the block runs; raises UsageError where one does already."""
+    locks = origins.cache_home() / "locks"
+    locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:24]
+    try:
+        with FileLock(locks / name, blocking=False):
+            yield
+    except Timeout as error:
+        raise UsageError(f"Another run is making {output}: wait until it is done, or name another --output.") from error
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint of the run in `folder`."""
+    whole = [state.parent for state in (folder / TRAINER).glob(f"checkpoint-*/{STATE}")]
+    steps = {path: path.name.rpartition("-")[2] for path in whole}
+    return max((path for path in whole if steps[path].isdecimal()), key=lambda path: int(steps[path]), default=None)
+
+
+def state(checkpoint: Path, name: str) -> dict[str, Any]:
+    """What the callback of class `name` exported into the checkpoint; raises UsageError where it is damaged."""
+    read = _read(checkpoint / STATE)
+    try:
+        return read["stateful_callbacks"][name]
+    except (KeyError, TypeError) as error:
+        raise _damaged(checkpoint / STATE) from error
+
+
+def begin(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> Path | None:
+    """Make `folder` ready for a run with this `config`; the checkpoint to go on from, None for a new start.
+
+    Raises UsageError where a run is there and neither flag says what to do with it, where there is none to resume, or
+    where it was another run.
+    """
+    found = latest(folder)
+    if resume:
+        if found is None:
+            raise UsageError(f"There is no checkpoint in {folder} to go on from: train without --resume.")
+        _check_same(_read(folder / CONFIG), config)
+        return found
+    if found and not overwrite:
+        raise UsageError(
+            f"A run that was stopped is in {folder}: add --resume to go on with it, or --overwrite to begin anew."
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return None
+
+
+def end(folder: Path, keep: bool) -> None:
+    """Remove the run, unless it is to be kept and holds a checkpoint."""
+    if not (keep and latest(folder)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        read = untrusted.values(untrusted.read(file, untrusted.MOST_BYTES))
+    except (OSError, ValueError) as error:
+        raise _damaged(file) from error
+    if not isinstance(read, dict):
+        raise _damaged(file)
+    return read
+
+
+def _damaged(file: Path) -> UsageError:
+    return UsageError(f"{file} of the stopped run is damaged: begin anew with --overwrite.")
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    differing = [name for name in now if before.get(name) != json.loads(json.dumps(now[name]))]
+    if differing:
+        raise UsageError(
+            f"The stopped run was another one ({', '.join(differing)} differ): give --resume the same source and "
+            "flags, or begin anew with --overwrite."
+        )

@@ -1,0 +1,151 @@
+"""What training holds in memory, by arithmetic on a base's shape. No torch: it is told before anything is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any, get_args
+
+from starling_server.errors import UsageError
+from starling_server.models.bases import Base
+from starling_training.config import Method, TrainConfig
+
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in NF4 with double quantisation: 4 bits, 8 for each block of 64, 32 for each 256 of those."""
+HALF, SINGLE = 2, 4
+"""Bytes of bfloat16 or float16, and of float32, in which everything that learns is kept."""
+GIGA = 1e9
+ADAM = 2
+"""Numbers that AdamW keeps for each weight that learns."""
+LOGIT_BYTES = 12
+"""For each logit: the 16-bit one and its gradient, the 32-bit one that the loss is computed from and its gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of an architecture decides its size."""
+
+    layers: int
+    width: int
+    inner: int
+    """Width inside the feed-forward layers."""
+    key: int
+    """Width of keys, and of values, of all their heads."""
+    vocabulary: int
+    positions: int
+    """Rows of the position embedding; 0 where positions are rotations."""
+    tied: bool
+    """Whether the head is the embedding."""
+    fused: bool
+    """Whether queries, keys and values are one matrix."""
+
+    @property
+    def matrices(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of the linear layers of one block."""
+        attention = ((self.width, self.width + 2 * self.key),)
+        if not self.fused:
+            attention = ((self.width, self.width), (self.width, self.key), (self.width, self.key))
+        return (*attention, (self.width, self.width), (self.width, self.inner), (self.inner, self.width))
+
+    @property
+    def linear(self) -> int:
+        """Weights in the linear layers of all blocks."""
+        return self.layers * sum(map(prod, self.matrices))
+
+    @property
+    def other(self) -> int:
+        """Weights elsewhere: embeddings, an untied head, norms and biases."""
+        rows = self.vocabulary * (1 if self.tied else 2) + self.positions
+        return rows * self.width + self.layers * (4 * self.width + sum(out for _, out in self.matrices))
+
+    def adapter(self, rank: int) -> int:
+        """Weights of a LoRA on every linear layer."""
+        return self.layers * rank * sum(map(sum, self.matrices))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a run at its peak, without the libraries' own."""
+
+    weights: float
+    adapter: float
+    gradients: float
+    optimizer: float
+    activations: float
+
+    @property
+    def states(self) -> float:
+        """What is there all the time."""
+        return self.weights + self.adapter + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> float:
+        """Everything."""
+        return self.states + self.activations
+
+
+def shape(config: Mapping[str, Any]) -> Shape:
+    """The shape in a `config.json` of GPTBigCode or StarCoder2."""
+    tied = bool(config.get("tie_word_embeddings", True))
+    if config["model_type"] == "gpt_bigcode":
+        width, heads = config["n_embd"], config["n_head"]
+        key = width // heads if config.get("multi_query", True) else width
+        inner = config.get("n_inner") or 4 * width
+        return Shape(config["n_layer"], width, inner, key, config["vocab_size"], config["n_positions"], tied, True)
+    width = config["hidden_size"]
+    key = width // config["num_attention_heads"] * config["num_key_value_heads"]
+    inner = config["intermediate_size"]
+    return Shape(config["num_hidden_layers"], width, inner, key, config["vocab_size"], 0, tied, False)
+
+
+def memory(
+    of: Shape, method: Method, rank: int, batch: int, length: int, checkpointing: bool, frozen_bytes: int = HALF
+) -> Memory:
+    """What `method` takes with `batch` examples of `length` tokens in a forward.
+
+    `frozen_bytes` is the size of a LoRA's base weights: 16 bits as they are loaded here; textbooks often say 32.
+    """
+    learning = of.linear + of.other if method == "full" else of.adapter(rank)
+    frozen = {
+        "full": 0.0,
+        "lora": float(frozen_bytes * (of.linear + of.other)),
+        "qlora": NF4 * of.linear + HALF * of.other,
+    }[method]
+    single = float(SINGLE * learning)
+    weights, adapter = (single, 0.0) if method == "full" else (frozen, single)
+    kept = activations(of, method, batch * length, checkpointing)
+    return Memory(weights, adapter, single, ADAM * single, kept)
+
+
+def plans(base: Base, config: TrainConfig, on_gpu: bool, four_bits: bool) -> dict[Method, Memory]:
+    """What each method would take in a run of this resolved `config`; on GPUs activations are computed twice.
+
+    Without `four_bits` QLoRA's base is loaded in 16, as a LoRA's.
+    """
+    of, optim = shape(base.config), config.optim
+    methods: tuple[Method, ...] = get_args(Method)
+    length = config.data.context_tokens
+    loaded: dict[Method, Method] = {} if four_bits else {"qlora": "lora"}
+    return {name: memory(of, loaded.get(name, name), config.lora.rank, optim.batch, length, on_gpu) for name in methods}
+
+
+def check(planned: Memory, free: int) -> None:
+    """Raise UsageError where not even what is there all the time fits into `free` bytes."""
+    if planned.states > free:
+        raise UsageError(
+            f"This run holds {planned.states / GIGA:.1f} GB of weights, gradients and optimiser state, and "
+            f"{free / GIGA:.1f} GB are free: use --method qlora or a smaller --base."
+        )
+
+
+def activations(of: Shape, method: Method, tokens: int, checkpointing: bool) -> float:
+    """Bytes kept for the backward pass: of every block, or its input and of one block all; and the logits.
+
+    A block keeps the inputs of its norms, its linear layers and its activation, and the outputs of attention; a LoRA
+    adds each linear layer's input after dropout, and dropout's mask.
+    """
+    inputs = sum(size for size, _ in of.matrices)
+    block = HALF * (3 * of.width + 2 * of.key + inputs + of.inner)
+    if method != "full":
+        block += (HALF + 1) * inputs
+    blocks = of.layers * HALF * of.width + block if checkpointing else of.layers * block
+    return float(tokens * (blocks + LOGIT_BYTES * of.vocabulary))

@@ -1,0 +1,83 @@
+"""How far a run has come, by its steps or by the clock; the learning rate there; and its evaluations in order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import cos, pi
+from time import monotonic
+from typing import Literal
+
+FIRST = 0.01
+"""The warm-up starts from here, so that the first step learns something too."""
+Ended = Literal["all steps done", "time is up", "no better any more", "interrupted"]
+
+
+class Pace:
+    """Progress from 0 to 1 of a run with `steps` optimiser steps and `seconds` of time (0: as long as it takes)."""
+
+    def __init__(self, steps: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self.steps = steps
+        self._seconds = seconds
+        self._clock = clock
+        self._started = 0.0
+        self.elapsed = 0.0
+        """Seconds from `start` to the last `tick`."""
+
+    def start(self, before: float = 0.0) -> None:
+        """Set the clock to zero, or to the seconds that a resumed run took `before`."""
+        self._started = self._clock() - before
+        self.elapsed = before
+
+    def tick(self) -> None:
+        """Look at the clock: everything else goes by what it said last."""
+        self.elapsed = self._clock() - self._started
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return 0 < self._seconds <= self.elapsed
+
+    def progress(self, step: int) -> float:
+        """0 at the start, 1 when steps or time run out."""
+        by_clock = self.elapsed / self._seconds if self._seconds else 0.0
+        return min(1.0, max(step / self.steps, by_clock))
+
+    def rate(self, step: int, warmup: float) -> float:
+        """Factor on the peak learning rate: a linear rise over the share `warmup`, then a cosine down to 0.
+
+        By the clock too, so that a run with a time limit ends with small steps like any other.
+        """
+        done = self.progress(step)
+        if done < warmup:
+            return (done + FIRST) / (warmup + FIRST)
+        return 0.5 * (1 + cos(pi * (done - warmup) / (1 - warmup))) if warmup < 1 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One evaluation."""
+
+    step: int
+    seconds: float
+    """Of training, from its first step."""
+    train: float | None
+    """Mean training loss since the point before, in nats per token; None before the first step."""
+    held_out: float
+    """Loss on held-out middles, in nats per token."""
+
+
+@dataclass(slots=True)
+class Curve:
+    """A run's evaluations, in order."""
+
+    points: list[Point] = field(default_factory=list[Point])
+    ended: Ended = "all steps done"
+
+    @property
+    def best(self) -> Point:
+        """The evaluation with the lowest held-out loss after the first step; of the bare base if that is all."""
+        return min(self.points[1:] or self.points, key=lambda point: point.held_out)
+
+    @property
+    def since_best(self) -> int:
+        """Evaluations after the best one."""
+        return len(self.points) - 1 - self.points.index(self.best)

@@ -1,0 +1,145 @@
+"""What a run has read, in plain values: the sources, what was left out, what is hidden, what is held out.
+
+One account for the console, `corpus.json`, the manifest and the report. It names files, so it stays on this machine.
+"""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from starling_server.prompt.fim import Tokenizer
+from starling_training.sources import listing
+from starling_training.sources.clean import Document
+from starling_training.sources.corpus import Corpus
+from starling_training.sources.languages import language
+from starling_training.sources.origins import Origin
+from starling_training.sources.split import Split
+
+CORPUS = "corpus.json"
+NEAR = "near duplicate"
+SAMPLES, SAMPLE_CHARS = 50, 4_000
+"""Files, evenly spread, and characters of each that are encoded to estimate the tokens of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What came of one source."""
+
+    named: str
+    name: str
+    """Short, and without the folders above it."""
+    place: str
+    """Where it lies on this machine, however it was named; empty for what is elsewhere."""
+    kind: str
+    commit: str | None
+    weight: float
+    files: int
+    characters: int
+    sha256: str
+    """Of its files' paths and cleaned texts: the same for the same input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What was read of all sources; files that were left out are counted in `dropped` alone."""
+
+    sources: tuple[Source, ...]
+    files: int
+    """Learnt from or held out."""
+    characters: int
+    tokens: int
+    """Estimated, see `SAMPLES`."""
+    languages: dict[str, int]
+    """Files by language, most first; so the other counts."""
+    licences: dict[str, int]
+    dropped: dict[str, int]
+    """Files by the reason why they were left out."""
+    secrets: dict[str, list[str]]
+    """Places (path:line) by what kind of secret was replaced there; never a value."""
+    near_duplicates: tuple[str, ...]
+    """Files that come near a held-out one or each other."""
+    held_out: tuple[str, ...]
+    """Files that are judged on."""
+    held_out_of: tuple[str, ...]
+    """Whose files those are, one by one: paths of several repositories may be the same."""
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Files that were left out by the reason, at most `corpus.MOST_NAMED`."""
+
+    @property
+    def seen(self) -> int:
+        """Files that were looked at."""
+        return self.files + sum(self.dropped.values())
+
+    @property
+    def hidden(self) -> dict[str, int]:
+        """Secrets replaced, by kind."""
+        return {kind: len(places) for kind, places in self.secrets.items()}
+
+
+def take(corpus: Corpus, split: Split, tokenizer: Tokenizer) -> Inventory:
+    """The inventory of `corpus` after it was split; tokens are counted with `tokenizer`."""
+    used = {document.sha256 for document in (*split.train, *split.held_out)}
+    kept = [document for document in corpus.documents if document.sha256 in used]
+    near = tuple(document.path for document in corpus.documents if document.sha256 not in used)
+    characters = sum(len(document.text) for document in kept)
+    return Inventory(
+        tuple(_sources(corpus, used)),
+        len(kept),
+        characters,
+        round(characters * tokens_per_character(kept, tokenizer)),
+        dict(Counter(language(document.path) or "other" for document in kept).most_common()),
+        dict(Counter(document.licence for document in kept if document.licence).most_common()),
+        dict(Counter(corpus.dropped | ({NEAR: len(near)} if near else {})).most_common()),
+        _secrets(corpus),
+        near,
+        tuple(document.path for document in split.held_out),
+        tuple(document.repository for document in split.held_out),
+        {**corpus.left_out, **({NEAR: near} if near else {})},
+    )
+
+
+def write(inventory: Inventory, folder: Path) -> None:
+    """Write `corpus.json` into `folder`."""
+    (folder / CORPUS).write_text(json.dumps(asdict(inventory), indent=1) + "\n", encoding="utf-8")
+
+
+def tokens_per_character(documents: Sequence[Document], tokenizer: Tokenizer) -> float:
+    """Mean over the first `SAMPLE_CHARS` characters of `SAMPLES` documents; 0 where there are none."""
+    texts = [document.text[:SAMPLE_CHARS] for document in documents[:: max(1, len(documents) // SAMPLES)]]
+    return sum(len(tokenizer.encode(text)) for text in texts) / max(1, sum(map(len, texts)))
+
+
+def digest(documents: Sequence[Document]) -> str:
+    """SHA-256 over paths and texts, in the order of the paths."""
+    lines = sorted(f"{document.sha256} {document.path}\n" for document in documents)
+    return hashlib.sha256("".join(lines).encode("utf-8", "replace")).hexdigest()
+
+
+def _sources(corpus: Corpus, used: set[str]) -> list[Source]:
+    """Each origin's share of the documents, which lie in the origins' order."""
+    made, begin = list[Source](), 0
+    for origin, count in zip(corpus.origins, corpus.counts, strict=True):
+        of_it = corpus.documents[begin : begin + count]
+        begin += count
+        kept = [document for document in of_it if document.sha256 in used]
+        made.append(_source(origin, of_it[0].weight if of_it else 1.0, kept))
+    return made
+
+
+def _source(origin: Origin, weight: float, documents: Sequence[Document]) -> Source:
+    # A plain folder inside some checkout has no history of its own, and the checkout's commit says nothing about it.
+    tracked = any(document.changed for document in documents) or Path(origin.named).expanduser() != origin.path
+    commit = listing.commit(origin.path) if origin.kind == "folder" and tracked else origin.revision
+    characters = sum(len(document.text) for document in documents)
+    where = (origin.named, origin.name, origin.place, origin.kind, commit)
+    return Source(*where, weight, len(documents), characters, digest(documents))
+
+
+def _secrets(corpus: Corpus) -> dict[str, list[str]]:
+    places = defaultdict[str, list[str]](list)
+    for found in corpus.redactions:
+        places[found.kind].append(f"{found.path}:{found.line}")
+    return dict(sorted(places.items(), key=lambda item: -len(item[1])))

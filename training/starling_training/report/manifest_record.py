@@ -1,0 +1,106 @@
+"""The manifest that a run leaves beside the weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from starling_server.models import bases, manifest
+from starling_server.models.bases import Base
+from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
+from starling_training.config import TrainConfig
+from starling_training.fit.schedule import Curve
+from starling_training.report.inventory import Inventory
+from starling_training.scoring.scores import Group, Scores
+from starling_training.settings import Setting
+
+LIBRARIES = ("starling", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a run was given."""
+
+    config: TrainConfig
+    """Resolved."""
+    settings: Sequence[Setting]
+    base: Base
+    four_bits: bool
+    """Whether the base was in 4 bits while the adapter was trained."""
+    family: str
+    """Of the FIM format."""
+    workspace: Path | None
+    inventory: Inventory
+
+
+def describe(given: Given, curve: Curve) -> Manifest:
+    """The manifest of a finished run, without results."""
+    config, base = given.config, given.base
+    return Manifest(
+        name=config.name,
+        created=datetime.now(UTC),
+        base=BaseRecord(
+            id=base.id, revision=base.revision, fingerprint=bases.fingerprint(base), model_type=base.model_type
+        ),
+        fim=FimRecord(
+            family=given.family,
+            order="spm",
+            context_tokens=config.data.context_tokens,
+            max_tokens=config.data.max_tokens,
+        ),
+        workspace=str(given.workspace) if given.workspace else None,
+        data=_data(given.inventory),
+        training=_training(given, curve) | {"settings": [asdict(setting) for setting in given.settings]},
+        versions={name: version(name) for name in LIBRARIES},
+    )
+
+
+def write(record: Manifest, folder: Path) -> None:
+    """Write `record` into `folder`."""
+    (folder / manifest.MANIFEST).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def results(scores: Scores, holes: int) -> dict[str, Any]:
+    """What the manifest says about how good the adapter is; empty where it was not judged."""
+    if not scores.figures:
+        return {}
+    groups = {"by kind": _groups(scores.by_kind), "by language": _groups(scores.by_language)}
+    return _group(Group(holes, scores.figures)) | groups
+
+
+def _groups(groups: Mapping[str, Group]) -> dict[str, Any]:
+    return {name: _group(group) for name, group in groups.items()}
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {"holes": group.holes, **{name: asdict(figure) for name, figure in group.figures.items()}}
+
+
+def _data(inventory: Inventory) -> dict[str, Any]:
+    return {
+        "sources": [asdict(source) for source in inventory.sources],
+        "files": inventory.files,
+        "characters": inventory.characters,
+        "tokens (estimated)": inventory.tokens,
+        "languages": inventory.languages,
+        "licences": inventory.licences,
+        "dropped": inventory.dropped,
+        "redacted": inventory.hidden,
+        "held_out": list(inventory.held_out),
+        "held_out_of": list(inventory.held_out_of),
+    }
+
+
+def _training(given: Given, curve: Curve) -> dict[str, Any]:
+    config = given.config
+    return {
+        **asdict(config.data),
+        **asdict(config.lora),
+        **asdict(config.optim),
+        "quantized": config.lora.method != "full" and given.four_bits,
+        "ended": curve.ended,
+        "best_step": curve.best.step,
+        "curve": [asdict(point) for point in curve.points],
+    }

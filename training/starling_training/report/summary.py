@@ -1,0 +1,195 @@
+"""`report.md`: what was read, how it was trained, and whether that helped."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starling_server.models.manifest import Manifest
+from starling_training.report.markdown import block, code, prose
+from starling_training.scoring.intervals import Comparison
+from starling_training.scoring.scores import Group, Scores
+from starling_training.scoring.trials import Trial
+
+FIGURES = {
+    "middle loss": ("{:.3f}", "nats per token of the true middle; lower is better"),
+    "exact match": ("{:.1%}", "suggestions equal to what was there"),
+    "first line": ("{:.1%}", "suggestions whose first line is"),
+    "edit similarity": ("{:.3f}", "1 is equal (as CrossCodeEval and RepoBench count it)"),
+    "identifiers": ("{:.3f}", "F1 of the names in them (CrossCodeEval's)"),
+    "length ratio": ("{:.2f}", "suggested characters to true ones; 1 is right"),
+    "stop rate": ("{:.1%}", "suggestions that ended by themselves"),
+    "valid syntax": ("{:.1%}", "documents that parse with the suggestion in them, of those that do with the truth"),
+    "pass@1": ("{:.1%}", "suggestions with which the tests pass"),
+    "pass@10": ("{:.1%}", "the same for the best of 10 (Chen et al. 2021)"),
+    "pass@100": ("{:.1%}", "the same for the best of 100"),
+    "latency": ("{:.0f} ms", "mean time of an answer by the client's clock"),
+    "cached share": ("{:.1%}", "tokens of the prompts that were not computed again"),
+    "characters saved": ("{:.1%}", "of those that the author typed"),
+    "keys saved": ("{:.1%}", "the same, an acceptance being a key too"),
+    "wrong suggestions": ("{:.1%}", "suggestions that were shown and not right"),
+}
+"""Format and meaning of each figure."""
+SAMPLES, SHOWN_LINES, SHOWN_LEFT_OUT = 3, 6, 200
+_BAR = re.compile(r"(?<!\\)\|")
+IN_GROUPS = ("middle loss", "exact match")
+"""Figures that are shown by kind and by language too."""
+ENOUGH = 5
+"""Holes of a group that an interval says anything about."""
+NOT_JUDGED = "Not judged: the run was interrupted, or asked not to be."
+JUDGED = (
+    "holes in files that training never saw, answered by the serving engine and its stop rules; intervals by paired "
+    "bootstrap over holes. The adapter kept was chosen on other holes of the same files."
+)
+
+
+def render(
+    manifest: Manifest, scores: Scores, trials: Sequence[Trial], left_out: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """The whole report in Markdown; `left_out` are files by the reason."""
+    parts = [
+        f"# {made(manifest).capitalize()} {prose(manifest.name)}",
+        f"Trained on {_sources(manifest)} for base {code(manifest.base.id)}, {manifest.created:%Y-%m-%d %H:%M} UTC.",
+        "## Does it help?",
+        *_verdict(manifest, scores, len(trials)),
+        "## Training",
+        _curve(manifest.training["curve"]),
+        f"Ended: {manifest.training['ended']}; the {made(manifest)} of step {manifest.training['best_step']} was kept.",
+        "## What was read",
+        _data(manifest.data),
+        *_left_out(left_out or {}),
+        *_samples(trials),
+        "## Configuration",
+        table(["setting", "value", "from"], [list(map(prose, s.values())) for s in manifest.training["settings"]]),
+        "## Versions",
+        _pairs(manifest.versions),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def cells(name: str, figure: Comparison) -> tuple[str, str, str, str, str]:
+    """A figure as text: name, base, adapter, difference, interval."""
+    shape = FIGURES[name][0]
+    signed = shape.replace(":", ":+")
+    span = f"{signed.format(figure.low)} to {signed.format(figure.high)}"
+    return name, shape.format(figure.base), shape.format(figure.adapter), signed.format(figure.difference), span
+
+
+def group_cells(name: str, group: Group) -> tuple[str, str, str, str]:
+    """A group's figure as text: base, adapter, difference, interval."""
+    _, base, adapter, difference, interval = cells(name, group.figures[name])
+    return base, adapter, difference, interval if group.holes >= ENOUGH else "too few holes"
+
+
+def made(manifest: Manifest) -> str:
+    """What training made: an adapter, or a model of its own."""
+    return "model" if manifest.training["method"] == "full" else "adapter"
+
+
+def verdict(figures: Mapping[str, Comparison], trained: str) -> tuple[str, str]:
+    """Whether what was `trained` helps, in a word (`better`, `worse`, `unsure`) and in two sentences."""
+    loss, match = figures["middle loss"], figures["exact match"]
+    sure = "better" if loss.high < 0 else "worse" if loss.low > 0 else "unsure"
+    said = {
+        "better": f"The {trained} predicts held-out code better than its base",
+        "worse": f"The {trained} predicts held-out code worse than its base",
+        "unsure": f"Whether the {trained} predicts held-out code better than its base is not sure",
+    }[sure]
+    certain = "" if match.low > 0 or match.high < 0 or not match.difference else ", which may be chance"
+    return sure, (
+        f"{said}: {loss.adapter:.2f} instead of {loss.base:.2f} nats per token "
+        f"({loss.difference:+.2f}, 95 % interval {loss.low:+.2f} to {loss.high:+.2f}). "
+        f"Of its suggestions {match.adapter:.1%} are exactly what was there, of the base's {match.base:.1%}{certain}."
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; a bar inside of a cell does not end it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_BAR.sub(r"\\|", cell) for cell in line) + " |" for line in lines)
+
+
+def samples(trials: Sequence[Trial]) -> list[Trial]:
+    """A few holes to look at: the first ones where something was missing, one per file."""
+    chosen = {trial.path: trial for trial in reversed(trials) if trial.truth}
+    return list(reversed(chosen.values()))[:SAMPLES]
+
+
+def _verdict(manifest: Manifest, scores: Scores, count: int) -> list[str]:
+    if not scores.figures:
+        return [NOT_JUDGED]
+    rows = [[*cells(name, figure), FIGURES[name][1]] for name, figure in scores.figures.items()]
+    head = ["", "base", "adapter", "difference", "95 % interval", "meaning"]
+    return [
+        verdict(scores.figures, made(manifest))[1],
+        table(head, rows),
+        f"{count} {JUDGED}",
+        "By kind of hole:",
+        _grouped(scores.by_kind),
+        *(["By language:", _grouped(scores.by_language)] if len(scores.by_language) > 1 else []),
+    ]
+
+
+def _grouped(groups: Mapping[str, Group]) -> str:
+    rows = [
+        [name, str(group.holes), *(text for figure in IN_GROUPS for text in group_cells(figure, group))]
+        for name, group in groups.items()
+    ]
+    head = [text for figure in IN_GROUPS for text in (f"{figure}: base", "adapter", "difference", "95 % interval")]
+    return table(["", "holes", *head], rows)
+
+
+def _curve(points: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        [
+            str(p["step"]),
+            f"{p['seconds']:.0f}",
+            "" if p["train"] is None else f"{p['train']:.3f}",
+            f"{p['held_out']:.3f}",
+        ]
+        for p in points
+    ]
+    return table(["step", "seconds", "training loss", "held-out middle loss"], rows)
+
+
+def _sources(manifest: Manifest) -> str:
+    return ", ".join(code(source["named"]) for source in manifest.data["sources"])
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    languages = ", ".join(f"{name} {count}" for name, count in data["languages"].items())
+    dropped = _counts(data["dropped"])
+    held = "\n".join(f"- {code(path)}" for path in data["held_out"])
+    sources = [[code(s["named"]), s["commit"] or "", str(s["files"]), f"`{s['sha256']}`"] for s in data["sources"]]
+    return (
+        f"{data['files']} files with {data['characters']:,} characters ({languages}); left out: {dropped}.\n\n"
+        f"{table(['source', 'commit', 'files', 'SHA-256 of paths and cleaned texts'], sources)}\n\n"
+        f"Secrets replaced before anything was learnt: {_counts(data['redacted'])}.\n\n"
+        f"Held out for judging:\n\n{held}"
+    )
+
+
+def _left_out(left_out: Mapping[str, Sequence[str]]) -> list[str]:
+    lines = [f"- {code(path)}: {reason}" for reason, paths in left_out.items() for path in paths]
+    more = [f"- and {len(lines) - SHOWN_LEFT_OUT:,} more, in corpus.json"] if len(lines) > SHOWN_LEFT_OUT else []
+    return ["Left out:", "\n".join([*lines[:SHOWN_LEFT_OUT], *more])] if lines else []
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items()) or "none"
+
+
+def _samples(trials: Sequence[Trial]) -> list[str]:
+    shown = samples(trials)
+    return ["## Samples", *(_sample(trial) for trial in shown)] if shown else []
+
+
+def _sample(trial: Trial) -> str:
+    before = "\n".join(trial.hole.prefix.split("\n")[-SHOWN_LINES:])
+    texts = {"the text before": before, "what was there": trial.truth, "base": trial.base.text}
+    texts["adapter"] = trial.adapter.text
+    blocks = (f"{name}:\n\n{block(text)}" for name, text in texts.items())
+    return f"### {code(trial.path)}\n\n" + "\n\n".join(blocks)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return table(["", "value"], [[name, prose(str(value))] for name, value in values.items()])

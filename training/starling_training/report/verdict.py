@@ -1,0 +1,73 @@
+"""Whether the second side is better than the first, in a word and a sentence that claims nothing that may be chance."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from starling_training.report.summary import FIGURES
+from starling_training.scoring.intervals import Comparison
+
+Word = Literal["better", "worse", "unsure"]
+LOWER_IS_BETTER = frozenset({"middle loss", "wrong suggestions"})
+DECIDING = ("middle loss", "pass@1", "exact match", "keys saved")
+"""The first of these that there is decides; it has the narrowest interval for its holes."""
+ELSEWHERE = (
+    "The adapter has not read this code: what helps here is what it learnt of code in general, and says nothing about "
+    "the code that it has read."
+)
+
+
+def verdict(figures: Mapping[str, Comparison], sides: Sequence[str], elsewhere: bool = False) -> tuple[Word, str]:
+    """The word and the sentence; one side alone is `unsure`, with its exact matches.
+
+    `elsewhere`: the adapter has learnt from other sources only, so that a gain is none of having read this one.
+    """
+    name = next((name for name in DECIDING if name in figures), "")
+    if not name:
+        return "unsure", "Nothing was asked."
+    figure = figures[name]
+    if len(sides) < 2:
+        return (
+            "unsure",
+            f"{sides[0]} alone: {name} {_value(name, figure.base)} (95 % interval {_interval(name, figure)}).",
+        )
+    word = direction(name, figure)
+    said = {
+        "better": f"{sides[1]} is better than {sides[0]} here",
+        "worse": f"{sides[1]} is worse than {sides[0]} here",
+        "unsure": f"Whether {sides[1]} is better than {sides[0]} here is not sure",
+    }[word]
+    general = f" {ELSEWHERE}" if elsewhere and word == "better" else ""
+    return word, f"{said}: {_said(name, figure)}.{_exact(name, figures)}{general}"
+
+
+def direction(name: str, figure: Comparison) -> Word:
+    """`better` or `worse` where the interval of the difference is away from zero."""
+    if not figure.sure:
+        return "unsure"
+    return "better" if (figure.difference < 0) == (name in LOWER_IS_BETTER) else "worse"
+
+
+def _exact(decided: str, figures: Mapping[str, Comparison]) -> str:
+    figure = figures.get("exact match")
+    if figure is None or decided == "exact match":
+        return ""
+    chance = "" if figure.sure or not figure.difference else ", which may be chance"
+    return f" {_said('exact match', figure).capitalize()}{chance}."
+
+
+def _said(name: str, figure: Comparison) -> str:
+    shape = FIGURES[name][0]
+    signed = shape.replace(":", ":+")
+    low, high = signed.format(figure.low), signed.format(figure.high)
+    return (
+        f"{name} {shape.format(figure.adapter)} instead of {shape.format(figure.base)} "
+        f"({signed.format(figure.difference)}, 95 % interval {low} to {high})"
+    )
+
+
+def _value(name: str, value: float) -> str:
+    return FIGURES[name][0].format(value)
+
+
+def _interval(name: str, figure: Comparison) -> str:
+    return f"{_value(name, figure.base_range[0])} to {_value(name, figure.base_range[1])}"

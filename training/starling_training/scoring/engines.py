@@ -1,0 +1,111 @@
+"""Who answers: our service in this process. Other servers are in `remote`."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol, runtime_checkable
+
+from starling_server.completion.service import Service
+from starling_server.config import Mode, ModelConfig, ServiceConfig
+from starling_server.models.adapters import BARE, Adapter
+from starling_server.schema import CompleteRequest
+from starling_server.serve.start import start
+from starling_training.examples.dataset import Writer
+from starling_training.examples.spans import Hole
+from starling_training.scoring.trials import Answer
+
+PATIENCE_MS = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an engine is asked."""
+
+    mode: Mode = "auto"
+    temperature: float = 0.0
+    seed: int | None = None
+    session: str | None = None
+    """Of one who types: answers may then come from what is known already."""
+    scored: bool = True
+    """Whether the loss on the true middle is wanted, where the engine can know it."""
+
+
+PLAIN = Manner()
+
+
+class Engine(Protocol):
+    """Answers at holes."""
+
+    async def ask(self, hole: Hole, manner: Manner = PLAIN) -> Answer:
+        """What would be inserted at the hole; raises RequestError."""
+        ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A runner that gives log-probabilities of text (`runner_torch`)."""
+
+    def score(self, adapter: str | None, ids: list[int], start: int) -> list[float]:
+        """Nats of each of `ids[start:]` given all before it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """Our service with one adapter, or with none (`BARE`)."""
+
+    service: Service
+    adapter: str
+    writer: Writer
+
+    async def ask(self, hole: Hole, manner: Manner = PLAIN) -> Answer:
+        """The service's answer, and the loss of the prompt that it was given."""
+        request = CompleteRequest(
+            prefix=hole.prefix, suffix=hole.suffix, adapter=self.adapter, mode=manner.mode, session=manner.session,
+            temperature=manner.temperature, seed=manner.seed,
+        )  # fmt: skip
+        began = perf_counter()
+        response = await self.service.complete(request)
+        ms = (perf_counter() - began) * 1e3
+        nats, tokens = self._loss(hole) if manner.scored else (None, 0)
+        choice, used = response.choices[0], response.usage
+        stopped = choice.finish_reason != "length"
+        return Answer(choice.text, stopped, nats, tokens, ms, used.prompt_tokens, used.cached_tokens)
+
+    def _loss(self, hole: Hole) -> tuple[float | None, int]:
+        """Nats of the true middle and its end, and their tokens; None where it is too long for the context."""
+        runner = self.service.model.engine.runner
+        made = self.writer.hole(hole, "spm")
+        if not isinstance(runner, Scorer) or len(made.ids) > runner.context:
+            return None, 0
+        version = self.service.model.shelf.version(None if self.adapter == BARE else self.adapter)
+        scores = runner.score(version, made.ids, made.prompt_tokens)
+        return -sum(scores), len(scores)
+
+
+@contextmanager
+def served(
+    model: ModelConfig, context_tokens: int, max_tokens: int, adapter: Adapter | None = None
+) -> Generator[Service]:
+    """A base, with its adapter or bare, as editors are served by it, but with all the time in the world."""
+    config = ServiceConfig(
+        max_tokens=max_tokens, context_tokens=context_tokens, deadline_ms=PATIENCE_MS, prefetch=False
+    )
+    service = start(model, config, [adapter] if adapter else [])
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def in_process(service: Service, adapter: str = BARE) -> InProcess:
+    """The engine over `service`; its loss is taken on the prompts that the adapter is served with."""
+    trained = service.model.shelf.trained(None if adapter == BARE else adapter)
+    sizes = (trained.context_tokens, trained.max_tokens) if trained else _sizes(service)
+    return InProcess(service, adapter, Writer(service.model.tokenizer, service.model.fim, *sizes))
+
+
+def _sizes(service: Service) -> tuple[int, int]:
+    context = min(service.config.context_tokens, service.model.engine.runner.context)
+    return context, service.config.max_tokens

@@ -1,0 +1,79 @@
+"""One figure of two models at the same holes: the difference, how sure it is, and whether chance would do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starling_training.scoring.metrics import sign_test
+
+RESAMPLES = 2_000
+LEVEL = 0.05
+"""What an interval leaves out, both ends together."""
+Floats = NDArray[np.float64]
+Columns = tuple[Floats, Floats]
+"""What is summed above and below the fraction's line, each (2, holes): base, adapter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One figure for both models, and the adapter's difference with its 95 % interval (paired bootstrap)."""
+
+    base: float
+    adapter: float
+    difference: float
+    low: float
+    high: float
+    base_range: tuple[float, float]
+    """The base's own 95 % interval."""
+    adapter_range: tuple[float, float]
+    """The adapter's. The two may overlap where the difference is sure, since it is taken hole by hole."""
+    more: int = 0
+    """Holes where the adapter's value is greater than the base's."""
+    less: int = 0
+    chance: float = 1.0
+    """The sign test's p: how likely counts so uneven are by chance."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval of the difference leaves nothing out of the question but a difference."""
+        return self.low > 0 or self.high < 0
+
+
+def compare(columns: Mapping[str, Columns], seed: int = 0) -> dict[str, Comparison]:
+    """Every figure, a ratio of two sums over holes, over the same resamples of holes (Efron 1979)."""
+    if not columns:
+        return {}
+    holes = next(iter(columns.values()))[0].shape[1]
+    picks = np.random.default_rng(seed).integers(0, holes, (RESAMPLES, holes))
+    times = np.stack([np.bincount(row, minlength=holes) for row in picks]).astype(float)
+    return {name: _compare(above, below, times) for name, (above, below) in columns.items()}
+
+
+def column(base: Sequence[float], adapter: Sequence[float]) -> Floats:
+    """A figure of both at each hole, (2, holes)."""
+    return np.array([base, adapter], float)
+
+
+def _compare(above: Floats, below: Floats, times: Floats) -> Comparison:
+    """Ratios of sums over all holes and over each resample, which has each hole `times`: (resamples, holes)."""
+    base, adapter = above.sum(1) / _divisor(below.sum(1))
+    resampled = (above @ times.T) / _divisor(below @ times.T)
+    low, high = _range(resampled[1] - resampled[0])
+    more, less = int((above[1] > above[0]).sum()), int((above[1] < above[0]).sum())
+    return Comparison(
+        float(base), float(adapter), float(adapter - base), low, high, _range(resampled[0]), _range(resampled[1]),
+        more, less, sign_test(more, less),
+    )  # fmt: skip
+
+
+def _divisor(sums: Floats) -> Floats:
+    """Where nothing is to be divided by, there is nothing above either."""
+    return np.where(sums == 0, 1, sums)
+
+
+def _range(resampled: Floats) -> tuple[float, float]:
+    """What 95 % of the resamples lie in."""
+    low, high = np.percentile(resampled, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
+    return float(low), float(high)

@@ -1,0 +1,87 @@
+"""`train-copilot`'s own judgement, and any other that asks base and adapter at the same holes one by one."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from starling_server.config import ModelConfig
+from starling_server.models import adapters
+from starling_training.examples.dataset import Writer
+from starling_training.examples.spans import Hole
+from starling_training.scoring.engines import PLAIN, Engine, Manner, in_process, served
+from starling_training.scoring.metrics import parses
+from starling_training.scoring.trials import Answer, Placed, Trial, truth
+from starling_training.sources.languages import language
+
+GoOn = Callable[[int], bool]
+"""Told the number of holes that are done; says whether to go on."""
+
+
+def judge(folder: Path, model: ModelConfig, holes: Sequence[Placed], writer: Writer, go_on: GoOn) -> list[Trial]:
+    """Ask the base and the adapter in `folder` at each hole."""
+    adapter = adapters.load(folder)
+    with served(model, writer.context_tokens, writer.max_tokens, adapter) as service:
+        return asyncio.run(both(in_process(service), in_process(service, adapter.name), holes, go_on))
+
+
+def judge_base(folder: Path, model: ModelConfig, holes: Sequence[Placed], writer: Writer, go_on: GoOn) -> list[Trial]:
+    """As `judge`, where `folder` holds a whole model: one after the other, since each fills the memory."""
+    before = ask(model, holes, writer.context_tokens, writer.max_tokens, lambda done: go_on(done // 2))
+    trained, count = replace(model, base=str(folder)), len(before)
+    sizes = (writer.context_tokens, writer.max_tokens)
+    after = ask(trained, holes, *sizes, lambda done: go_on((count + done) // 2))
+    return paired(holes, before, after)
+
+
+def ask(
+    model: ModelConfig,
+    holes: Sequence[Placed],
+    context_tokens: int,
+    max_tokens: int,
+    go_on: GoOn,
+    manner: Manner = PLAIN,
+) -> list[Answer]:
+    """What a base answers at each hole."""
+    with served(model, context_tokens, max_tokens) as service:
+        return asyncio.run(alone(in_process(service), holes, go_on, manner))
+
+
+async def both(
+    base: Engine, adapter: Engine, holes: Sequence[Placed], go_on: GoOn, manner: Manner = PLAIN
+) -> list[Trial]:
+    """Both engines at each hole in turn."""
+    trials = list[Trial]()
+    for path, hole in holes:
+        first, second = await answer(base, path, hole, manner), await answer(adapter, path, hole, manner)
+        trials.append(Trial(path, hole, truth(hole, manner.mode), first, second))
+        if not go_on(len(trials)):
+            break
+    return trials
+
+
+async def alone(engine: Engine, holes: Sequence[Placed], go_on: GoOn, manner: Manner = PLAIN) -> list[Answer]:
+    """One engine at each hole."""
+    answers = list[Answer]()
+    for path, hole in holes:
+        answers.append(await answer(engine, path, hole, manner))
+        if not go_on(len(answers)):
+            break
+    return answers
+
+
+async def answer(engine: Engine, path: str, hole: Hole, manner: Manner = PLAIN) -> Answer:
+    """What `engine` answers at `hole`, and whether the document parses with it."""
+    found = await engine.ask(hole, manner)
+    named = language(path)
+    if not parses(hole.prefix + truth(hole, manner.mode) + hole.suffix, named):
+        return found
+    return replace(found, valid=parses(hole.prefix + found.text + hole.suffix, named))
+
+
+def paired(
+    holes: Sequence[Placed], base: Sequence[Answer], adapter: Sequence[Answer], manner: Manner = PLAIN
+) -> list[Trial]:
+    """Answers of two engines at the same holes, as far as both got."""
+    asked = zip(holes, base, adapter, strict=False)
+    return [Trial(path, hole, truth(hole, manner.mode), first, second) for (path, hole), first, second in asked]

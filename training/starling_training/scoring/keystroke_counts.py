@@ -1,0 +1,52 @@
+"""What typing a text with suggestions took, in counts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from starling_training.scoring.intervals import Columns, Comparison, Floats, column, compare
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """One engine while one text was typed."""
+
+    pressed: int
+    """Keys: one for each character that was typed, one for each acceptance."""
+    accepted: int
+    """Suggestions that were taken."""
+    characters: int
+    """Of the text, those that came with them."""
+    shown: int
+    """Different suggestions that a person saw; one that is typed along with stays the same."""
+    wrong: int
+    """Those of them that were not right at any key."""
+    asked: int = 0
+    ms: float = 0.0
+    """Of all requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """One text of the author's and both engines."""
+
+    path: str
+    text: str
+    base: Keys
+    adapter: Keys
+
+
+def saved(typed: Sequence[Typed], seed: int = 0) -> Mapping[str, Comparison]:
+    """What suggestions saved and cost over all texts; intervals are over texts."""
+    if not typed:
+        return {}
+    length = column([len(text.text) for text in typed], [len(text.text) for text in typed])
+    columns: dict[str, Columns] = {
+        "characters saved": (_values(typed, "characters"), length),
+        "keys saved": (_values(typed, "characters") - _values(typed, "accepted"), length),
+        "wrong suggestions": (_values(typed, "wrong"), _values(typed, "shown")),
+    }
+    return compare(columns, seed)
+
+
+def _values(typed: Sequence[Typed], name: str) -> Floats:
+    return column([getattr(text.base, name) for text in typed], [getattr(text.adapter, name) for text in typed])

@@ -1,0 +1,81 @@
+"""How near a suggestion comes to what was there; each figure as those who published it count it."""
+
+import keyword
+import re
+from collections.abc import Callable
+from math import comb
+
+from rapidfuzz.distance import Indel
+
+from starling_server.postprocess import syntax
+
+Metric = Callable[[str, str], float]
+STRING = re.compile(r'"([^"\\]*(\\.[^"\\]*)*)"|\'([^\'\\]*(\\.[^\'\\]*)*)\'')
+WORD = re.compile(r"\w+")
+IDENTIFIER = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
+
+
+def exact(truth: str, text: str) -> float:
+    """1 where both are equal, character by character."""
+    return float(truth == text)
+
+
+def first_line(truth: str, text: str) -> float:
+    """1 where the first lines that hold something are equal but for blanks around them: what a person sees first."""
+    return float(_first(truth) == _first(text))
+
+
+def similarity(truth: str, text: str) -> float:
+    """1 for equal texts, 0 for texts that share nothing: 2 M / T, M being the longest common subsequence and T the
+    characters of both.
+
+    It is `fuzz.ratio` / 100 before rounding, as CodeXGLUE, CrossCodeEval (Ding et al. 2023, arXiv 2310.11248,
+    `cal_edit_sim`) and RepoBench (Liu et al. 2023, arXiv 2306.03091) count it, without blanks around.
+    """
+    return Indel.normalized_similarity(truth.strip(), text.strip())
+
+
+def identifiers(text: str, language: str | None) -> set[str]:
+    """Names in a piece of code: words that are no keywords, outside quotes (CrossCodeEval's `extract_identifiers`)."""
+    reserved = keywords(language)
+    return {word for word in WORD.findall(STRING.sub("", text)) if IDENTIFIER.match(word) and word not in reserved}
+
+
+def keywords(language: str | None) -> frozenset[str]:
+    """Words of the language itself: Python's list without True and False, others' from their grammars."""
+    if language == "Python":
+        return frozenset(keyword.kwlist) - {"True", "False"}
+    return syntax.keywords(language)
+
+
+def identifier_match(truth: str, text: str, language: str | None) -> float:
+    """F1 over the names of both (CrossCodeEval's `compute_id_match`), 0 where neither has any."""
+    wanted, found = identifiers(truth, language), identifiers(text, language)
+    return 2 * len(wanted & found) / max(1, len(wanted) + len(found))
+
+
+def pass_at_k(samples: int, passed: int, k: int) -> float:
+    """Probability that one of `k` samples passes, of `samples` of which `passed` did.
+
+    1 - C(n - c, k) / C(n, k), without bias (Chen et al. 2021, arXiv 2107.03374, equation 1).
+    """
+    assert 1 <= k <= samples
+    return 1 - comb(samples - passed, k) / comb(samples, k)
+
+
+def sign_test(more: int, less: int) -> float:
+    """How likely so uneven a count is by chance, both ways, where one was as likely as the other (Dixon and Mood
+    1946)."""
+    count = more + less
+    tail = sum(comb(count, number) for number in range(min(more, less) + 1))
+    return min(1.0, 2 * tail / 2**count)
+
+
+def parses(text: str, language: str | None) -> bool | None:
+    """Whether a document is free of syntax errors, None where its language has no grammar here."""
+    parsed = syntax.parse(text, language)
+    return None if parsed is None else parsed.whole
+
+
+def _first(text: str) -> str:
+    return next((line.strip() for line in text.split("\n") if line.strip()), "")

@@ -1,0 +1,113 @@
+"""A run as it is kept in JSON: every answer, so that others can compare theirs with it, and read again."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from starling_server import untrusted
+from starling_server.errors import UsageError
+from starling_training.examples.spans import Hole
+from starling_training.scoring.keystroke_counts import Typed
+from starling_training.scoring.trials import Trial
+from starling_training.staging import replaced
+
+VERSION = 1
+TRAINED_ON, OTHERS = "trained on", "other sources"
+"""The setting that says so, and its value where none of the adapter's sources is the one asked about."""
+LINES_BEFORE, LINES_AFTER = 12, 6
+"""Of a document that are kept around a hole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run asked and was answered."""
+
+    title: str
+    """What it asked about."""
+    created: str
+    """ISO 8601."""
+    sides: tuple[str, ...]
+    """Who answered: base and adapter, or one alone, whose answers then stand for both."""
+    settings: Mapping[str, str]
+    trials: tuple[Trial, ...]
+    keys: tuple[str, ...]
+    """Of each trial what it is known by in another run (`key`)."""
+    typed: tuple[Typed, ...] = ()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the adapter is known to have learnt from other sources only."""
+        return self.settings.get(TRAINED_ON) == OTHERS
+
+
+def key(hole: Hole) -> str:
+    """The same for the same place in the same text, whatever was answered."""
+    around = f"{hole.prefix}\0{hole.middle}\0{hole.suffix}".encode("utf-8", "replace")
+    return hashlib.sha256(around).hexdigest()[:20]
+
+
+def write(run: Run, path: Path) -> None:
+    """Keep `run` at `path`."""
+    entries = [asdict(replace(trial, hole=_shown(trial.hole))) for trial in run.trials]
+    for entry, known in zip(entries, run.keys, strict=True):
+        entry["key"] = known
+    kept = {
+        "version": VERSION, "title": run.title, "created": run.created, "sides": run.sides,
+        "settings": dict(run.settings), "trials": entries, "typed": [asdict(text) for text in run.typed],
+    }  # fmt: skip
+    with replaced(path) as new:
+        new.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Run:
+    """What `write` kept; raises UsageError."""
+    try:
+        kept: Mapping[str, Any] = untrusted.values(untrusted.read(path, untrusted.MOST_BYTES))
+        if kept["version"] != VERSION:
+            raise UsageError(f"{path} was written by another version of eval-copilot: run it again with this one.")
+        trials, typed = kept["trials"], kept["typed"]
+        run = {name: kept[name] for name in ("title", "created", "sides", "settings")}
+        keys = [entry["key"] for entry in trials]
+        return TypeAdapter(Run).validate_python({**run, "trials": trials, "keys": keys, "typed": typed})
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror or error}): name a file that --json wrote."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} holds no run of eval-copilot: name a file that --json wrote.") from error
+
+
+def joined(first: Run, second: Run) -> Run:
+    """What the last side of each answered at the places that both asked at; raises UsageError where there are none."""
+    known = dict(zip(second.keys, second.trials, strict=True))
+    both = [
+        (shared, replace(trial, base=trial.adapter, adapter=known[shared].adapter))
+        for shared, trial in zip(first.keys, first.trials, strict=True)
+        if shared in known
+    ]
+    texts = {(text.path, text.text): text for text in second.typed}
+    typed = [
+        replace(text, base=text.adapter, adapter=texts[text.path, text.text].adapter)
+        for text in first.typed
+        if (text.path, text.text) in texts
+    ]
+    if not both and not typed:
+        raise UsageError("The two runs asked at different places: give the second one the first one's --holes-file.")
+    return Run(
+        first.title, second.created, _names(first.sides[-1], second.sides[-1]), {},
+        tuple(trial for _, trial in both), tuple(shared for shared, _ in both), tuple(typed),
+    )  # fmt: skip
+
+
+def _names(first: str, second: str) -> tuple[str, str]:
+    return (f"{first} (first)", f"{second} (second)") if first == second else (first, second)
+
+
+def _shown(hole: Hole) -> Hole:
+    before, after = hole.prefix.split("\n"), hole.suffix.split("\n")
+    return replace(hole, prefix="\n".join(before[-LINES_BEFORE:]), suffix="\n".join(after[:LINES_AFTER]))

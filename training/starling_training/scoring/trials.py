@@ -1,0 +1,69 @@
+"""A hole and what was answered there; the truth takes the service's way too.
+
+What is compared is what would be inserted: an answer after stop rules and trimming, and what a model that knew the
+middle would have had inserted.
+"""
+
+from dataclasses import dataclass
+
+from starling_server.config import RULES, Mode
+from starling_server.postprocess import stops
+from starling_server.postprocess.completion_scope import decide
+from starling_server.postprocess.filters import Place, trim
+from starling_server.prompt import window
+from starling_training.examples.spans import Hole
+
+Placed = tuple[str, Hole]
+"""A document's path, and a hole in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One model at one hole. What an engine cannot know is None or nought."""
+
+    text: str
+    """What would be inserted."""
+    stopped: bool
+    """Whether the model or a stop rule ended it, not the token limit."""
+    nats: float | None = None
+    """Negative log-probability of the true middle and its end."""
+    tokens: int = 0
+    """Of the true middle with its end."""
+    ms: float = 0.0
+    """Milliseconds by the client's clock."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Tokens of the prompt that were not computed again."""
+    valid: bool | None = None
+    """Whether the document parses with the answer in it; None where it does not with the truth either."""
+    passed: tuple[bool, ...] = ()
+    """Of each sample whether the tests passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One hole and both answers."""
+
+    path: str
+    hole: Hole
+    truth: str
+    """What would be inserted if the model wrote exactly the middle."""
+    base: Answer
+    adapter: Answer
+    near: str = ""
+    """How close the document comes to what the adapter learnt from (`near.LABELS`); empty where that is unknown."""
+
+
+def inserted(hole: Hole, text: str, mode: Mode = "auto") -> str:
+    """What the service would insert at `hole` if a model wrote `text`, which begins at the cursor."""
+    extent = decide(hole.prefix, hole.suffix, None, mode)
+    if extent == "nothing":
+        return ""
+    text = window.hold_blanks(hole.prefix)[1] + text
+    fired = stops.first(stops.rules(extent, hole.prefix, hole.suffix, RULES), text)
+    return trim(text[: fired[0]] if fired else text, Place(hole.prefix, hole.suffix))
+
+
+def truth(hole: Hole, mode: Mode = "auto") -> str:
+    """What the service would insert at `hole` if the model wrote exactly its middle."""
+    return inserted(hole, hole.middle, mode)

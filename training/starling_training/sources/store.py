@@ -1,0 +1,124 @@
+"""Cleaned sources on disk, so that the next run on the same files starts at once.
+
+One folder per source, in it one for the state of its files, readable by its owner alone; secrets are gone before
+anything is written, and a new state takes the old one's place.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from tempfile import mkdtemp
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow.parquet import ParquetFile, ParquetWriter
+
+from starling_server.errors import OutputError
+from starling_training.sources import clean, dedup, filters, languages, notebook, origins, reading, tables
+from starling_training.sources.clean import Cleaned, Document, Redaction
+from starling_training.sources.origins import Origin
+from starling_training.sources.secrets import assigned, placed, plausible, providers, redact
+
+CODE: tuple[ModuleType, ...] = (
+    clean, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers,
+    reading, tables,
+)  # fmt: skip
+"""Modules that decide what a cleaned file is: when one changes, what they made is made anew."""
+FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."
+ROWS = 256
+"""Files that are written or read at once."""
+MOST_NAMED = 10_000
+"""Files that were left out and are known by name; more are counted."""
+SCHEMA = pa.schema({
+    "path": pa.string(),
+    "text": pa.large_string(),
+    "sha256": pa.string(),
+    "repository": pa.string(),
+    "licence": pa.string(),
+    "changed": pa.int64(),
+    "redactions": pa.string(),
+    "signature": pa.binary(),
+})  # fmt: skip
+
+
+def place(origin: Origin, fingerprint: Iterable[str]) -> Path:
+    """The folder of a source in this state."""
+    code = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in CODE)
+    state = "\n".join([*fingerprint, code]).encode("utf-8", "replace")
+    source = hashlib.sha256(os.fsencode(origin.path.resolve())).hexdigest()[:24]
+    return origins.cache_home() / "corpora" / source / hashlib.sha256(state).hexdigest()[:24]
+
+
+def holds(folder: Path) -> bool:
+    """Whether a whole source is there."""
+    return (folder / DROPPED).is_file()
+
+
+def write(folder: Path, cleaned: Iterable[Cleaned | str]) -> None:
+    """Keep a source in `folder`, which appears when it is whole; raises OutputError where there is no room for it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        room = Path(mkdtemp(prefix=NEW, dir=folder.parent))
+    except OSError as error:
+        raise _no_place(folder, error) from error
+    try:
+        _fill(room, cleaned)
+        room.rename(folder)
+    except OSError as error:
+        if not holds(folder):  # else another run was faster
+            raise _no_place(folder, error) from error
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    for other in folder.parent.iterdir():
+        if other != folder and not other.name.startswith(NEW):  # what another run is writing stays
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def read(folder: Path) -> Iterator[Cleaned | str]:
+    """What `write` kept: the files in order, then the reasons of those left out."""
+    table = ParquetFile(folder / FILES)  # both are opened first: a run on a newer state may remove the folder meanwhile
+    dropped: dict[str, int] = json.loads((folder / DROPPED).read_text(encoding="utf-8"))
+    for batch in table.iter_batches(ROWS):
+        yield from map(_cleaned, batch.to_pylist())
+    for reason, count in dropped.items():
+        yield from [reason] * count
+
+
+def _fill(room: Path, cleaned: Iterable[Cleaned | str]) -> None:
+    dropped = Counter[str]()
+    with ParquetWriter(room / FILES, SCHEMA, compression="zstd") as table:
+        stream = iter(cleaned)
+        while batch := list(islice(stream, ROWS)):
+            for item in (item for item in batch if isinstance(item, str)):
+                dropped[item if len(dropped) < MOST_NAMED else item.partition(clean.NAMED)[0]] += 1
+            rows = [_row(item) for item in batch if isinstance(item, Cleaned)]
+            table.write_table(pa.Table.from_pylist(rows, SCHEMA))
+    (room / DROPPED).write_text(json.dumps(dropped), encoding="utf-8")
+
+
+def _no_place(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"The cache {folder.parent} cannot be written to ({error.strerror or error}): free some space, or name another "
+        "folder in STARLING_CACHE_DIR."
+    )
+
+
+def _row(item: Cleaned) -> dict[str, Any]:
+    document = asdict(item.document)
+    del document["weight"]
+    redactions = json.dumps([asdict(redaction) for redaction in item.redactions])
+    return {**document, "redactions": redactions, "signature": item.signature.tobytes()}
+
+
+def _cleaned(row: dict[str, Any]) -> Cleaned:
+    redactions = tuple(Redaction(**entry) for entry in json.loads(row.pop("redactions")))
+    signature = np.frombuffer(row.pop("signature"), np.uint32)
+    return Cleaned(Document(**row), redactions, signature)
