@@ -70,8 +70,8 @@ async def cursor(service: Service, passage: Passage, config: dict[str, Any], siz
     width = config.get("n_embd") or config["hidden_size"]
     key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads", heads)
     computed = 2 * layers * key_heads * (width // heads) * size * tokens
-    assert isinstance(service.model.engine, Engine)
-    kept = service.model.engine.pool.nbytes
+    assert isinstance(service.backend.engine, Engine)
+    kept = service.backend.engine.pool.nbytes
     return {"tokens": tokens, "bytes": kept, "computed_bytes": computed, "ratio": ratio(kept, computed)}
 
 

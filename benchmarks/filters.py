@@ -21,9 +21,10 @@ import ours
 from rapidfuzz.distance import Levenshtein
 from report import last_line, machine, show
 
-from starling_server.completion.service import Model
 from starling_server.config import RULES, Rule, ServiceConfig
-from starling_server.engine.engine import Engine, Job, never
+from starling_server.engine.backend import Backend
+from starling_server.engine.engine import Engine, Job
+from starling_server.engine.protocols import GREEDY
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import Extent, decide
 from starling_server.postprocess.filters import FILTERS, Place, trim
@@ -64,20 +65,20 @@ def holes(paths: Sequence[Path], count: int, seed: int) -> Iterator[Hole]:
             yield cut(document.text, span)
 
 
-def ask(model: Model, hole: Hole) -> Answer:
+def ask(backend: Backend, hole: Hole) -> Answer:
     """The model's own answer, with nothing in its way."""
-    context = min(ServiceConfig().context_tokens, model.engine.runner.context)
+    context = min(ServiceConfig().context_tokens, backend.engine.runner.context)
     budget = window.budget(context, TOKENS)
-    fitted = window.fit(hole.prefix, hole.suffix, budget, model.tokenizer.encode)
-    prompt = model.fim.prompt(fitted.prefix, fitted.suffix)
-    job = Job(prompt, TOKENS, model.fim.stops, model.sampler(0.0, None, 1.0), None, never, None)
-    assert isinstance(model.engine, Engine)
-    generation = model.engine.generate(job)
+    fitted = window.fit(hole.prefix, hole.suffix, budget, backend.tokenizer.encode)
+    prompt = backend.fim.prompt(fitted.prefix, fitted.suffix)
+    job = Job(prompt, TOKENS, backend.fim.stops, GREEDY)
+    assert isinstance(backend.engine, Engine)
+    generation = backend.engine.generate(job)
     ids = list[int]()
-    while (token := model.engine.run(generation.next())) is not None:
+    while (token := backend.engine.run(generation.next())) is not None:
         ids.append(token)
     generation.close()
-    return Answer(hole, model.tokenizer.decode(ids), generation.finish == "stop")
+    return Answer(hole, backend.tokenizer.decode(ids), generation.finish == "stop")
 
 
 def known(kept: Path | None, drawn: Sequence[Hole]) -> list[Answer]:
@@ -154,7 +155,7 @@ def main() -> None:
     if len(answers) < len(drawn):
         service = ours.service(ours.model(asked.base, "torch"))
         for hole in drawn[len(answers) :]:
-            answers.append(ask(service.model, hole))
+            answers.append(ask(service.backend, hole))
             keep(asked.answers, answers[-1])
             print(f"\r{len(answers)} holes", end="", file=sys.stderr)
         service.close()

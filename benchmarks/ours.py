@@ -54,7 +54,7 @@ def endless(service: Service) -> Service:
 
     Stop ids become ordinary ids. Stop rules of the text are looked at no more, in the whole process.
     """
-    service.model = replace(service.model, fim=replace(service.model.fim, stops=frozenset()))
+    service.backend = replace(service.backend, fim=replace(service.backend.fim, stops=frozenset()))
     stops.first = _no_stop
     return service
 

@@ -48,7 +48,7 @@ async def read(service: Service, length: int, repeats: int) -> float:
     """Median tokens a second over prompts of this length."""
     speeds = list[float]()
     for repeat in range(repeats):
-        text = prompt(service.model.tokenizer, length, repeat)
+        text = prompt(service.backend.tokenizer, length, repeat)
         answer = await service.complete(CompleteRequest(prefix=text, max_tokens=1, mode="block"))
         computed = answer.usage.prompt_tokens - answer.usage.cached_tokens
         speeds.append(computed / answer.timings.prefill_ms * 1e3)

@@ -33,9 +33,10 @@ def measured(base: str, runner: RunnerName, prompt: int, tokens: int) -> dict[st
     """One runner, in this process."""
     began = clocks()
     service = start(ModelConfig(base=base, runner=runner), ServiceConfig())
-    engine = service.model.engine
+    engine = service.backend.engine
     assert isinstance(engine, Engine)
-    loaded, feeds, rng = clocks(), engine.runner, random.Random(0)
+    runner_here: Runner = engine.runner
+    loaded, feeds, rng = clocks(), runner_here, random.Random(0)
     ids, cache = [rng.randrange(8, 8000) for _ in range(prompt)], feeds.open(None)
     for at in range(0, prompt, feeds.chunk):
         feeds.feed([Feed(cache, ids[at : at + feeds.chunk])])

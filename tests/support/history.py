@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from starling_server.engine.protocols import Feed
+from starling_server.engine.protocols import Feed, Likely, Sampler, Sampling
 
 VOCABULARY = 6
 TOKEN_BYTES = 8
@@ -43,3 +43,9 @@ class History:
 
     def nbytes(self, cache: list[int]) -> int:
         return (len(cache) - 1) * TOKEN_BYTES
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        return int
+
+    def likelihoods(self, logits: int, token: int, most: int) -> Likely:
+        return Likely(token, 0.0, [])

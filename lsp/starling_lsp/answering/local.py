@@ -42,7 +42,7 @@ class Local:
     @property
     def device(self) -> str:
         """As the runner names it."""
-        return self._service.model.device if self._service else "nothing yet"
+        return self._service.backend.device if self._service else "nothing yet"
 
     @property
     def generations(self) -> tuple[int, int] | None:
@@ -56,8 +56,8 @@ class Local:
         except asyncio.CancelledError:  # loading goes on where it is, and what comes of it is not wanted
             self._loading.add_done_callback(lambda done: done.exception() or done.result().close())
             raise
-        self.base = self._service.model.id
-        self._choice.served = self._service.model.shelf.names()
+        self.base = self._service.backend.id
+        self._choice.served = self._service.adapters.names()
 
     def adapter_of(self, folder: Path | None) -> str | None:
         """The one that was asked for, else the folder's own where it fits the base, else none."""

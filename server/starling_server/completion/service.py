@@ -15,18 +15,19 @@ from starling_server.completion.observer import Nobody, Observer, ending
 from starling_server.completion.request_coalescing import GRACE_SECONDS, Flight, Flights, landing
 from starling_server.completion.suggestion_cache import Recall, Remembered, continuation
 from starling_server.config import Mode, ServiceConfig
-from starling_server.engine.engine import Finish, Generates, Job, Steps, Usage
+from starling_server.engine.backend import Backend
+from starling_server.engine.engine import Finish, Job, Steps, Usage
 from starling_server.engine.prompt_lookup import Drafter
-from starling_server.engine.protocols import Likelihoods, Sampler
+from starling_server.engine.protocols import Sampling
 from starling_server.engine.scheduler import Interrupted, Scheduler, Session, Ticket
 from starling_server.errors import OutOfMemory, Overloaded
-from starling_server.models.adapter_registry import Shelf
+from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.owners import ALONE, Owner
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import decide
 from starling_server.postprocess.filters import Place, trim
 from starling_server.postprocess.stops import Stop, TextStop
-from starling_server.prompt import fim, window
+from starling_server.prompt import window
 from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse, Timings
 from starling_server.schema import Usage as WireUsage
 
@@ -37,23 +38,6 @@ OnText = Callable[[str], None]
 HALF_CHARACTER = "\ufffd"
 DRAFT_ANSWERS = 4
 """Newest answers of the session that drafts are looked for in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What the service needs of a loaded base."""
-
-    id: str
-    engine: Generates
-    tokenizer: fim.Vocabulary
-    fim: fim.Fim
-    shelf: Shelf
-    sampler: Callable[[float, int | None, float], Sampler]
-    """From temperature, seed and `top_p`."""
-    device: str = "cpu"
-    """Where it computes, for a person."""
-    likelihoods: Likelihoods | None = None
-    """None where no logits are here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +90,12 @@ class _Outcome:
 class Service:
     """Answers requests; every method is safe to call from one event loop while the worker runs."""
 
-    def __init__(self, model: Model, config: ServiceConfig) -> None:
-        self.model = model
+    def __init__(self, backend: Backend, adapters: AdapterRegistry, config: ServiceConfig) -> None:
+        self.backend, self.adapters = backend, adapters
         self.config = config
         self.observer: Observer = Nobody()
-        runner = model.engine.runner
-        self.scheduler = Scheduler(model.engine.feed, runner.rows, 1 + runner.draft, config.queue)
+        runner = backend.engine.runner
+        self.scheduler = Scheduler(backend.engine.feed, runner.rows, 1 + runner.draft, config.queue)
         self._flights = Flights[_Outcome](self.scheduler.cancel)
         self._recall = Recall()
         self._newest: dict[Session, _Ask] = {}
@@ -124,7 +108,7 @@ class Service:
 
         Cancelling the task stops the model.
         """
-        await self.model.shelf.find(request.adapter)
+        await self.adapters.find(request.adapter)
         ask = self._resolve(request, owner)
         try:
             response = await self._complete(request, ask, on_text)
@@ -157,7 +141,7 @@ class Service:
 
     async def check(self, request: CompleteRequest) -> None:
         """Raise what `complete` would raise at once, without asking the model."""
-        await self.model.shelf.find(request.adapter)
+        await self.adapters.find(request.adapter)
         self._resolve(request)
         if self.scheduler.full:
             raise Overloaded("Too many requests wait already: try again later, or raise --queue.")
@@ -186,12 +170,12 @@ class Service:
         self.scheduler.close(seconds)
 
     def _resolve(self, request: CompleteRequest, owner: Owner = ALONE) -> _Ask:
-        adapter = self.model.shelf.resolve(request.adapter)
+        adapter = self.adapters.resolve(request.adapter)
         return _Ask(
             prefix=request.prefix,
             suffix=request.suffix,
             adapter=adapter,
-            version=self.model.shelf.version(adapter),
+            version=self.adapters.version(adapter),
             owner=owner,
             session=None if request.session is None else (owner, request.session),
             max_tokens=self.config.max_tokens if request.max_tokens is None else request.max_tokens,
@@ -275,7 +259,7 @@ class Service:
 
     def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> Steps[_Outcome]:
         """On the worker's thread: the answer under the adapter's newest version, which stays in memory meanwhile."""
-        with self.model.shelf.hold(ask.adapter) as adapter:
+        with self.adapters.hold(ask.adapter) as adapter:
             return (yield from self._answer(ask, ticket, adapter, on_text))
 
     def _answer(self, ask: _Ask, ticket: Ticket, adapter: str | None, on_text: OnText | None) -> Steps[_Outcome]:
@@ -285,21 +269,21 @@ class Service:
         if extent == "nothing":
             return _nothing("nothing", ticket.queue_ms)
         cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self._encode(ask))
-        prompt = self.model.fim.prompt(cut.prefix, cut.suffix)
+        prompt = self.backend.fim.prompt(cut.prefix, cut.suffix)
         rules = stops.rules(extent, place.prefix, place.suffix, self.config.rules)
         rules += [TextStop(ask.stop)] if ask.stop else []
         usage, choices = Usage(), dict[str, Choice]()
         for number in range(ask.n):
             seed = None if ask.seed is None else ask.seed + number
-            sample = self.model.sampler(ask.temperature, seed, ask.top_p)
+            sampling = Sampling(ask.temperature, ask.top_p, seed)
             drafter = self._drafter(ask, prompt) if self.config.drafts else None
-            ends, interrupted, owner = self.model.fim.stops, ticket.interrupted, ask.owner
-            job = Job(prompt, ask.max_tokens, ends, sample, adapter, interrupted, drafter, owner)
+            ends, interrupted, owner = self.backend.fim.stops, ticket.interrupted, ask.owner
+            job = Job(prompt, ask.max_tokens, ends, sampling, adapter, None, interrupted, drafter, owner)
             text, finish, used = yield from self._choose(rules, place, job, on_text if number == 0 else None)
             choice = _choice(text.replace("\n", _newline(ask)), finish)
             usage = used if number == 0 else usage.and_more(used)
             choices.setdefault(choice.text, choice)
-        shown = self.model.tokenizer.decode(prompt) if ask.show_prompt else None
+        shown = self.backend.tokenizer.decode(prompt) if ask.show_prompt else None
         outcome = _Outcome(list(choices.values()), usage, ticket.queue_ms, shown)
         self._remember(ask, outcome.choices[0])
         return outcome
@@ -308,12 +292,12 @@ class Service:
         self, rules: Sequence[Stop], place: Place, job: Job, on_text: OnText | None
     ) -> Steps[tuple[str, Finish, Usage]]:
         """One choice: decode until the model or a stop ends it, then trim."""
-        generation = self.model.engine.generate(job)
+        generation = self.backend.engine.generate(job)
         text, ids, fired = "", list[int](), None
         try:
             while fired is None and (token := (yield from generation.next())) is not None:
                 ids.append(token)
-                text = self.model.tokenizer.decode(ids).rstrip(HALF_CHARACTER)
+                text = self.backend.tokenizer.decode(ids).rstrip(HALF_CHARACTER)
                 fired = stops.first(rules, text)
                 if on_text is not None and fired is None:
                     on_text(text)
@@ -334,11 +318,11 @@ class Service:
 
     def _encode(self, ask: _Ask) -> window.Encode:
         """The tokenizer with what it remembers of this client's text."""
-        return partial(self.model.tokenizer.encode, client=ask.owner.client)
+        return partial(self.backend.tokenizer.encode, client=ask.owner.client)
 
     def _budget(self, ask: _Ask) -> int:
         """Tokens for prefix and suffix: those that the adapter was trained with."""
-        trained, room = self.model.shelf.trained(ask.adapter), self.model.engine.runner.context
+        trained, room = self.adapters.trained(ask.adapter), self.backend.engine.runner.context
         if trained is not None:
             return window.budget(min(trained.context_tokens, room), trained.max_tokens)
         context = min(self.config.context_tokens, room)
@@ -348,7 +332,7 @@ class Service:
         used = outcome.usage
         return CompleteResponse(
             id=uuid4().hex,
-            base=self.model.id,
+            base=self.backend.id,
             adapter=ask.adapter,
             choices=outcome.choices,
             usage=WireUsage(

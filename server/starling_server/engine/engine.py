@@ -9,19 +9,22 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from starling_server.config import Reason
 from starling_server.engine import prefix_cache
 from starling_server.engine.prefix_cache import Pool
 from starling_server.engine.prompt_lookup import Drafter, agreed
-from starling_server.engine.protocols import Feed, Rows, Runner, Sampler, Sizes
+from starling_server.engine.protocols import GREEDY, Call, Feed, Likely, Logits, Rows, Runner, Sampler, Sampling, Sizes
 from starling_server.owners import ALONE, Owner
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Steps = Generator[Feed, Rows | None, T]
-"""Work that yields feeds and returns a result; None instead of logits means that it was ended while it waited."""
+Steps = Generator[Call, Any, T]
+"""Work that yields feeds, is sent their logits, and returns a result; or polls, and is sent what came (see `Call`).
+None instead means that it was ended while it waited."""
+Feeds = Generator[Feed, Rows | None, T]
+"""The same of an engine over a runner: it only feeds."""
 Finish = Reason | Literal["nothing", "stop", "length", "deadline", "superseded", "cancelled"]
 Interrupt = Callable[[], Finish | None]
 """Asked before every forward; anything but None ends the generation with that reason."""
@@ -41,9 +44,11 @@ class Job:
     """0 only reads the prompt."""
     stops: frozenset[int]
     """Ids that end the generation and are not part of it."""
-    sample: Sampler
+    sampling: Sampling = GREEDY
     adapter: str | None = None
     """None is the bare base."""
+    logprobs: int | None = None
+    """How many of the likeliest ids are noted beside each token; None notes nothing."""
     interrupted: Interrupt = never
     drafter: Callable[[], Drafter] | None = None
     """Made when the first draft is wanted; without one each token is a forward of its own."""
@@ -86,7 +91,9 @@ class Generation:
     def __init__(self, job: Job, engine: "Engine") -> None:
         self.finish: Finish = "length"
         self.usage = Usage(prompt_tokens=len(job.prompt))
+        self.likely = list[Likely]()
         self._job, self._engine = job, engine
+        self._sample = self._sampler()
         self._drafter: Drafter | None = None
         self._items = self._run()
 
@@ -111,6 +118,20 @@ class Generation:
         """Stop here; safe to call twice."""
         self._items.close()
 
+    def _sampler(self) -> Sampler:
+        """The runner's, which also notes how likely each choice was where that is asked for."""
+        runner, logprobs = self._engine.runner, self._job.logprobs
+        sample = runner.sampler(self._job.sampling)
+        if logprobs is None:
+            return sample
+
+        def noted(logits: Logits) -> int:
+            token = sample(logits)
+            self.likely.append(runner.likelihoods(logits, token, logprobs))
+            return token
+
+        return noted
+
     def _run(self) -> Generator[Feed | int, Rows | None, None]:
         """Feeds to be made, and tokens as they are known."""
         pool = self._engine.pool
@@ -128,7 +149,7 @@ class Generation:
             raise
         pool.put(sequence)
 
-    def _prefill(self, sequence: prefix_cache.Sequence) -> Steps[Rows | None]:
+    def _prefill(self, sequence: prefix_cache.Sequence) -> Feeds[Rows | None]:
         """Feed what the sequence lacks of the prompt; None where that was interrupted."""
         started, prompt, rows = perf_counter(), self._job.prompt, None
         while len(sequence.ids) < len(prompt):
@@ -142,7 +163,7 @@ class Generation:
         """Give sampled ids; one is fed only when another is wanted after it."""
         started, usage = perf_counter(), self.usage
         room = min(self._job.max_tokens, self._engine.runner.context - len(self._job.prompt))
-        known = [self._job.sample(rows[-1])] if room > 0 else []
+        known = [self._sample(rows[-1])] if room > 0 else []
         while known:
             for token in known:
                 if token in self._job.stops:
@@ -155,13 +176,13 @@ class Generation:
                     return
             known = yield from self._step(sequence, known, room - usage.completion_tokens)
 
-    def _step(self, sequence: prefix_cache.Sequence, known: Sequence[int], room: int) -> Steps[list[int]]:
+    def _step(self, sequence: prefix_cache.Sequence, known: Sequence[int], room: int) -> Feeds[list[int]]:
         """What comes after the last of the tokens just given; empty where that was interrupted."""
         draft = self._propose(known, room - 1)
         rows = yield from self._feed(sequence, [known[-1], *draft], 1 + len(draft))
         if rows is None:
             return []
-        tokens = agreed(rows, draft, self._job.sample)
+        tokens = agreed(rows, draft, self._sample)
         self._engine.pool.shorten(sequence, len(sequence.ids) - len(draft) + len(tokens) - 1)
         self.usage.drafted_tokens += len(draft)
         self.usage.accepted_tokens += len(tokens) - 1
@@ -176,7 +197,7 @@ class Generation:
         self._drafter.extend(known)
         return self._drafter.propose(most)
 
-    def _feed(self, sequence: prefix_cache.Sequence, ids: list[int], keep: int) -> Steps[Rows | None]:
+    def _feed(self, sequence: prefix_cache.Sequence, ids: list[int], keep: int) -> Feeds[Rows | None]:
         reason = self._job.interrupted()
         rows = None
         if reason is None:
@@ -201,6 +222,11 @@ class Generating(Protocol):
         """What it took so far."""
         ...
 
+    @property
+    def likely(self) -> list[Likely]:
+        """One for each token that was sampled, where the job asks for logprobs."""
+        ...
+
     def next(self) -> Steps[int | None]:
         """The next token, None at the end."""
         ...
@@ -211,7 +237,12 @@ class Generating(Protocol):
 
 
 class Generates(Protocol):
-    """What runs jobs: `Engine` over a runner here, `relay.Relay` over another server."""
+    """What runs jobs: `Engine` over a runner here, `RemoteEngine` over another server."""
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether jobs may ask for logprobs."""
+        ...
 
     @property
     def runner(self) -> Sizes:
@@ -227,17 +258,27 @@ class Generates(Protocol):
         """Raise UpstreamDown where what computes is elsewhere and not there; may take seconds."""
         ...
 
+    def warm_up(self, token: int) -> None:
+        """Do once, with any `token`, what the first request should not have to wait for."""
+        ...
+
+    def forget(self, adapter: str) -> None:
+        """Drop what is kept under an adapter's version that goes."""
+        ...
+
     def generate(self, job: Job) -> Generating:
         """Start `job`."""
         ...
 
-    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
-        """One step of several jobs."""
+    def feed(self, calls: Sequence[Any], /) -> list[Any]:
+        """One step of several jobs: an answer to each of their calls, which are all of this engine's kind."""
         ...
 
 
 class Engine:
     """Starts generations over a runner and keeps their sequences in a pool."""
+
+    has_logits = True
 
     def __init__(self, runner: Runner, cache_bytes: int, chunk: int = 0) -> None:
         self.runner = runner
@@ -251,6 +292,17 @@ class Engine:
 
     def check(self) -> None:
         """Nothing: what computes is here."""
+
+    def warm_up(self, token: int) -> None:
+        """Feed `token` alone and beside drafts: kernels are prepared and steps captured."""
+        cache = self.runner.open(None)
+        for count in (1, 1, 1 + self.runner.draft):
+            self.runner.feed([Feed(cache, [token] * count)])
+        self.runner.close(cache)
+
+    def forget(self, adapter: str) -> None:
+        """Drop the sequences kept under `adapter`."""
+        self.pool.forget(adapter)
 
     def generate(self, job: Job) -> Generation:
         """Start `job`; nothing is computed before the first token is asked for."""
@@ -269,9 +321,10 @@ class Engine:
     def run(self, steps: Steps[T]) -> T:
         """Drive `steps` to their end, each feed a forward of its own."""
         try:
-            feed = next(steps)
+            call = next(steps)
             while True:
-                feed = steps.send(self.feed([feed])[0])
+                assert isinstance(call, Feed)
+                call = steps.send(self.feed([call])[0])
         except StopIteration as end:
             return end.value
 

@@ -17,8 +17,30 @@ Cache = Any
 Sampler = Callable[[Logits], int]
 COLDEST = 1e-4
 """A temperature below this is greedy: logits over it would be no numbers any more."""
-Likelihoods = Callable[[Logits, int, int], tuple[float, list[tuple[int, float]]]]
-"""From logits, an id and a number: the id's log-probability in nats, and that many likeliest ids with theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn, as data: whoever computes makes its own sampler of it."""
+
+    temperature: float = 0.0
+    """Below `COLDEST` the likeliest token is taken."""
+    top_p: float = 1.0
+    """Share of probability that the likeliest ids make up together and that is drawn from (Holtzman et al. 2020)."""
+    seed: int | None = None
+    """The same seed gives the same draws; None gives others each time."""
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Likely:
+    """One written token, its log-probability in nats, and the likeliest ids in its place with theirs."""
+
+    token: int
+    nats: float
+    best: list[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +54,18 @@ class Feed:
     """Logits are wanted after each of this many last ids."""
     adapter: str | None = None
     """The cache's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """A look at a stream that another server writes: the remote engine's counterpart of a feed."""
+
+    stream: Any
+    """Of the remote engine's own type."""
+
+
+Call = Feed | Poll
+"""What a generation waits for: logits after tokens of its own, or news of a stream."""
 
 
 class Sizes(Protocol):
@@ -77,4 +111,12 @@ class Runner(Sizes, Protocol):
 
     def nbytes(self, cache: Cache) -> int:
         """Memory that the cache's keys and values take, in bytes."""
+        ...
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        """Draws ids from this runner's logits."""
+        ...
+
+    def likelihoods(self, logits: Logits, token: int, most: int) -> Likely:
+        """How likely `token` was, and the `most` likeliest ids, by logits before any temperature."""
         ...

@@ -22,11 +22,12 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from starling_server.engine.engine import Finish, Steps
-from starling_server.engine.protocols import Feed, Rows
+from starling_server.engine.protocols import Call, Feed
 from starling_server.errors import Overloaded, Stalled
 
 T = TypeVar("T")
-Forward = Callable[[Sequence[Feed]], list[Rows]]
+Forward = Callable[[Sequence[Any]], list[Any]]
+"""`engine.Generates.feed`."""
 Session = Hashable
 """One client's cursor; its newest request supersedes older ones."""
 AGEING = 1.0
@@ -79,7 +80,7 @@ class Entry:
     work: Callable[[Ticket], Steps[Any]]
     future: "Future[Any]"
     steps: Steps[Any] | None = None
-    feed: Feed | None = None
+    feed: Call | None = None
     """None before the first step and after the last."""
 
 
@@ -248,19 +249,19 @@ class Scheduler:
     def _run(self, batch: Sequence[Entry]) -> None:
         """One forward for all of `batch`, whose feeds are all there."""
         try:
-            rows = self._forward([entry.feed for entry in batch if entry.feed])
+            answers = self._forward([entry.feed for entry in batch if entry.feed])
         except Exception as error:
             for entry in batch:
                 self._advance(entry, error)
         else:
-            for entry, its in zip(batch, rows, strict=True):
+            for entry, its in zip(batch, answers, strict=True):
                 self._advance(entry, its)
 
-    def _advance(self, entry: Entry, rows: Rows | Exception | None) -> None:
+    def _advance(self, entry: Entry, answer: Any) -> None:
         """Go on with one piece of work up to its next feed or its end."""
         assert entry.steps is not None
         try:
-            entry.feed = entry.steps.throw(rows) if isinstance(rows, Exception) else entry.steps.send(rows)
+            entry.feed = entry.steps.throw(answer) if isinstance(answer, Exception) else entry.steps.send(answer)
         except StopIteration as end:
             self._leave(entry)
             with suppress(InvalidStateError):  # nobody waits any more: it was late
@@ -299,12 +300,12 @@ def turn(running: Sequence[Entry], rows: int, decode: int, fair: bool) -> list[l
 
 def _tokens(entry: Entry) -> int:
     assert entry.feed is not None
-    return len(entry.feed.ids)
+    return len(entry.feed.ids) if isinstance(entry.feed, Feed) else 1
 
 
 def _adapter(entry: Entry) -> str | None:
     assert entry.feed is not None
-    return entry.feed.adapter
+    return entry.feed.adapter if isinstance(entry.feed, Feed) else None
 
 
 def _unique(names: Iterable[str | None]) -> list[str | None]:

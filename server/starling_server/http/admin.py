@@ -41,11 +41,11 @@ class Operations:
         service = self._api.loaded()
         if not service.scheduler.alive:
             raise NotReady("The model's thread has died and is being replaced: try again in some seconds.")
-        await asyncio.to_thread(service.model.engine.check)
+        await asyncio.to_thread(service.backend.engine.check)
         if not request.state.known:
             return Health(status="ok")
-        names = await asyncio.to_thread(service.model.shelf.names)
-        return Health(status="ok", base=service.model.id, adapters=names)
+        names = await asyncio.to_thread(service.adapters.names)
+        return Health(status="ok", base=service.backend.id, adapters=names)
 
     async def metrics(self) -> Response:
         """Counts and times in Prometheus' text format."""
@@ -53,14 +53,14 @@ class Operations:
 
     async def adapters(self) -> AdapterList:
         """Every adapter of this base, those too whose newest files cannot be used."""
-        shelf = self._api.loaded().model.shelf
+        shelf = self._api.loaded().adapters
         states = await asyncio.to_thread(shelf.states)
         return AdapterList(default=shelf.default, adapters=[_state(state) for state in states])
 
     async def load(self, name: str) -> AdapterState:
         """Put the adapter of this name, as its folder is now, into memory. Needs an admin token."""
         service = self._api.loaded()
-        shelf = service.model.shelf
+        shelf = service.adapters
         if not names_a_folder(name):
             raise UnknownAdapter(f"No folder can have the name {shortened(name)!r}: GET /v1/adapters lists adapters.")
         await asyncio.to_thread(shelf.offer, name)
@@ -76,8 +76,8 @@ class Operations:
     async def unload(self, name: str) -> Response:
         """Serve this adapter no longer; requests under way go on. Needs an admin token."""
         service = self._api.loaded()
-        service.model.shelf.withdraw(name)
-        await self._aside(service, service.model.shelf.tidy)
+        service.adapters.withdraw(name)
+        await self._aside(service, service.adapters.tidy)
         return Response(status_code=204)
 
     async def _aside(self, service: Service, act: Callable[[], object]) -> None:

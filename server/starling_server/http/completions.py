@@ -12,8 +12,10 @@ from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
 from starling_server.completion.raw_completion import Continuation, Written, check, write
-from starling_server.completion.service import Model, OnText, Service
+from starling_server.completion.service import OnText, Service
+from starling_server.engine.backend import Backend
 from starling_server.engine.engine import Usage
+from starling_server.engine.protocols import Sampling
 from starling_server.errors import Overloaded, RequestError, UnreadablePrompt
 from starling_server.http.complete import Api
 from starling_server.http.completions_wire import (
@@ -59,7 +61,9 @@ class Completions:
         service = self._api.loaded()
         adapter = await resolve(service, body.model)
         owner = Owner(request.state.client, body.cache_salt or "")
-        begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=adapter or service.model.id, choices=[])
+        begun = Completion(
+            id=f"cmpl-{uuid4().hex}", created=int(time()), model=adapter or service.backend.id, choices=[]
+        )
         if body.suffix is not None:
             asked = suggestion(body, adapter)
             await request.state.place.cost(body.choices)
@@ -96,25 +100,22 @@ def continuations(
     most = service.config.max_tokens if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
     made = list[Continuation]()
     for prompt in body.prompts:
-        ids = _ids(service.model, prompt)
+        ids = _ids(service.backend, prompt)
         for number in range(body.choices):
             seed = None if body.seed is None else body.seed + number
-            made.append(
-                Continuation(
-                    ids, most, adapter, body.draw, body.top_p or 1.0, seed, body.stops, body.logprobs, owner
-                )
-            )  # fmt: skip
+            sampling = Sampling(body.draw, body.top_p or 1.0, seed)
+            made.append(Continuation(ids, most, adapter, sampling, body.stops, body.logprobs, owner))
             check(service, made[-1])
     return made
 
 
-def _ids(model: Model, prompt: str | list[int]) -> list[int]:
+def _ids(backend: Backend, prompt: str | list[int]) -> list[int]:
     """A prompt's ids; an empty one begins where documents do."""
     if isinstance(prompt, str):
-        return model.tokenizer.encode_marked(prompt) or [model.fim.end]
-    if max(prompt) >= model.tokenizer.size:
+        return backend.tokenizer.encode_marked(prompt) or [backend.fim.end]
+    if max(prompt) >= backend.tokenizer.size:
         raise UnreadablePrompt(
-            f"prompt holds the id {max(prompt)}, and this base has {model.tokenizer.size}: correct it."
+            f"prompt holds the id {max(prompt)}, and this base has {backend.tokenizer.size}: correct it."
         )
     return prompt
 
@@ -136,10 +137,10 @@ async def _written(service: Service, raw: Sequence[Continuation], echo: bool, be
     def told() -> list[Choice]:
         return [
             Choice(
-                text=(service.model.tokenizer.decode(asked.prompt) if echo else "") + each.text,
+                text=(service.backend.tokenizer.decode(asked.prompt) if echo else "") + each.text,
                 index=at,
                 finish_reason=_finish(each.finish),
-                logprobs=None if asked.likelihoods is None else logprobs(service.model, each),
+                logprobs=None if asked.logprobs is None else logprobs(service.backend, each),
             )
             for at, (asked, each) in enumerate(zip(raw, found, strict=True))
         ]
@@ -148,9 +149,9 @@ async def _written(service: Service, raw: Sequence[Continuation], echo: bool, be
     return begun.model_copy(update={"choices": choices, "usage": usage([each.usage for each in found])})
 
 
-def logprobs(model: Model, written: Written) -> Logprobs:
+def logprobs(backend: Backend, written: Written) -> Logprobs:
     """The tokens that its text begins in."""
-    decode = model.tokenizer.decode
+    decode = backend.tokenizer.decode
     offsets = [len(decode([each.token for each in written.likely[:at]])) for at in range(len(written.likely))]
     inside = [each for each, offset in zip(written.likely, offsets, strict=True) if offset < len(written.text)]
     return Logprobs(
@@ -187,7 +188,7 @@ async def written_pieces(
     for at, asked in enumerate(raw):
         sent, left = "", due - monotonic()
         if echo:
-            yield Piece(service.model.tokenizer.decode(asked.prompt), at)
+            yield Piece(service.backend.tokenizer.decode(asked.prompt), at)
         if left <= 0:
             yield Piece("", at, "length")
             continue

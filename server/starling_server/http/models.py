@@ -21,14 +21,14 @@ class Models:
 
     async def every(self) -> ModelList:
         """The bare base, by its id, and every adapter."""
-        model = self._api.loaded().model
-        names = await asyncio.to_thread(model.shelf.names)
-        return ModelList(data=[self._card(name) for name in (model.id, *names)])
+        service = self._api.loaded()
+        names = await asyncio.to_thread(service.adapters.names)
+        return ModelList(data=[self._card(name) for name in (service.backend.id, *names)])
 
     async def one(self, name: str) -> ModelCard:
         """One of them."""
         adapter = await resolve(self._api.loaded(), name)
-        return self._card(adapter or self._api.loaded().model.id)
+        return self._card(adapter or self._api.loaded().backend.id)
 
     def _card(self, name: str) -> ModelCard:
         return ModelCard(id=name, created=self._since)
@@ -36,13 +36,13 @@ class Models:
 
 async def resolve(service: Service, name: str | None) -> str | None:
     """An adapter's name from a request's `model`, None for the bare base; raises UnknownAdapter."""
-    shelf = service.model.shelf
-    if name == service.model.id:
-        return shelf.resolve(BARE)
-    await shelf.find(name)
+    registry = service.adapters
+    if name == service.backend.id:
+        return registry.resolve(BARE)
+    await registry.find(name)
     try:
-        return shelf.resolve(name)
+        return registry.resolve(name)
     except UnknownAdapter:
         if name == DEFAULT:
-            return shelf.resolve(None)
+            return registry.resolve(None)
         raise

@@ -40,7 +40,7 @@ class Need:
     """Of it and of all that are in memory, which may grow by it."""
 
 
-class TakesAdapters(Protocol):
+class HoldsAdapters(Protocol):
     """A runner that adapters can be added to."""
 
     @property
@@ -105,12 +105,12 @@ def _keep(_: str) -> None:
     """Nothing is kept of an adapter."""
 
 
-class Shelf:
+class AdapterRegistry:
     """Names to adapters of one base. The runner is touched by the thread that owns it only, the rest by any."""
 
     def __init__(
         self,
-        runner: TakesAdapters,
+        runner: HoldsAdapters,
         base_id: str,
         fingerprint: str | None,
         family: str,

@@ -104,10 +104,6 @@ def read(folder: Path) -> Manifest:
     return manifest
 
 
-def _where(error: ValidationError) -> str:
-    return ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
-
-
 def check(manifest: Manifest, base_id: str, fingerprint: str | None, family: str) -> None:
     """Raise AdapterError unless the adapter was trained on this base with this FIM format.
 

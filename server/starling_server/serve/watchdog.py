@@ -93,6 +93,6 @@ class Watchdog:
 def _scan(service: Service) -> None:
     """Look at the adapters' folders; a disk that fails is no reason to stop serving."""
     try:
-        service.model.shelf.scan()
+        service.adapters.scan()
     except OSError as error:
         log.error("the adapters' folders cannot be read (%s): they stay as they were", error.strerror)

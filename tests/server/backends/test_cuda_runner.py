@@ -17,11 +17,10 @@ from starling_server.backends.torch.cuda_graphs import Work, uncaptured
 from starling_server.backends.torch.cuda_runner import CudaRunner
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
-from starling_server.backends.torch.sampling import greedy
 from starling_server.config import ModelConfig
 from starling_server.engine.engine import Engine, Job
 from starling_server.engine.prompt_lookup import Drafter
-from starling_server.engine.protocols import Feed, Runner
+from starling_server.engine.protocols import GREEDY, Feed, Runner
 from starling_server.models import bases
 
 CACHE = 1 << 28
@@ -48,7 +47,7 @@ def prompt(seed: int, phrases: int) -> list[int]:
 
 
 def job(ids: list[int], drafts: bool = False, tokens: int = TOKENS, name: str | None = None) -> Job:
-    return Job(ids, tokens, frozenset(), greedy, name, drafter=partial(Drafter, [ids]) if drafts else None)
+    return Job(ids, tokens, frozenset(), GREEDY, name, drafter=partial(Drafter, [ids]) if drafts else None)
 
 
 class Counting:

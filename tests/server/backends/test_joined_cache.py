@@ -1,6 +1,7 @@
 """Several sequences in one forward: the same answers as one by one, also where a forward fails."""
 
 import random
+from collections.abc import Generator
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,10 @@ from support import starcoder2
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
-from starling_server.backends.torch.sampling import greedy
 from starling_server.config import ModelConfig
-from starling_server.engine.engine import Engine, Job, Steps
+from starling_server.engine.engine import Engine, Job
 from starling_server.engine.prompt_lookup import Drafter
-from starling_server.engine.protocols import Feed
+from starling_server.engine.protocols import GREEDY, Feed
 
 CACHE = 1 << 28
 TOKENS = 12
@@ -37,7 +37,7 @@ def prompts(rows: int) -> list[list[int]]:
 
 def jobs(rows: int, drafts: bool) -> list[Job]:
     return [
-        Job(prompt, TOKENS, frozenset(), greedy, drafter=partial(Drafter, [prompt]) if drafts else None)
+        Job(prompt, TOKENS, frozenset(), GREEDY, drafter=partial(Drafter, [prompt]) if drafts else None)
         for prompt in prompts(rows)
     ]
 
@@ -45,7 +45,7 @@ def jobs(rows: int, drafts: bool) -> list[Job]:
 def together(engine: Engine, wanted: list[Job]) -> list[list[int]]:
     """All jobs in step, each forward shared by all that still run."""
 
-    def collect(job: Job) -> Steps[list[int]]:
+    def collect(job: Job) -> Generator[Any, Any, list[int]]:
         generation, found = engine.generate(job), list[int]()
         while (token := (yield from generation.next())) is not None:
             found.append(token)
@@ -105,10 +105,10 @@ def test_memory_that_runs_out_costs_the_kept_sequences_and_one_more_try(exact: L
             raise failures.pop()
 
     engine = Engine(TorchRunner(exact), CACHE)
-    list(engine.generate(Job([1, *range(100, 140)], 2, frozenset(), greedy)))
+    list(engine.generate(Job([1, *range(100, 140)], 2, frozenset(), GREEDY)))
     assert len(engine.pool) == 1
     hook = exact.model.transformer.h[2].register_forward_pre_hook(once)  # pyright: ignore
-    other = Job([1, *range(200, 240)], 4, frozenset(), greedy)
+    other = Job([1, *range(200, 240)], 4, frozenset(), GREEDY)
     answered = list(engine.generate(other))
     hook.remove()
     assert not failures
@@ -123,6 +123,6 @@ def test_memory_that_is_not_there_is_a_clear_end(exact: Loaded) -> None:
     engine = Engine(TorchRunner(exact), CACHE)
     hook = exact.model.transformer.h[2].register_forward_pre_hook(always)  # pyright: ignore
     with pytest.raises(MemoryError):
-        list(engine.generate(Job([1, 100], 2, frozenset(), greedy)))
+        list(engine.generate(Job([1, 100], 2, frozenset(), GREEDY)))
     hook.remove()
-    assert len(list(engine.generate(Job([1, 100], 2, frozenset(), greedy)))) == 2
+    assert len(list(engine.generate(Job([1, 100], 2, frozenset(), GREEDY)))) == 2

@@ -24,10 +24,9 @@ from starling_server.backends.llamacpp.bindings import Aborted, Weights
 from starling_server.backends.llamacpp.gguf_export import export_cache as kept
 from starling_server.backends.llamacpp.loading import Loaded
 from starling_server.backends.llamacpp.runner import SEQUENCES, GgmlCache, GgmlRunner
-from starling_server.backends.llamacpp.sampling import greedy
 from starling_server.config import GgmlType, ModelConfig
 from starling_server.engine.engine import Engine, Job
-from starling_server.engine.protocols import Feed
+from starling_server.engine.protocols import GREEDY, Feed
 from starling_server.errors import AdapterError, BaseModelError
 from starling_server.models import bases
 from starling_server.models.bases import Base
@@ -75,7 +74,7 @@ def prompts(loaded: Loaded, source: str, count: int) -> list[list[int]]:
 
 
 def complete(engine: Engine, prompt: list[int], name: str | None) -> list[int]:
-    return list(engine.generate(Job(prompt, TOKENS, frozenset(), greedy, name)))
+    return list(engine.generate(Job(prompt, TOKENS, frozenset(), GREEDY, name)))
 
 
 def check_same(one: Llama, prompt: list[int], found: list[int], close: float) -> bool:

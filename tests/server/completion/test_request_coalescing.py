@@ -24,7 +24,7 @@ class Watched:
         self.service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False, drafts=False))
         self.jobs = list[Job]()
         self.forwards = 0
-        engine = self.service.model.engine
+        engine = self.service.backend.engine
         assert isinstance(engine, Engine)
         generate, runner = engine.generate, engine.runner
         feed = runner.feed

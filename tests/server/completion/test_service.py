@@ -126,7 +126,7 @@ async def test_an_unknown_adapter_is_named(service: Service) -> None:
 async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: Service) -> None:
     folder = adapters.home() / "damaged"
     folder.mkdir(parents=True)
-    shelf = service.model.shelf
+    shelf = service.adapters
     record = Manifest(
         name="damaged",
         created=datetime.now(UTC),
@@ -145,9 +145,9 @@ async def test_a_model_that_says_nothing_but_sentinels_suggests_nothing() -> Non
     service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False))
 
     def sampler(_temperature: float, _seed: int | None, _top_p: float) -> Sampler:
-        return lambda _: service.model.fim.middle
+        return lambda _: service.backend.fim.middle
 
-    object.__setattr__(service.model, "sampler", sampler)
+    object.__setattr__(service.backend, "sampler", sampler)
     answer = await ask(service, LINES)
     service.close()
     assert (answer.choices[0].text, answer.choices[0].finish_reason) == ("", "stop")
@@ -163,7 +163,7 @@ async def test_a_forward_that_fails_costs_its_request_only(
     def fail(*_: Any) -> None:
         raise planted
 
-    model: Any = service.model.engine.runner
+    model: Any = service.backend.engine.runner
     hook = model._model.transformer.h[3].register_forward_pre_hook(fail)
     with pytest.raises(expected):
         await ask(service, "a = 1\n")

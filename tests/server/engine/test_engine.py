@@ -8,10 +8,9 @@ import torch
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
-from starling_server.backends.torch.sampling import greedy
 from starling_server.engine.engine import Engine, Finish, Job
 from starling_server.engine.prefix_cache import Pool
-from starling_server.engine.protocols import Feed, Rows
+from starling_server.engine.protocols import GREEDY, Feed, Rows
 from starling_server.owners import ALONE
 from starling_server.prompt import window
 
@@ -41,7 +40,7 @@ def prompt_at(loaded: Loaded, prefix: str, suffix: str) -> list[int]:
 
 
 def complete(engine: Engine, loaded: Loaded, prompt: list[int]) -> list[int]:
-    return list(engine.generate(Job(prompt, TOKENS, loaded.fim.stops, greedy)))
+    return list(engine.generate(Job(prompt, TOKENS, loaded.fim.stops, GREEDY)))
 
 
 def reference(loaded: Loaded, prompt: list[int]) -> list[int]:
@@ -69,7 +68,7 @@ def test_greedy_output_equals_transformers(exact: Loaded, source: str) -> None:
         at = rng.randrange(len(source) - 10)
         for typed in (0, 10):
             prompt = prompt_at(exact, source[: at + typed], source[at + 10 :])
-            generation = kept.generate(Job(prompt, TOKENS, exact.fim.stops, greedy))
+            generation = kept.generate(Job(prompt, TOKENS, exact.fim.stops, GREEDY))
             with_reuse = list(generation)
             reused += generation.usage.cached_tokens > len(prompt) // 2
             fresh = complete(Engine(TorchRunner(exact), 0), exact, prompt)
@@ -87,7 +86,7 @@ def test_typing_feeds_new_tokens_only(tiny: Loaded, source: str) -> None:
     for size in range(len(typed) + 1):
         prefix = source[:at] + typed[:size]
         cut = window.fit(prefix, source[at + 500 :], window.budget(320, 64), tiny.tokenizer.encode)
-        generation = engine.generate(Job(tiny.fim.prompt(cut.prefix, cut.suffix), 0, tiny.fim.stops, greedy))
+        generation = engine.generate(Job(tiny.fim.prompt(cut.prefix, cut.suffix), 0, tiny.fim.stops, GREEDY))
         list(generation)
         if not starts or starts[-1] != cut.prefix[:16]:
             starts.append(cut.prefix[:16])
@@ -108,10 +107,10 @@ def test_a_cancelled_prefill_stops_within_one_forward(tiny: Loaded, source: str,
     def interrupted() -> Finish | None:
         return "cancelled" if runner.forwards >= cancelled_after else None
 
-    generation = engine.generate(Job(prompt, TOKENS, tiny.fim.stops, greedy, interrupted=interrupted))
+    generation = engine.generate(Job(prompt, TOKENS, tiny.fim.stops, GREEDY, interrupted=interrupted))
     assert list(generation) == []
     assert (runner.forwards, generation.finish) == (cancelled_after, "cancelled")
-    following = engine.generate(Job(prompt, 1, tiny.fim.stops, greedy))
+    following = engine.generate(Job(prompt, 1, tiny.fim.stops, GREEDY))
     list(following)
     assert following.usage.cached_tokens == 16 * cancelled_after
 
@@ -125,7 +124,7 @@ def test_a_cancelled_decode_stops_within_one_forward(tiny: Loaded, source: str) 
     def interrupted() -> Finish | None:
         return "superseded" if runner.forwards >= prefill + 2 else None
 
-    generation = engine.generate(Job(prompt, TOKENS, frozenset(), greedy, interrupted=interrupted))
+    generation = engine.generate(Job(prompt, TOKENS, frozenset(), GREEDY, interrupted=interrupted))
     assert len(list(generation)) == 3
     assert (runner.forwards, generation.finish) == (prefill + 2, "superseded")
 
@@ -133,10 +132,10 @@ def test_a_cancelled_decode_stops_within_one_forward(tiny: Loaded, source: str) 
 def test_leaving_early_keeps_what_was_computed(tiny: Loaded, source: str) -> None:
     engine = Engine(TorchRunner(tiny), CACHE)
     prompt = prompt_at(tiny, source[:2000], source[2000:])
-    generation = engine.generate(Job(prompt, TOKENS, frozenset(), greedy))
+    generation = engine.generate(Job(prompt, TOKENS, frozenset(), GREEDY))
     next(iter(generation))
     generation.close()
-    following = engine.generate(Job(prompt, 1, frozenset(), greedy))
+    following = engine.generate(Job(prompt, 1, frozenset(), GREEDY))
     list(following)
     assert following.usage.cached_tokens == len(prompt) - 1
 
@@ -150,7 +149,7 @@ def test_a_forward_that_raises_fails_its_request_only(tiny: Loaded, source: str)
     engine = Engine(runner, CACHE)
     prompt = prompt_at(tiny, source[:2000], source[2000:])
     with pytest.raises(RuntimeError, match="planted"):
-        list(engine.generate(Job(prompt, TOKENS, frozenset(), greedy)))
+        list(engine.generate(Job(prompt, TOKENS, frozenset(), GREEDY)))
     assert len(engine.pool) == 0
     assert complete(engine, tiny, prompt) == complete(Engine(TorchRunner(tiny), 0), tiny, prompt)
 
@@ -158,7 +157,7 @@ def test_a_forward_that_raises_fails_its_request_only(tiny: Loaded, source: str)
 def test_the_context_is_never_exceeded(tiny: Loaded) -> None:
     engine = Engine(TorchRunner(tiny), CACHE)
     prompt = [100] * (tiny.base.context - 2)
-    generation = engine.generate(Job(prompt, TOKENS, frozenset(), greedy))
+    generation = engine.generate(Job(prompt, TOKENS, frozenset(), GREEDY))
     assert len(list(generation)) == 2
     assert generation.finish == "length"
 

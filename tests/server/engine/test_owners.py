@@ -7,7 +7,7 @@ from support.history import TOKEN_BYTES, History
 from starling_server.completion.suggestion_cache import Recall, Remembered
 from starling_server.engine.engine import Engine, Job
 from starling_server.engine.prefix_cache import Pool, Sequence, common_prefix
-from starling_server.engine.protocols import Feed
+from starling_server.engine.protocols import GREEDY, Feed
 from starling_server.owners import STALE_SECONDS, Owner, outgoing
 
 LIMIT = 60 * TOKEN_BYTES
@@ -20,9 +20,9 @@ ASKED = st.tuples(st.sampled_from(OWNERS), st.lists(st.integers(1, 2), min_size=
 def test_no_more_is_reused_than_an_owner_has_sent_itself(asked: list[tuple[Owner, list[int]]]) -> None:
     engine, sent = Engine(History(), LIMIT), dict[Owner, list[list[int]]]()
     for owner, prompt in asked:
-        generation = engine.generate(Job(prompt, 4, STOPS, int, owner=owner))
+        generation = engine.generate(Job(prompt, 4, STOPS, GREEDY, owner=owner))
         written = list(generation)
-        assert written == list(Engine(History(), 0).generate(Job(prompt, 4, STOPS, int)))
+        assert written == list(Engine(History(), 0).generate(Job(prompt, 4, STOPS, GREEDY)))
         own = sent.setdefault(owner, [])
         assert generation.usage.cached_tokens <= max((common_prefix(prompt, text) for text in own), default=0)
         own.append(prompt + written)

@@ -9,6 +9,7 @@ from support.history import TOKEN_BYTES, VOCABULARY, History
 from starling_server.engine.engine import Engine, Job
 from starling_server.engine.prefix_cache import common_prefix
 from starling_server.engine.prompt_lookup import Drafter
+from starling_server.engine.protocols import GREEDY
 
 LIMIT = 60 * TOKEN_BYTES
 STOPS = frozenset({0})
@@ -32,9 +33,9 @@ def test_any_sequence_of_edits_gives_what_a_fresh_engine_gives(
     engine = Engine(runner, LIMIT)
     for at, taken, put, adapter, read in edits:
         text = (text[:at] + put + text[at + taken :])[: runner.context] or [1]
-        job = Job(list(text), 10, STOPS, int, adapter)
+        job = Job(list(text), 10, STOPS, GREEDY, adapter)
         expected = list(Engine(History(), 0).generate(job))
-        drafted = Job(list(text), 10, STOPS, int, adapter, drafter=partial(Drafter, [text]))
+        drafted = Job(list(text), 10, STOPS, GREEDY, adapter, drafter=partial(Drafter, [text]))
         generation = engine.generate(drafted)
         found = [token for token, _ in zip(generation, range(read), strict=False)]
         generation.close()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
-from starling_server.backends.torch.sampling import greedy, sampler
 from starling_server.engine.engine import Engine, Job, Usage
 from starling_server.engine.prompt_lookup import GRAMS, Drafter, agreed
+from starling_server.engine.protocols import Sampling
 from starling_server.prompt import window
 
 CACHE = 1 << 28
@@ -67,9 +67,9 @@ def answers(
         at = rng.randrange(len(text) - 10)
         cut = window.fit(text[:at], text[at + 10 :], 500, loaded.tokenizer.encode)
         prompt = loaded.fim.prompt(cut.prefix, cut.suffix)
-        sample = greedy if temperature == 0 else sampler(temperature, number)
+        sampling = Sampling(temperature, seed=number)
         drafter = partial(Drafter, [prompt]) if drafts else None
-        generation = engine.generate(Job(prompt, 24, loaded.fim.stops, sample, drafter=drafter))
+        generation = engine.generate(Job(prompt, 24, loaded.fim.stops, sampling, drafter=drafter))
         found.append(list(generation))
         total.drafted_tokens += generation.usage.drafted_tokens
         total.accepted_tokens += generation.usage.accepted_tokens

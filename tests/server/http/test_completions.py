@@ -10,8 +10,8 @@ import pytest
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
-from starling_server.backends.torch.sampling import greedy
 from starling_server.engine.engine import Engine, Job
+from starling_server.engine.protocols import GREEDY
 
 LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
 RAW = f"<fim_prefix><fim_suffix>\n<fim_middle>{LINES}item_12 = make"
@@ -51,7 +51,7 @@ def test_with_a_suffix_it_is_the_suggestion_that_complete_gives(client: openai.O
 def test_a_raw_prompt_is_the_models_own_greedy_text(client: openai.OpenAI, exact: Loaded) -> None:
     ids = exact.tokenizer.encode_marked(RAW)
     assert ids[:2] == [exact.fim.prefix, exact.fim.suffix]
-    expected = list(Engine(TorchRunner(exact), 1 << 24).generate(Job(ids, 24, exact.fim.stops, greedy)))
+    expected = list(Engine(TorchRunner(exact), 1 << 24).generate(Job(ids, 24, exact.fim.stops, GREEDY)))
     text = exact.tokenizer.decode(expected)
     assert text
     by_text = client.completions.create(model="base", prompt=RAW, max_tokens=24)

@@ -11,12 +11,12 @@ import pytest
 from support import adapter
 
 from starling_server.backends.openai.client import Upstream
-from starling_server.backends.openai.remote_engine import Elsewhere
+from starling_server.backends.openai.remote_engine import RemoteModels
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.errors import AdapterError, BrokenAdapter, UnknownAdapter
 from starling_server.models import adapter_registry, adapters, arriving
-from starling_server.models.adapter_registry import Shelf
+from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.models.bases import Base
 
 
@@ -30,10 +30,12 @@ def runner(tiny: Loaded) -> TorchRunner:
     return TorchRunner(tiny)
 
 
-def make(tiny: Loaded, runner: TorchRunner, most_bytes: int = 0) -> tuple[Shelf, list[str]]:
+def make(tiny: Loaded, runner: TorchRunner, most_bytes: int = 0) -> tuple[AdapterRegistry, list[str]]:
     """A shelf, and what it has let go of."""
     forgotten = list[str]()
-    return Shelf(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, most_bytes, forgotten.append), forgotten
+    return AdapterRegistry(
+        runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, most_bytes, forgotten.append
+    ), forgotten
 
 
 def home(name: str) -> Path:
@@ -191,7 +193,7 @@ def test_a_word_is_a_name_also_where_a_folder_here_has_it(
 
 def test_an_adapter_that_the_other_server_gets_later_is_asked_for_again(tiny: Loaded, base: Base) -> None:
     there = SimpleNamespace(url="http://there", names=list[str])
-    served = Shelf(Elsewhere(1024, cast(Upstream, there)), base.id, tiny.fingerprint, tiny.fim.family)
+    served = AdapterRegistry(RemoteModels(1024, cast(Upstream, there)), base.id, tiny.fingerprint, tiny.fim.family)
     served.add(adapters.load(adapter.write(home("a"), base)))
     with pytest.raises(UnknownAdapter, match="serves no model 'a': load"):
         served.ready("a")

@@ -12,9 +12,9 @@ from support.starcoder2 import write as write_starcoder2
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
-from starling_server.backends.torch.sampling import greedy
 from starling_server.config import ModelConfig
 from starling_server.engine.engine import Engine, Job
+from starling_server.engine.protocols import GREEDY
 from starling_server.errors import AdapterError, BaseModelError
 from starling_server.models import adapters, bases, manifest
 from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
@@ -43,7 +43,7 @@ def test_starcoder2_equals_transformers(starcoder2: Loaded, source: str) -> None
     for at in range(0, 2000, 100):
         ids = starcoder2.tokenizer.encode(source[at : at + 400])[:200]
         prompt = starcoder2.fim.prompt(ids, ids[:20])
-        out = list(engine.generate(Job(prompt, 8, starcoder2.fim.stops, greedy)))
+        out = list(engine.generate(Job(prompt, 8, starcoder2.fim.stops, GREEDY)))
         tokens = torch.tensor([prompt])
         expected = starcoder2.model.generate(  # pyright: ignore[reportCallIssue]
             tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=8, do_sample=False,

@@ -19,7 +19,7 @@ from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.errors import AdapterError
 from starling_server.models import adapters, arriving, bases, lora, manifest
-from starling_server.models.adapter_registry import Shelf
+from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.models.bases import Base
 
 NEEDS_BASE = ("no-such-layer", "layer-escapes", "a-norm", "wide")
@@ -84,7 +84,7 @@ def test_an_adapter_larger_than_the_budget_is_refused_by_its_header(tiny: Loaded
     """Its file is a hole; among the others it would make all of theirs as large."""
     folder = make(tmp_path / "large", base, hostile.sparse_rank(192))
     runner, small = TorchRunner(tiny), adapter.write(tmp_path / "small", base)
-    shelf = Shelf(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, runner.need(small).own)
+    shelf = AdapterRegistry(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, runner.need(small).own)
     with pytest.raises(AdapterError, match=r"takes [\d.]+ MiB and --adapters-mb allows"):
         shelf.take(adapters.load(folder))
     assert shelf.take(adapters.load(small)) == "small"
@@ -106,7 +106,7 @@ def test_one_of_a_large_rank_makes_the_others_large_only_while_it_is_there(
 def test_room_is_made_before_all_grow(tiny: Loaded, base: Base, tmp_path: Path) -> None:
     runner, folders = TorchRunner(tiny), [adapter.write(tmp_path / name, base) for name in "abc"]
     most = 30 * runner.need(folders[0]).own
-    shelf = Shelf(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, most)
+    shelf = AdapterRegistry(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, most)
     for folder in folders:
         shelf.take(adapters.load(folder))
     shelf.take(adapters.load(make(tmp_path / "large", base, hostile.sparse_rank(192))))
@@ -159,7 +159,7 @@ def test_a_copy_is_judged_when_it_holds_still_and_reported_once(
     tiny: Loaded, base: Base, runner: TorchRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    shelf = Shelf(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family)
+    shelf = AdapterRegistry(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family)
     whole, half = adapter.write(tmp_path / "whole", base), adapters.home() / "half"
     half.mkdir(parents=True)
     data = (whole / adapters.WEIGHTS).read_bytes()
@@ -184,7 +184,7 @@ def test_a_copy_is_judged_when_it_holds_still_and_reported_once(
     assert shelf.states()[0].broken is None
 
 
-def raise_as_adapter_error(shelf: Shelf, name: str) -> None:
+def raise_as_adapter_error(shelf: AdapterRegistry, name: str) -> None:
     try:
         shelf.resolve(name)
     except Exception as error:
@@ -194,7 +194,7 @@ def raise_as_adapter_error(shelf: Shelf, name: str) -> None:
 def test_a_look_that_began_after_one_came_is_not_repeated(
     tiny: Loaded, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family)
+    shelf = AdapterRegistry(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family)
     looks, begun, over = list[int](), threading.Event(), threading.Event()
 
     def folders() -> Generator[Path]:

@@ -7,8 +7,8 @@ from time import process_time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training.secret_lines import INNOCENTS
-from training.secret_lines import SECRETS as SECRET_LINES
+from training.sources.secret_lines import INNOCENTS
+from training.sources.secret_lines import SECRETS as SECRET_LINES
 
 from starling_training.sources.secrets.redact import find, placeholder, redact
 

@@ -97,7 +97,7 @@ def _here(asked: Asked) -> Generator[list[Side]]:
         raise UsageError(f"Both adapters are called {found[0].name}: copy one to a folder of another name.")
     with served(asked.model, *_sizes(asked, found), *found[:1]) as service:
         for other in found[1:]:
-            service.model.shelf.ready(service.model.shelf.add(other))
+            service.adapters.ready(service.adapters.add(other))
         sides = [Side(against.name if against else BARE, in_process(service, against.name if against else BARE))]
         if adapter:
             sides.append(Side(adapter.name, in_process(service, adapter.name)))

@@ -41,7 +41,7 @@ serve-copilot {flags}
 ```
 
 `starling-lsp {flags}` gives the same suggestions to editors.
-Elsewhere it loads with `{loads}`; prompts are the FIM format of {family}, suffix first, in a window of
+RemoteModels it loads with `{loads}`; prompts are the FIM format of {family}, suffix first, in a window of
 {context:,} tokens of which {most} are left to the middle.
 
 ## Is it better than its base?

@@ -75,11 +75,11 @@ class InProcess:
 
     def _loss(self, hole: Hole) -> tuple[float | None, int]:
         """Nats of the true middle and its end, and their tokens; None where it is too long for the context."""
-        runner = self.service.model.engine.runner
+        runner = self.service.backend.engine.runner
         made = self.writer.hole(hole, "spm")
         if not isinstance(runner, Scorer) or len(made.ids) > runner.context:
             return None, 0
-        version = self.service.model.shelf.version(None if self.adapter == BARE else self.adapter)
+        version = self.service.adapters.version(None if self.adapter == BARE else self.adapter)
         scores = runner.score(version, made.ids, made.prompt_tokens)
         return -sum(scores), len(scores)
 
@@ -101,11 +101,11 @@ def served(
 
 def in_process(service: Service, adapter: str = BARE) -> InProcess:
     """The engine over `service`; its loss is taken on the prompts that the adapter is served with."""
-    trained = service.model.shelf.trained(None if adapter == BARE else adapter)
+    trained = service.adapters.trained(None if adapter == BARE else adapter)
     sizes = (trained.context_tokens, trained.max_tokens) if trained else _sizes(service)
-    return InProcess(service, adapter, Writer(service.model.tokenizer, service.model.fim, *sizes))
+    return InProcess(service, adapter, Writer(service.backend.tokenizer, service.backend.fim, *sizes))
 
 
 def _sizes(service: Service) -> tuple[int, int]:
-    context = min(service.config.context_tokens, service.model.engine.runner.context)
+    context = min(service.config.context_tokens, service.backend.engine.runner.context)
     return context, service.config.max_tokens

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from starling_server.backends.llamacpp import sampling as draws
 from starling_server.backends.llamacpp.bindings import BATCH, Context, Handle, KeyType, Rows, Token, Weights
 from starling_server.backends.llamacpp.gguf_export import export_cache
 from starling_server.backends.llamacpp.gguf_export.write import outlined
 from starling_server.backends.llamacpp.loading import Loaded
-from starling_server.engine.protocols import Feed
+from starling_server.engine.protocols import Feed, Likely, Sampler, Sampling
 from starling_server.errors import AdapterError, OutputError
 from starling_server.models.adapter_registry import Need
 
@@ -48,7 +49,7 @@ class GgmlCache:
 
 
 class GgmlRunner:
-    """Implements `runner.Runner` and `runner.TakesAdapters`. Not thread-safe: one thread owns it, `abort` excepted."""
+    """Implements `runner.Runner` and `runner.HoldsAdapters`. Not thread-safe: one thread owns it, `abort` excepted."""
 
     def __init__(
         self, loaded: Loaded, cache_bytes: int, tokens: int = 0, keys: KeyType = "f16", threads: int = 0
@@ -173,6 +174,14 @@ class GgmlRunner:
         assert cache.sequence not in self._free
         self._llama.forget(cache.sequence)
         heapq.heappush(self._free, cache.sequence)
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        """Draws ids from logits of shape (vocab,)."""
+        return draws.sampler(sampling)
+
+    def likelihoods(self, logits: Rows, token: int, most: int) -> Likely:
+        """How likely `token` was."""
+        return draws.likelihoods(logits, token, most)
 
     def nbytes(self, cache: GgmlCache) -> int:
         """Bytes of the cache's memory, however many tokens are in it."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from starling_server.backends.llamacpp.bindings import Rows
-from starling_server.engine.protocols import COLDEST, Sampler
+from starling_server.engine.protocols import COLDEST, Likely, Sampler, Sampling
 
 
 def greedy(logits: Rows) -> int:
@@ -11,28 +11,29 @@ def greedy(logits: Rows) -> int:
     return int(logits.argmax())
 
 
-def sampler(temperature: float, seed: int | None = None, top_p: float = 1.0) -> Sampler:
-    """A sampler at `temperature`; 0 is greedy. The same seed gives the same draws. `top_p`: see `sampling`."""
-    if temperature < COLDEST:
+def sampler(sampling: Sampling) -> Sampler:
+    """A sampler over logits of shape (vocab,)."""
+    if sampling.temperature < COLDEST:
         return greedy
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(sampling.seed)  # without a seed a fresh one
 
     def draw(logits: Rows) -> int:
-        scaled = logits.astype(np.float64) / temperature
+        scaled = logits.astype(np.float64) / sampling.temperature
         weights = np.exp(scaled - scaled.max())
         weights /= weights.sum()
-        if top_p < 1:
-            weights = nucleus(weights, top_p)
+        if sampling.top_p < 1:
+            weights = nucleus(weights, sampling.top_p)
         return int(generator.choice(weights.size, p=weights / weights.sum()))
 
     return draw
 
 
-def likelihoods(logits: Rows, token: int, most: int) -> tuple[float, list[tuple[int, float]]]:
-    """See `runner.Likelihoods`; logits of shape (vocab,), before any temperature."""
+def likelihoods(logits: Rows, token: int, most: int) -> Likely:
+    """As `protocols.Runner` says; logits of shape (vocab,)."""
     scaled = logits.astype(np.float64) - logits.max()
     nats = scaled - np.log(np.exp(scaled).sum())
-    return float(nats[token]), [(int(best), float(nats[best])) for best in np.argsort(-nats, kind="stable")[:most]]
+    best = np.argsort(-nats, kind="stable")[:most]
+    return Likely(token, float(nats[token]), [(int(each), float(nats[each])) for each in best])
 
 
 def nucleus(weights: Rows, share: float) -> Rows:

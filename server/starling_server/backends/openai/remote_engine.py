@@ -1,4 +1,4 @@
-"""The engine's work done by another server: what `service` calls as it calls `engine`, over `upstream`.
+"""The engine's work done by another server: what `completion` calls as it calls `engine`, over `client`.
 
 Windows, prompts, stops, trimming, memory, queue and limits are ours as always; only the model is elsewhere. The other
 server's text comes back as ids, since the service works with ids: byte-level BPE gives every text back as it was.
@@ -8,14 +8,13 @@ import hmac
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from starling_server.backends.openai.client import News, Stream, Upstream, Wish
 from starling_server.engine.engine import Finish, Job, Steps, Usage
-from starling_server.engine.protocols import Feed, Rows
+from starling_server.engine.protocols import Likely, Poll
 from starling_server.errors import UnknownAdapter
 from starling_server.models.adapter_registry import Need
 from starling_server.owners import Owner
@@ -27,20 +26,7 @@ WAIT_SECONDS = 0.005
 """How long the worker waits for news before it looks at its queue and at what was cancelled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """Stands where a sampler does: how the other server shall draw."""
-
-    temperature: float
-    seed: int | None
-    top_p: float = 1.0
-
-    def __call__(self, _: Any) -> int:
-        """Never: logits do not come this far."""
-        raise AssertionError
-
-
-class Elsewhere:
+class RemoteModels:
     """What the other server can take, as far as it matters here, and which adapters it has."""
 
     draft = 0
@@ -79,12 +65,13 @@ class Elsewhere:
         return 0
 
 
-class Relayed:
+class RemoteGeneration:
     """One job that runs elsewhere."""
 
-    def __init__(self, job: Job, relay: "Relay") -> None:
+    def __init__(self, job: Job, relay: "RemoteEngine") -> None:
         self.finish: Finish = "length"
         self.usage = Usage(prompt_tokens=len(job.prompt))
+        self.likely = list[Likely]()
         self._job, self._relay = job, relay
         self._stream: Stream | None = None
         self._known: deque[int] = deque()
@@ -98,7 +85,7 @@ class Relayed:
             news: News | None = None
             if reason is None:
                 self._stream = self._stream or self._relay.start(self._job)
-                news = yield Feed(self._stream, (0,))
+                news = yield Poll(self._stream)
             if news is None:
                 self.finish = reason or self._job.interrupted() or "cancelled"
                 self.close()
@@ -136,13 +123,14 @@ class Relayed:
         self.usage.cached_tokens = (told.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
 
-class Relay:
+class RemoteEngine:
     """Starts jobs on another server."""
 
     kept_bytes = 0
     """Keys and values are there."""
+    has_logits = False
 
-    def __init__(self, upstream: Upstream, runner: Elsewhere, tokenizer: Tokenizer) -> None:
+    def __init__(self, upstream: Upstream, runner: RemoteModels, tokenizer: Tokenizer) -> None:
         self.upstream, self.runner, self.tokenizer = upstream, runner, tokenizer
         self._secret = secrets.token_bytes(32)
 
@@ -150,14 +138,19 @@ class Relay:
         """Raise UpstreamDown where the other server is not there."""
         self.upstream.check()
 
-    def generate(self, job: Job) -> Relayed:
+    def warm_up(self, token: int) -> None:
+        """Nothing: the other server is warm or not."""
+
+    def forget(self, adapter: str) -> None:
+        """Nothing: the other server keeps what it has."""
+
+    def generate(self, job: Job) -> RemoteGeneration:
         """Start `job`; nothing is asked for before its first token is."""
-        return Relayed(job, self)
+        return RemoteGeneration(job, self)
 
     def start(self, job: Job) -> Stream:
         """Ask the other server; raises UnknownAdapter where it has no bare base."""
-        draw, model = job.sample, self.runner.names.get(job.adapter)
-        assert isinstance(draw, Draw)
+        draw, model = job.sampling, self.runner.names.get(job.adapter)
         if model is None:
             raise UnknownAdapter(
                 f"{self.upstream.url} has no bare base: name an adapter, or start with --upstream-model."
@@ -171,8 +164,8 @@ class Relay:
         """What keeps the other server's cache for `owner` apart: 256 bits, which no client can guess or learn."""
         return hmac.new(self._secret, repr((owner.client, owner.salt)).encode(), "sha256").hexdigest()
 
-    def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
+    def feed(self, calls: Sequence[Poll]) -> list[News]:
         """What each of the streams has brought, after some milliseconds at most."""
-        streams = [feed.cache for feed in feeds]
+        streams = [call.stream for call in calls]
         self.upstream.wait(streams, WAIT_SECONDS)
         return [stream.take() for stream in streams]

@@ -13,7 +13,7 @@ import torch
 from starling_server.backends.torch.cuda_graphs import Bench, Capture
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchCache, TorchRunner, unchanged_on_failure
-from starling_server.engine.protocols import Feed, Rows
+from starling_server.engine.protocols import Feed, Likely, Rows, Sampler, Sampling
 from starling_server.models.adapter_registry import Need
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,14 @@ class CudaRunner:
     def nbytes(self, cache: TorchCache) -> int:
         """Bytes of all layers' keys and values, without the bench's copy, which is there anyway."""
         return self._torch.nbytes(cache)
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        """Draws ids from logits of shape (vocab,)."""
+        return self._torch.sampler(sampling)
+
+    def likelihoods(self, logits: torch.Tensor, token: int, most: int) -> Likely:
+        """How likely `token` was."""
+        return self._torch.likelihoods(logits, token, most)
 
     @torch.inference_mode()
     def _step(self, bench: Bench, feed: Feed) -> Rows | None:

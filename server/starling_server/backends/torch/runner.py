@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from starling_server.backends.torch import sampling as draws
 from starling_server.backends.torch.kv_cache import Joined, Static
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.lora_layers import Folded
-from starling_server.engine.protocols import Feed, Rows
+from starling_server.engine.protocols import Feed, Likely, Rows, Sampler, Sampling
 from starling_server.models.adapter_registry import Need
 
 CHUNK_CPU, CHUNK_GPU = 64, 512
@@ -94,6 +95,14 @@ class TorchRunner:
     def nbytes(self, cache: TorchCache) -> int:
         """Bytes of all layers' keys and values, with the room that is left in them."""
         return cache.kv.nbytes
+
+    def sampler(self, sampling: Sampling) -> Sampler:
+        """Draws ids from logits of shape (vocab,)."""
+        return draws.sampler(sampling)
+
+    def likelihoods(self, logits: torch.Tensor, token: int, most: int) -> Likely:
+        """How likely `token` was."""
+        return draws.likelihoods(logits, token, most)
 
     def _forward(self, cache: TorchCache, ids: Sequence[int], keep: int) -> torch.Tensor:
         """Logits of the last `keep` positions, shape (keep, vocab)."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from starling_server.engine.protocols import COLDEST, Sampler
+from starling_server.engine.protocols import COLDEST, Likely, Sampler, Sampling
 
 
 def greedy(logits: torch.Tensor) -> int:
@@ -10,31 +10,30 @@ def greedy(logits: torch.Tensor) -> int:
     return int(logits.argmax())
 
 
-def sampler(temperature: float, seed: int | None = None, top_p: float = 1.0) -> Sampler:
-    """A sampler at `temperature`; 0 is greedy. The same seed gives the same draws.
-
-    Below 1 `top_p` leaves the likeliest ids that make up that share together (Holtzman et al. 2020).
-    """
-    if temperature < COLDEST:
+def sampler(sampling: Sampling) -> Sampler:
+    """A sampler over logits of shape (vocab,)."""
+    if sampling.temperature < COLDEST:
         return greedy
     generator = torch.Generator()
-    if seed is not None:
-        generator.manual_seed(seed)
+    if sampling.seed is None:
+        generator.seed()  # a new generator has the same seed each time
+    else:
+        generator.manual_seed(sampling.seed)
 
     def draw(logits: torch.Tensor) -> int:
-        weights = torch.softmax(logits.float().cpu() / temperature, dim=-1)
-        if top_p < 1:
-            weights = nucleus(weights, top_p)
+        weights = torch.softmax(logits.float().cpu() / sampling.temperature, dim=-1)
+        if sampling.top_p < 1:
+            weights = nucleus(weights, sampling.top_p)
         return int(torch.multinomial(weights, 1, generator=generator))
 
     return draw
 
 
-def likelihoods(logits: torch.Tensor, token: int, most: int) -> tuple[float, list[tuple[int, float]]]:
-    """See `runner.Likelihoods`; logits of shape (vocab,), before any temperature."""
+def likelihoods(logits: torch.Tensor, token: int, most: int) -> Likely:
+    """As `protocols.Runner` says; logits of shape (vocab,)."""
     nats = torch.log_softmax(logits.float().cpu(), dim=-1)
     best = nats.topk(most)
-    return float(nats[token]), list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return Likely(token, float(nats[token]), list(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
 
 
 def nucleus(weights: torch.Tensor, share: float) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """In which form a CPU without bfloat16 arithmetic serves a base fastest: asked of the machine, not assumed.
 
-With AVX512-BF16 it is 4 bits. Elsewhere every 4-bit product dequantises a whole matrix first, bfloat16 is emulated,
+With AVX512-BF16 it is 4 bits. RemoteModels every 4-bit product dequantises a whole matrix first, bfloat16 is emulated,
 float32 reads four times the bytes of int8, and int8 is slower with many rows: which is best depends on the matrices'
 size, the caches and the memory.
 """

@@ -67,9 +67,9 @@ class Metrics:
         self._gauge("ready", "1 while the model answers.", lambda _: 1)
         self._gauge("queue_depth", "Requests that wait for the model.", lambda service: service.scheduler.queued)
         self._gauge("running", "Requests that the model works on.", lambda service: service.scheduler.running)
-        self._gauge("cache_bytes", "Keys and values that are kept.", lambda service: service.model.engine.kept_bytes)
-        self._gauge("adapters_loaded", "Adapters in memory.", lambda service: service.model.shelf.loaded)
-        self._gauge("adapter_bytes", "Memory of the adapters.", lambda service: service.model.shelf.nbytes)
+        self._gauge("cache_bytes", "Keys and values that are kept.", lambda service: service.backend.engine.kept_bytes)
+        self._gauge("adapters_loaded", "Adapters in memory.", lambda service: service.adapters.loaded)
+        self._gauge("adapter_bytes", "Memory of the adapters.", lambda service: service.adapters.nbytes)
 
     def _gauge(self, name: str, text: str, of: Callable[[Service], float]) -> None:
         def now() -> float:

@@ -1,0 +1,28 @@
+"""What every `backends/*` brings: a base that is ready to generate, whoever computes."""
+
+from dataclasses import dataclass
+
+from starling_server.engine.engine import Generates
+from starling_server.models.adapter_registry import HoldsAdapters
+from starling_server.models.bases import Base
+from starling_server.prompt.fim import Fim, Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A loaded base, or one that another server has loaded."""
+
+    base: Base
+    fingerprint: str | None
+    """Of the base's weights; None where only its vocabulary is on this disk."""
+    engine: Generates
+    tokenizer: Vocabulary
+    fim: Fim
+    adapters: HoldsAdapters
+    device: str
+    """Where it computes, for a person."""
+
+    @property
+    def id(self) -> str:
+        """What the base is called in answers."""
+        return self.base.id
