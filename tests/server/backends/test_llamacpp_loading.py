@@ -31,10 +31,10 @@ from starling_server.serve.start import start
 WITHOUT_TORCH = """
 import asyncio, sys
 sys.modules["torch"] = sys.modules["transformers"] = sys.modules["peft"] = None
-from starling_server import adapters
+from starling_server.models import adapters
 from starling_server.config import ModelConfig, ServiceConfig
 from starling_server.schema import CompleteRequest
-from starling_server.start import start
+from starling_server.serve.start import start
 service = start(ModelConfig(base="tiny", runner="ggml"), ServiceConfig(), [adapters.find(sys.argv[1])])
 answer = asyncio.run(service.complete(CompleteRequest(prefix="def add(a, b):\\n    return a", temperature=0.5)))
 print(answer.model_dump_json())
@@ -92,7 +92,7 @@ def test_an_adapter_trained_again_takes_the_old_ones_place(base: Base, tmp_path:
     again = export_cache.adapter(adapter.write(tmp_path / "x", base, 1), base, "f")
     assert sorted(first.parent.iterdir()) == sorted([again, other])
     shutil.rmtree(tmp_path / "x")
-    with pytest.raises(AdapterError, match="train it again"):
+    with pytest.raises(AdapterError, match="train the adapter again"):
         export_cache.adapter(tmp_path / "x", base, "f")
 
 
