@@ -31,6 +31,7 @@ import ours
 import random_weights
 from passages import Passage, passages
 from report import last_line, machine, p50, ratio, show
+from shapes import SHAPES
 from sides import Prompts
 
 from starling_server.backends.torch import loading
@@ -58,7 +59,7 @@ SIDES = (("ours", False, True), ("ours with drafts", True, True), ("ours without
 def load(name: str, device: torch.device) -> Loaded:
     """A random base of this shape as the loader would hand it over; the same one every time."""
     torch.manual_seed(0)
-    of = random_weights.config(name)
+    of = random_weights.config(*SHAPES[name])
     model: Any = random_weights.random_model(of, device, loading.compute_dtype(device), four_bits=True)
     if hasattr(model.transformer, "bias"):
         del model.transformer.bias

@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from random_weights import config, random_model
+from shapes import SHAPES
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
@@ -106,7 +107,7 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> S
 
 def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> tuple[Any, Loaded]:
     """What learns, as a run has it."""
-    of = config(name)
+    of = config(*SHAPES[name])
     whole = arguments.method == "full"
     dtype = torch.float32 if whole else loading.compute_dtype(device)
     tokenizer = loading.load_tokenizer(bases.find("tiny"))
