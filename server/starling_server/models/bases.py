@@ -88,13 +88,13 @@ def find(name: str) -> Base:
     """Resolve `tiny`, a directory or a Hub id, and check it; raises BaseModelError."""
     path = _locate(name)
     base = _read(name, path)
-    if not any(_weights(path)):
+    files = _weights(base)
+    if not files:
         raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
     try:
-        _check_shapes(base.config, safetensors_numpy.listed(safetensors_numpy.weights_of(path)))
+        _check_shapes(base.config, safetensors_numpy.listed(files))
     except (OSError, Unfit) as error:
-        reason = str(error) if isinstance(error, Unfit) else error.strerror
-        raise BaseModelError(f"The weights of base {name!r} cannot be read ({reason}): download it again.") from error
+        raise _damaged_weights(name, error) from error
     return base
 
 
@@ -105,7 +105,7 @@ def find_vocabulary(name: str) -> Base:
 
 def has_weights(base: Base) -> bool:
     """Whether its weights are on this disk too."""
-    return any(_weights(base.path))
+    return bool(_weights(base))
 
 
 def _read(name: str, path: Path) -> Base:
@@ -120,7 +120,7 @@ def _read(name: str, path: Path) -> Base:
 def weights(base: Base) -> int:
     """Number of weights, by the size of their files."""
     kind = str(base.config.get("dtype") or base.config.get("torch_dtype") or "bfloat16")
-    return sum(file.stat().st_size for file in _weights(base.path)) // (4 if kind == "float32" else 2)
+    return sum(file.stat().st_size for file in _weights(base)) // (4 if kind == "float32" else 2)
 
 
 def fingerprint(base: Base) -> str:
@@ -133,7 +133,7 @@ def fingerprint(base: Base) -> str:
     digest = hashlib.sha256()
     shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
     digest.update(json.dumps(shape, sort_keys=True).encode())
-    for file in (base.path / "tokenizer.json", *sorted(_weights(base.path))):
+    for file in (base.path / "tokenizer.json", *_weights(base)):
         try:
             for part in [file.read_bytes()] if file.suffix == ".json" else _sampled(file):
                 digest.update(part)
@@ -158,8 +158,17 @@ def unreadable(file: Path, error: OSError) -> BaseModelError:
     return BaseModelError(f"{file} cannot be read ({said}): mend that, or name another base.")
 
 
-def _weights(path: Path) -> Iterator[Path]:
-    return (file for file in path.glob("*.safetensors") if os.path.isfile(file))
+def _weights(base: Base) -> list[Path]:
+    """The files that are loaded, none where there are none; raises BaseModelError for a damaged index."""
+    try:
+        return safetensors_numpy.weights_of(base.path)
+    except (OSError, Unfit) as error:
+        raise _damaged_weights(base.id, error) from error
+
+
+def _damaged_weights(name: str, error: OSError | Unfit) -> BaseModelError:
+    reason = str(error) if isinstance(error, Unfit) else error.strerror
+    return BaseModelError(f"The weights of base {name!r} cannot be read ({reason}): download it again.")
 
 
 def _check_shapes(config: Mapping[str, Any], stored: Mapping[str, Stored]) -> None:
