@@ -38,11 +38,11 @@ from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.models import bases, manifest
+from starling_server.models import bases, families, manifest
 from starling_server.models.adapters import Adapter
 from starling_server.models.bases import TINY_DIR, Base
 from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
-from starling_server.prompt import fim, window
+from starling_server.prompt import window
 from starling_server.schema import CompleteRequest
 from starling_server.serve import start
 
@@ -65,7 +65,7 @@ def load(name: str, device: torch.device) -> Loaded:
         del model.transformer.bias
     tokenizer = loading.load_tokenizer(bases.find("tiny"))
     base = Base(name, TINY_DIR, None, json.loads(of.to_json_string(use_diff=False)))
-    return Loaded(base, FINGERPRINT, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer))
+    return Loaded(base, FINGERPRINT, model, tokenizer, families.resolve("gpt_bigcode", tokenizer))
 
 
 def adapted(loaded: Loaded, rank: int, folder: Path, context: int, tokens: int) -> Any:

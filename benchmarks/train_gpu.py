@@ -26,16 +26,15 @@ from shapes import SHAPES
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
-from starling_server.models import bases
+from starling_server.models import bases, families
 from starling_server.models.bases import TINY_DIR, Base
 from starling_training.config import LoraConfig, OptimConfig
 from starling_training.fit import full_weights, qlora, trainer
-from starling_training.fit.memory_plan import GIGA, Memory, memory, shape
+from starling_training.fit.memory_plan import GIGA, Memory, memory
 from starling_training.fit.schedule import Curve
 
 import torch  # isort: skip
 from datasets import Dataset  # isort: skip
-from starling_server.prompt import fim  # isort: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> S
         trainer.train(model, loaded, sets, optim, Path(folder), hooks, None)
     step = median(later - earlier for earlier, later in pairwise(times))
     on_gpu = device.type == "cuda"
-    of = shape(loaded.base.config)
+    of = loaded.base.family.shape(loaded.base.config)
     return Seen(
         name,
         arguments.batch * arguments.length / step,
@@ -115,7 +114,7 @@ def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> t
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     model = random_model(of, device, dtype, arguments.method == "qlora")
-    loaded = Loaded(base, name, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer))
+    loaded = Loaded(base, name, model, tokenizer, families.resolve("gpt_bigcode", tokenizer))
     return full_weights.unfreeze(loaded) if whole else qlora.wrap(loaded, LoraConfig(rank=arguments.rank)), loaded
 
 
