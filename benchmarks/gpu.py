@@ -79,7 +79,7 @@ def adapted(loaded: Loaded, rank: int, folder: Path, context: int, tokens: int) 
         name=NAME,
         created=datetime.now(UTC),
         base=BaseRecord(id=loaded.base.id, fingerprint=FINGERPRINT, model_type="gpt_bigcode"),
-        fim=FimRecord(family="gpt_bigcode", order="spm", context_tokens=context, max_tokens=tokens),
+        fim=FimRecord.of(loaded.fim, context, tokens),
     )
     (folder / manifest.MANIFEST).write_text(record.model_dump_json(), encoding="utf-8")
     return model.eval()

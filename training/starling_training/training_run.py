@@ -165,7 +165,7 @@ def _given(prepared: Prepared, asked: TrainConfig, where: Where) -> Given:
         settings.resolved(asked, config, where),
         prepared.base,
         loading.in_four_bits(config.model),
-        prepared.writer.fim.family,
+        prepared.writer.fim,
         corpus.root,
         inventory.take(corpus, prepared.split, prepared.writer.tokenizer),
     )

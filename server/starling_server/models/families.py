@@ -34,11 +34,18 @@ class Spelling:
     file: str | None = None
     """Tokens that announce a repository and a file. Like `others`, they never belong to a middle, and each ends it."""
     others: tuple[str, ...] = ()
+    unlike_text: tuple[str, ...] = ()
+    """Those of `stops` that ordinary text never holds: `<file_sep>` is one, `<filename>` is not."""
 
     @property
     def sentinels(self) -> tuple[str, ...]:
-        """Tokens that a base must have. Ordinary text holds none of them, so the text filters cut there."""
+        """Tokens that a base must have."""
         return self.prefix, self.middle, self.suffix, self.pad, self.end
+
+    @property
+    def text_sentinels(self) -> tuple[str, ...]:
+        """Spellings that the text filter cuts at: ordinary text, such as a usage message, holds none of them."""
+        return (*self.sentinels, *self.unlike_text)
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -281,7 +288,8 @@ STARCODER2 = Family(
     model_type="starcoder2",
     spellings=(
         Spelling(
-            "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", repository="<repo_name>", file="<file_sep>"
+            "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>",
+            repository="<repo_name>", file="<file_sep>", unlike_text=("<file_sep>",),
         ),
     ),
     order="spm",
@@ -319,6 +327,12 @@ LIMITS = {key: most for row in FAMILIES.values() for key, most in row.keys.limit
 """Limits of every family's keys: transformers reads some families' keys in other families' configurations too."""
 
 
+TEXT_SENTINELS = frozenset(
+    name for row in FAMILIES.values() for written in row.spellings for name in written.text_sentinels
+)
+"""Of every family, where the base is not known."""
+
+
 def supported() -> str:
     """The architectures, for a message."""
     return ", ".join(sorted(FAMILIES))
@@ -353,7 +367,7 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
         )
     further = (tokenizer.special_id(name) for name in written.stops)
     stops = frozenset(ids) | {number for number in further if number is not None}
-    return Fim(model_type, *ids, stops=stops, sentinels=written.sentinels, order=family.order)
+    return Fim(model_type, *ids, stops=stops, text_sentinels=written.text_sentinels, order=family.order)
 
 
 def spelling(model_type: str, tokenizer: Names) -> Spelling:

@@ -72,8 +72,8 @@ class Fim:
     """Written after every complete middle."""
     stops: frozenset[int]
     """Every id that ends a middle; none of them is ever part of a suggestion."""
-    sentinels: tuple[str, ...]
-    """Spellings of prefix, middle, suffix, pad and end."""
+    text_sentinels: tuple[str, ...]
+    """Spellings that end a suggestion where the model writes them in pieces, as ordinary tokens."""
     order: Order
     """The order of prompts where a call names none."""
 

@@ -18,7 +18,7 @@ from starling_server.engine.engine import Engine, Job
 from starling_server.engine.protocols import GREEDY
 from starling_server.errors import AdapterError, BaseModelError
 from starling_server.models import adapters, bases, manifest
-from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
+from starling_server.models.manifest import BaseRecord, FimRecord, Manifest, prompt_format
 from starling_server.models.safetensors_numpy import weights_of
 
 
@@ -212,3 +212,12 @@ def test_adapters_by_name_folder_and_workspace(tmp_path: Path) -> None:
         adapters.find("nobody")
     with pytest.raises(AdapterError, match="cannot name an adapter"):
         adapters.check_name("base")
+
+
+def test_prompts_are_written_in_the_order_that_the_manifest_records(tiny: Loaded) -> None:
+    recorded = FimRecord.of(tiny.fim, 512, 64)
+    assert (recorded.family, recorded.order) == ("gpt_bigcode", "spm")
+    prefix_first = prompt_format(tiny.fim, recorded.model_copy(update={"order": "psm"}))
+    assert prefix_first.prompt([10], [20]) == tiny.fim.prompt([10], [20], "psm") != tiny.fim.prompt([10], [20])
+    assert prefix_first.example([10], [30], [20]).ids[:3] == [tiny.fim.prefix, 10, tiny.fim.suffix]
+    assert prompt_format(tiny.fim, recorded) == prompt_format(tiny.fim, None) == tiny.fim
