@@ -307,7 +307,7 @@ class Service:
             generation.close()
         at, finish = fired or (None, generation.finish)
         whole = text[:at] if fired else _whole_lines(text, generation.finish)
-        return trim(whole, place), finish, generation.usage
+        return trim(whole, place, sentinels=self.backend.fim.text_sentinels), finish, generation.usage
 
     def _drafter(self, ask: _Ask, prompt: list[int]) -> Callable[[], Drafter]:
         """What drafts are looked for in: this session's newest answers, then the prompt."""
