@@ -26,7 +26,7 @@ from report import last_line, machine, p50, p90, ratio, show
 from starling_server.completion.service import Service
 from starling_server.config import EngineConfig, ModelConfig
 from starling_server.engine.engine import Engine
-from starling_server.models import bases
+from starling_server.models import bases, families
 from starling_server.schema import CompleteRequest
 
 CACHE_MB = 16
@@ -65,11 +65,8 @@ async def cursor(service: Service, passage: Passage, config: dict[str, Any], siz
     prefix, suffix = next(passage.cursors())
     answer = await service.complete(CompleteRequest(prefix=prefix, suffix=suffix, max_tokens=1, mode="block"))
     tokens = answer.usage.prompt_tokens
-    layers = config.get("n_layer") or config["num_hidden_layers"]
-    heads = config.get("n_head") or config["num_attention_heads"]
-    width = config.get("n_embd") or config["hidden_size"]
-    key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads", heads)
-    computed = 2 * layers * key_heads * (width // heads) * size * tokens
+    of = families.shape(config)
+    computed = 2 * of.layers * of.key * size * tokens
     assert isinstance(service.backend.engine, Engine)
     kept = service.backend.engine.pool.nbytes
     return {"tokens": tokens, "bytes": kept, "computed_bytes": computed, "ratio": ratio(kept, computed)}

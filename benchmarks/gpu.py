@@ -31,17 +31,18 @@ import ours
 import random_weights
 from passages import Passage, passages
 from report import last_line, machine, p50, ratio, show
+from shapes import SHAPES
 from sides import Prompts
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.models import bases, manifest
+from starling_server.models import bases, families, manifest
 from starling_server.models.adapters import Adapter
 from starling_server.models.bases import TINY_DIR, Base
 from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
-from starling_server.prompt import fim, window
+from starling_server.prompt import window
 from starling_server.schema import CompleteRequest
 from starling_server.serve import start
 
@@ -58,13 +59,13 @@ SIDES = (("ours", False, True), ("ours with drafts", True, True), ("ours without
 def load(name: str, device: torch.device) -> Loaded:
     """A random base of this shape as the loader would hand it over; the same one every time."""
     torch.manual_seed(0)
-    of = random_weights.config(name)
+    of = random_weights.config(*SHAPES[name])
     model: Any = random_weights.random_model(of, device, loading.compute_dtype(device), four_bits=True)
     if hasattr(model.transformer, "bias"):
         del model.transformer.bias
     tokenizer = loading.load_tokenizer(bases.find("tiny"))
     base = Base(name, TINY_DIR, None, json.loads(of.to_json_string(use_diff=False)))
-    return Loaded(base, FINGERPRINT, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer))
+    return Loaded(base, FINGERPRINT, model, tokenizer, families.resolve("gpt_bigcode", tokenizer))
 
 
 def adapted(loaded: Loaded, rank: int, folder: Path, context: int, tokens: int) -> Any:
@@ -78,7 +79,7 @@ def adapted(loaded: Loaded, rank: int, folder: Path, context: int, tokens: int) 
         name=NAME,
         created=datetime.now(UTC),
         base=BaseRecord(id=loaded.base.id, fingerprint=FINGERPRINT, model_type="gpt_bigcode"),
-        fim=FimRecord(family="gpt_bigcode", order="spm", context_tokens=context, max_tokens=tokens),
+        fim=FimRecord.of(loaded.fim, context, tokens),
     )
     (folder / manifest.MANIFEST).write_text(record.model_dump_json(), encoding="utf-8")
     return model.eval()

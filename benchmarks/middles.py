@@ -17,8 +17,8 @@ from pathlib import Path
 from random import Random
 
 from starling_server.backends.torch import loading
-from starling_server.models import bases
-from starling_server.prompt import fim, window
+from starling_server.models import bases, families
+from starling_server.prompt import window
 from starling_training.config import DataConfig
 from starling_training.examples.dataset import Writer, epoch_rows, example
 from starling_training.sources import corpus
@@ -105,7 +105,7 @@ def main() -> None:
     asked = parser.parse_args()
     documents = corpus.read([asked.path]).documents
     tokenizer = loading.load_tokenizer(bases.find("tiny"))
-    writer = Writer(tokenizer, fim.resolve("gpt_bigcode", tokenizer), asked.context, 64)
+    writer = Writer(tokenizer, families.resolve("gpt_bigcode", tokenizer), asked.context, 64)
     config = DataConfig(context_tokens=asked.context, fim_rate=asked.rate, spm_rate=0.5)
     result = {
         "ours": ours(documents, writer, config).shares(),

@@ -1,9 +1,7 @@
-"""Models of the released sizes with random weights, in 16 or 4 bits."""
+"""StarCoders of any size with random weights, in 16 or 4 bits. The released sizes are in `shapes`."""
 
 from pathlib import Path
 from typing import Any
-
-from shapes import SHAPES
 
 from starling_server.backends.torch import loading
 
@@ -13,21 +11,19 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPTBigCodeCon
 from transformers.quantizers import AutoHfQuantizer  # isort: skip
 
 
-def config(name: str) -> GPTBigCodeConfig:
+def config(layers: int, width: int, heads: int, vocabulary: int) -> GPTBigCodeConfig:
     """A StarCoder of this size."""
-    layers, width, heads = SHAPES[name]
-    vocabulary = 8192 if name in ("toy", "small") else 49152
     return GPTBigCodeConfig(
         vocab_size=vocabulary, n_positions=8192, n_embd=width, n_layer=layers, n_head=heads, multi_query=True,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0, pad_token_id=4,
     )  # fmt: skip
 
 
-def save(name: str, folder: Path) -> None:
-    """Write a model of this shape in bfloat16, as transformers does."""
+def save(of: GPTBigCodeConfig, folder: Path) -> None:
+    """Write a model of this configuration in bfloat16, as transformers does."""
     torch.manual_seed(0)
     with loading.quiet():
-        random_model(config(name), torch.device("cpu"), torch.bfloat16, four_bits=False).save_pretrained(folder)
+        random_model(of, torch.device("cpu"), torch.bfloat16, four_bits=False).save_pretrained(folder)
 
 
 def random_model(of: GPTBigCodeConfig, device: torch.device, dtype: torch.dtype, four_bits: bool) -> PreTrainedModel:

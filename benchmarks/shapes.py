@@ -22,15 +22,15 @@ from starling_server.models import bases
 from starling_server.models.bases import TINY_DIR
 
 SHAPES = {
-    "toy": (2, 128, 2),
-    "small": (12, 1024, 8),
-    "1b": (24, 2048, 16),
-    "3b": (36, 2816, 22),
-    "7b": (42, 4096, 32),
-    "10b": (45, 4608, 36),
-    "15.5b": (40, 6144, 48),
+    "toy": (2, 128, 2, 8192),
+    "small": (12, 1024, 8, 8192),
+    "1b": (24, 2048, 16, 49152),
+    "3b": (36, 2816, 22, 49152),
+    "7b": (42, 4096, 32, 49152),
+    "10b": (45, 4608, 36, 49152),
+    "15.5b": (40, 6144, 48, 49152),
 }
-"""Blocks, width and heads; 10b is nobody's release, but the size of which textbooks speak."""
+"""Blocks, width, heads and vocabulary. Nobody released 10b; textbooks use that size for their memory figures."""
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
@@ -43,12 +43,12 @@ def written(name: str) -> Path:
     """The folder of this shape's base."""
     folder = cache_folder("shapes", name)
     if not (folder / "config.json").is_file():
-        from random_weights import save
+        from random_weights import config, save
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent) as room:
             made = Path(room) / name
-            save(name, made)
+            save(config(*SHAPES[name]), made)
             for file in TOKENIZER:
                 shutil.copy(TINY_DIR / file, made / file)
             made.replace(folder)

@@ -18,8 +18,8 @@ import ours
 from starling_server.backends.llamacpp.gguf_export import Kind
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig
-from starling_server.models import adapters, bases
-from starling_server.prompt import fim, window
+from starling_server.models import adapters, bases, families
+from starling_server.prompt import window
 from starling_server.prompt.fim import Fim, Tokenizer
 from starling_server.schema import CompleteRequest
 
@@ -103,7 +103,7 @@ class Setting:
         if self.adapter:
             trained = adapters.find(self.adapter).manifest.fim
             size, most = trained.context_tokens, trained.max_tokens
-        return Prompts(tokenizer, fim.resolve(base.model_type, tokenizer), window.budget(size, most))
+        return Prompts(tokenizer, families.resolve(base.model_type, tokenizer), window.budget(size, most))
 
 
 @dataclass(frozen=True, slots=True)

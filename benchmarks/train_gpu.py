@@ -22,19 +22,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from random_weights import config, random_model
+from shapes import SHAPES
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
-from starling_server.models import bases
+from starling_server.models import bases, families
 from starling_server.models.bases import TINY_DIR, Base
 from starling_training.config import LoraConfig, OptimConfig
 from starling_training.fit import full_weights, qlora, trainer
-from starling_training.fit.memory_plan import GIGA, Memory, memory, shape
+from starling_training.fit.memory_plan import GIGA, Memory, memory
 from starling_training.fit.schedule import Curve
 
 import torch  # isort: skip
 from datasets import Dataset  # isort: skip
-from starling_server.prompt import fim  # isort: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> S
         trainer.train(model, loaded, sets, optim, Path(folder), hooks, None)
     step = median(later - earlier for earlier, later in pairwise(times))
     on_gpu = device.type == "cuda"
-    of = shape(loaded.base.config)
+    of = loaded.base.family.shape(loaded.base.config)
     return Seen(
         name,
         arguments.batch * arguments.length / step,
@@ -106,7 +106,7 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> S
 
 def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> tuple[Any, Loaded]:
     """What learns, as a run has it."""
-    of = config(name)
+    of = config(*SHAPES[name])
     whole = arguments.method == "full"
     dtype = torch.float32 if whole else loading.compute_dtype(device)
     tokenizer = loading.load_tokenizer(bases.find("tiny"))
@@ -114,7 +114,7 @@ def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> t
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     model = random_model(of, device, dtype, arguments.method == "qlora")
-    loaded = Loaded(base, name, model, tokenizer, fim.resolve("gpt_bigcode", tokenizer))
+    loaded = Loaded(base, name, model, tokenizer, families.resolve("gpt_bigcode", tokenizer))
     return full_weights.unfreeze(loaded) if whole else qlora.wrap(loaded, LoraConfig(rank=arguments.rank)), loaded
 
 

@@ -171,8 +171,7 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
         )
     if context < LEAST_CONTEXTS * config.data.max_tokens:
         raise UsageError(f"--context-tokens must be at least {LEAST_CONTEXTS} times --max-tokens.")
-    width = base.config.get("n_embd") or base.config["hidden_size"]
-    rate = peak_rate(width) * (FULL_SHARE if config.lora.method == "full" else 1)
+    rate = peak_rate(base.width) * (FULL_SHARE if config.lora.method == "full" else 1)
     if base.quantization and config.lora.method != "qlora":
         raise UsageError(f"Base {base.id!r} is quantised: train it with --method qlora, or name its 16-bit form.")
     return replace(

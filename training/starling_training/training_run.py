@@ -15,10 +15,9 @@ from rich.console import Console
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded, TextTokenizer
 from starling_server.errors import BaseModelError, LeakError, SourceError, UsageError
-from starling_server.models import adapters, bases
+from starling_server.models import adapters, bases, families
 from starling_server.models.adapters import BARE
 from starling_server.models.bases import Base
-from starling_server.prompt import fim
 from starling_training import canaries, processes, progress, settings, staging, train_console
 from starling_training.config import OptimConfig, TrainConfig, resolve
 from starling_training.examples.dataset import Row, Writer, epoch_rows, held_out_holes
@@ -124,7 +123,7 @@ def prepare(config: TrainConfig, read: Corpus) -> Prepared:
     """Find the base and choose what to learn from; of the base only the tokenizer is loaded."""
     base = loading.find_base(config.model)
     tokenizer = loading.load_tokenizer(base)
-    sentinels = fim.resolve(base.model_type, tokenizer)
+    sentinels = families.resolve(base.model_type, tokenizer)
     config = resolve(config, base)
     parts = apart(split(read.documents, config.data.held_out, config.data.seed), read)
     if not parts.train:
@@ -166,7 +165,7 @@ def _given(prepared: Prepared, asked: TrainConfig, where: Where) -> Given:
         settings.resolved(asked, config, where),
         prepared.base,
         loading.in_four_bits(config.model),
-        prepared.writer.fim.family,
+        prepared.writer.fim,
         corpus.root,
         inventory.take(corpus, prepared.split, prepared.writer.tokenizer),
     )

@@ -22,6 +22,7 @@ from starling_server.engine.protocols import Sampling
 from starling_server.engine.scheduler import Interrupted, Scheduler, Session, Ticket
 from starling_server.errors import OutOfMemory, Overloaded
 from starling_server.models.adapter_registry import AdapterRegistry
+from starling_server.models.manifest import prompt_format
 from starling_server.owners import ALONE, Owner
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import decide
@@ -269,7 +270,8 @@ class Service:
         if extent == "nothing":
             return _nothing("nothing", ticket.queue_ms)
         cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self._encode(ask))
-        prompt = self.backend.fim.prompt(cut.prefix, cut.suffix)
+        written = prompt_format(self.backend.fim, self.adapters.trained(ask.adapter))
+        prompt = written.prompt(cut.prefix, cut.suffix)
         rules = stops.rules(extent, place.prefix, place.suffix, self.config.rules)
         rules += [TextStop(ask.stop)] if ask.stop else []
         usage, choices = Usage(), dict[str, Choice]()
@@ -305,7 +307,7 @@ class Service:
             generation.close()
         at, finish = fired or (None, generation.finish)
         whole = text[:at] if fired else _whole_lines(text, generation.finish)
-        return trim(whole, place), finish, generation.usage
+        return trim(whole, place, sentinels=self.backend.fim.text_sentinels), finish, generation.usage
 
     def _drafter(self, ask: _Ask, prompt: list[int]) -> Callable[[], Drafter]:
         """What drafts are looked for in: this session's newest answers, then the prompt."""

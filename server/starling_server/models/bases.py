@@ -11,9 +11,9 @@ from typing import Any
 
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
-from starling_server.models import safetensors_numpy
+from starling_server.models import families, safetensors_numpy
+from starling_server.models.families import FAMILIES, LIMITS, Family
 from starling_server.models.safetensors_numpy import Stored
-from starling_server.prompt.fim import FAMILIES
 from starling_server.untrusted import Unfit, shown
 
 TINY = "tiny"
@@ -22,14 +22,6 @@ NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")
 CONFIG_BYTES, TOKENIZER_BYTES = 1 << 20, 64 << 20
 """Most of config.json and tokenizer.json; StarCoder's are 1 KB and 2 MB."""
-SIZES = {
-    "vocab_size": 1 << 20, "n_embd": 1 << 16, "hidden_size": 1 << 16, "intermediate_size": 1 << 18, "n_inner": 1 << 18,
-    "n_layer": 1 << 10, "num_hidden_layers": 1 << 10, "n_head": 1 << 10, "num_attention_heads": 1 << 10,
-    "num_key_value_heads": 1 << 10, "n_positions": 1 << 20, "max_position_embeddings": 1 << 20,
-    "sliding_window": 1 << 20,
-}  # fmt: skip
-"""Numbers of a config.json that memory is taken by, and the most of each."""
-_BLOCK = re.compile(r"\.(?:h|layers)\.(\d{1,4})\.")
 HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 4096
 """What of each weights file goes into a fingerprint: its first bytes, and samples evenly spread over all of it."""
 
@@ -50,8 +42,13 @@ class Base:
 
     @property
     def model_type(self) -> str:
-        """Architecture by Hugging Face's name, one of `fim.FAMILIES`."""
+        """Architecture by Hugging Face's name, one of `families.FAMILIES`."""
         return self.config["model_type"]
+
+    @property
+    def family(self) -> Family:
+        """Its family's row."""
+        return families.of(self.model_type)
 
     @property
     def quantization(self) -> str | None:
@@ -61,16 +58,12 @@ class Base:
     @property
     def width(self) -> int:
         """Numbers in a token's vector."""
-        return self.config.get("n_embd") or self.config["hidden_size"]
+        return self.family.width(self.config)
 
     @property
     def context(self) -> int:
-        """Positions that may be used: what was learnt, or the attention window where it is smaller.
-
-        A rolling window cannot be rewound, so it is never exceeded.
-        """
-        learnt = self.config.get("n_positions") or self.config["max_position_embeddings"]
-        return min(learnt, self.config.get("sliding_window") or learnt)
+        """Positions that may be used (see `Family.context`)."""
+        return self.family.context(self.config)
 
 
 def choose(gpu_bytes: int) -> tuple[str, str]:
@@ -88,13 +81,13 @@ def find(name: str) -> Base:
     """Resolve `tiny`, a directory or a Hub id, and check it; raises BaseModelError."""
     path = _locate(name)
     base = _read(name, path)
-    if not any(_weights(path)):
+    files = _weights(base)
+    if not files:
         raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
     try:
-        _check_shapes(base.config, safetensors_numpy.listed(safetensors_numpy.weights_of(path)))
+        _check_shapes(base, safetensors_numpy.listed(files))
     except (OSError, Unfit) as error:
-        reason = str(error) if isinstance(error, Unfit) else error.strerror
-        raise BaseModelError(f"The weights of base {name!r} cannot be read ({reason}): download it again.") from error
+        raise _damaged_weights(name, error) from error
     return base
 
 
@@ -105,7 +98,7 @@ def find_vocabulary(name: str) -> Base:
 
 def has_weights(base: Base) -> bool:
     """Whether its weights are on this disk too."""
-    return any(_weights(base.path))
+    return bool(_weights(base))
 
 
 def _read(name: str, path: Path) -> Base:
@@ -120,7 +113,7 @@ def _read(name: str, path: Path) -> Base:
 def weights(base: Base) -> int:
     """Number of weights, by the size of their files."""
     kind = str(base.config.get("dtype") or base.config.get("torch_dtype") or "bfloat16")
-    return sum(file.stat().st_size for file in _weights(base.path)) // (4 if kind == "float32" else 2)
+    return sum(file.stat().st_size for file in _weights(base)) // (4 if kind == "float32" else 2)
 
 
 def fingerprint(base: Base) -> str:
@@ -133,7 +126,7 @@ def fingerprint(base: Base) -> str:
     digest = hashlib.sha256()
     shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
     digest.update(json.dumps(shape, sort_keys=True).encode())
-    for file in (base.path / "tokenizer.json", *sorted(_weights(base.path))):
+    for file in (base.path / "tokenizer.json", *_weights(base)):
         try:
             for part in [file.read_bytes()] if file.suffix == ".json" else _sampled(file):
                 digest.update(part)
@@ -158,20 +151,30 @@ def unreadable(file: Path, error: OSError) -> BaseModelError:
     return BaseModelError(f"{file} cannot be read ({said}): mend that, or name another base.")
 
 
-def _weights(path: Path) -> Iterator[Path]:
-    return (file for file in path.glob("*.safetensors") if os.path.isfile(file))
+def _weights(base: Base) -> list[Path]:
+    """The files that are loaded, none where there are none; raises BaseModelError for a damaged index."""
+    try:
+        return safetensors_numpy.weights_of(base.path)
+    except (OSError, Unfit) as error:
+        raise _damaged_weights(base.id, error) from error
 
 
-def _check_shapes(config: Mapping[str, Any], stored: Mapping[str, Stored]) -> None:
-    """Raise Unfit where the weights are not of the size that config.json has everything made in."""
-    width = config.get("n_embd") or config["hidden_size"]
-    tables = {"wte.weight": "vocab_size", "embed_tokens.weight": "vocab_size", "wpe.weight": "n_positions"}
+def _damaged_weights(name: str, error: OSError | Unfit) -> BaseModelError:
+    reason = str(error) if isinstance(error, Unfit) else error.strerror
+    return BaseModelError(f"The weights of base {name!r} cannot be read ({reason}): download it again.")
+
+
+def _check_shapes(base: Base, stored: Mapping[str, Stored]) -> None:
+    """Raise Unfit where the weights do not have the sizes in config.json, by which memory is allocated."""
+    config, family = base.config, base.family
+    tables = {family.embedding: family.keys.vocabulary, family.position_embedding: family.keys.positions}
     for name, tensor in stored.items():
-        key = next((key for end, key in tables.items() if name.endswith(f".{end}")), None)
-        if key is not None and key in config and tensor.shape != (config[key], width):
-            raise Unfit(f"{shown(name)} has the shape {tensor.shape}, and config.json says {(config[key], width)}")
-    blocks = {int(match[1]) for name in stored if (match := _BLOCK.search(name))}
-    if (config.get("n_layer") or config.get("num_hidden_layers") or 0) > len(blocks):
+        key = next((key for table, key in tables.items() if table and name.endswith(f".{table}.weight")), None)
+        if key is not None and tensor.shape != (config[key], base.width):
+            raise Unfit(f"{shown(name)} has the shape {tensor.shape}, and config.json says {(config[key], base.width)}")
+    block = re.compile(rf"\.{family.blocks}\.(\d{{1,4}})\.")
+    blocks = {int(match[1]) for name in stored if (match := block.search(name))}
+    if max(config.get(row.keys.layers) or 0 for row in FAMILIES.values()) > len(blocks):
         raise Unfit(f"they have {len(blocks)} layers, and config.json says more")
 
 
@@ -211,21 +214,22 @@ def _read_config(name: str, path: Path) -> dict[str, Any]:
     except (OSError, Unfit) as error:
         raise _damaged(name, str(error)) from error
     if model_type not in FAMILIES:
-        known = ", ".join(sorted(FAMILIES))
-        raise BaseModelError(f"Base {name!r} is a {model_type!r} model; supported are {known}: choose one of those.")
-    _check_config(name, config)
+        raise BaseModelError(
+            f"Base {name!r} is a {model_type!r} model; supported are {families.supported()}: choose one of those."
+        )
+    _check_config(name, FAMILIES[model_type], config)
     return config
 
 
-def _check_config(name: str, config: Mapping[str, Any]) -> None:
-    """Raise BaseModelError for numbers that are none, or that nobody has the memory for."""
-    for key, most in SIZES.items():
+def _check_config(name: str, family: Family, config: Mapping[str, Any]) -> None:
+    """Raise BaseModelError for sizes that are not numbers, or that no machine has the memory for."""
+    for key, most in LIMITS.items():
         value = config.get(key)
         if value is not None and (type(value) is not int or not 0 < value <= most):
             raise _damaged(name, f"{key} is {shown(value)}")
-    needed = (("vocab_size",), ("n_embd", "hidden_size"), ("n_positions", "max_position_embeddings"))
-    if missing := next((keys for keys in needed if not any(config.get(key) for key in keys)), None):
-        raise _damaged(name, f"{missing[0]} is missing")
+    needed = (family.keys.vocabulary, family.keys.width, family.keys.positions)
+    if missing := next((key for key in needed if not config.get(key)), None):
+        raise _damaged(name, f"{missing} is missing")
     quantised: Any = config.get("quantization_config") or {}
     if not isinstance(quantised, dict) or not isinstance(quantised.get("quant_method", ""), str):  # pyright: ignore[reportUnknownMemberType]
         raise _damaged(name, "quantization_config is none")

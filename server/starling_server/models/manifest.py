@@ -4,6 +4,7 @@ Serving refuses an adapter whose base or FIM format is not the one that is loade
 fail, it only answers nonsense.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -11,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from starling_server import untrusted
 from starling_server.errors import AdapterError
-from starling_server.prompt.fim import Order
+from starling_server.prompt.fim import Fim, Order
 from starling_server.untrusted import Unfit, refusal, shown
 
 MANIFEST = "manifest.json"
@@ -40,14 +41,20 @@ class BaseRecord(_Record):
 
 
 class FimRecord(_Record):
-    """How prompts were written."""
+    """How training wrote its prompts: `FimRecord.of` records it, and `prompt_format` serves it."""
 
     family: Name
     order: Order
+    """The order of the prompts that an adapter is served with."""
     context_tokens: int = Field(le=1 << 24)
     """Prompt and longest middle together; serving cuts its windows to the same size."""
     max_tokens: int = Field(ge=1)
     """Longest middle with its end, which the window leaves room for."""
+
+    @classmethod
+    def of(cls, fim: Fim, context_tokens: int, max_tokens: int) -> Self:
+        """The record of prompts in the format `fim`."""
+        return cls(family=fim.family, order=fim.order, context_tokens=context_tokens, max_tokens=max_tokens)
 
     @model_validator(mode="after")
     def _leaves_room(self) -> Self:
@@ -102,6 +109,11 @@ def read(folder: Path) -> Manifest:
             f"{shown(path)} was written by a newer Starling (format {manifest.format}): update Starling."
         )
     return manifest
+
+
+def prompt_format(fim: Fim, trained: FimRecord | None) -> Fim:
+    """The format of prompts for an adapter that was `trained` so; the base's own `fim` for None, the bare base."""
+    return fim if trained is None or trained.order == fim.order else replace(fim, order=trained.order)
 
 
 def check(manifest: Manifest, base_id: str, fingerprint: str | None, family: str) -> None:

@@ -8,7 +8,9 @@ apart from code.
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
+from starling_server.models import families
 from starling_server.postprocess.completion_scope import indentation, may_be_followed_deeper
 from starling_server.prompt.window import behind_held, hold_blanks
 
@@ -51,8 +53,6 @@ ECHO = 8
 """Visible characters of lines that a suggestion does not repeat from above by chance."""
 _LOOP = re.compile(r"((?=.{0,39}[^\W\d_]).{2,40}?)\1{3,}(.*)$", re.DOTALL)
 """Four times the same 2 to 40 characters up to the end, a letter among them: rulers and rows of zeros are no loops."""
-_SENTINEL = re.compile(r"<\|endoftext\|>|<(?:fim_\w+|file_sep|repo_name|filename|gh_stars|issue_\w+|jupyter_\w+)>")
-"""StarCoder's special tokens, where a model writes them out in pieces."""
 _STRAY = re.compile(r"\n+t\Z")
 """What StarCoder2 likes to put behind a newline."""
 _LEAD = re.compile(r"^[ \t]+", re.MULTILINE)
@@ -74,21 +74,25 @@ class Place:
 Filter = Callable[[str, Place], str]
 
 
-def trim(text: str, place: Place, off: Collection[str] = ()) -> str:
+def trim(
+    text: str, place: Place, off: Collection[str] = (), sentinels: Collection[str] = families.TEXT_SENTINELS
+) -> str:
     """What may be inserted at the cursor, `""` for nothing; `off` names filters that are left out.
+
+    `sentinels` are the base's `Fim.text_sentinels`, all families' where the base is not known.
 
     Blanks left of the cursor that the prompt does not hold are what `text` begins with; they are taken off.
     """
     text = behind_held(text, place.prefix) or ""
-    for name, apply in FILTERS.items():
+    filters = FILTERS | {"sentinels": partial(drop_sentinels, sentinels=sentinels)}
+    for name, apply in filters.items():
         text = text if name in off else apply(text, place)
     return text.rstrip()
 
 
-def drop_sentinels(text: str, place: Place) -> str:
-    """Cut at a special token that was written out."""
-    found = _SENTINEL.search(text)
-    return text[: found.start()] if found else text
+def drop_sentinels(text: str, place: Place, sentinels: Collection[str] = families.TEXT_SENTINELS) -> str:
+    """Cut at a sentinel that the model wrote in pieces, as ordinary tokens."""
+    return text[: min((at for name in sentinels if (at := text.find(name)) >= 0), default=len(text))]
 
 
 def drop_stray(text: str, place: Place) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.starcoder2 import write as write_starcoder2
 
 from starling_server.backends.torch import loading
@@ -17,7 +18,8 @@ from starling_server.engine.engine import Engine, Job
 from starling_server.engine.protocols import GREEDY
 from starling_server.errors import AdapterError, BaseModelError
 from starling_server.models import adapters, bases, manifest
-from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
+from starling_server.models.manifest import BaseRecord, FimRecord, Manifest, prompt_format
+from starling_server.models.safetensors_numpy import weights_of
 
 
 @pytest.fixture
@@ -76,6 +78,43 @@ def test_the_fingerprint_is_of_the_content(copied: Path) -> None:
             data[:start] + bytes(byte ^ 1 for byte in data[start : start + 200_000]) + data[start + 200_000 :]
         )
         assert bases.fingerprint(bases.find(str(copied))) != original
+
+
+def test_the_fingerprint_of_the_bundled_base_is_the_one_that_adapters_name() -> None:
+    assert bases.fingerprint(bases.find("tiny")) == "d64debeba25feaf83213c6bd2fe830637cfb773a7ab9bc95dee84f70c8061de0"
+
+
+def in_two_shards(folder: Path) -> list[str]:
+    """Split the weights in `folder`; the names of both files."""
+    weights = load_file(folder / "model.safetensors")
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    places = {name: names[number % 2] for number, name in enumerate(sorted(weights))}
+    for file in names:
+        save_file({name: weights[name] for name, place in places.items() if place == file}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    return names
+
+
+def test_a_whole_file_is_loaded_and_shards_beside_it_are_not(copied: Path) -> None:
+    found = bases.find("tiny")
+    in_two_shards(copied)
+    both = bases.find(str(copied))
+    assert weights_of(copied) == [copied / "model.safetensors"]
+    assert (bases.fingerprint(both), bases.weights(both)) == (bases.fingerprint(found), bases.weights(found))
+
+
+def test_an_index_names_the_shards_and_a_stray_file_beside_it_is_not_loaded(copied: Path) -> None:
+    names = in_two_shards(copied)
+    (copied / "model.safetensors").unlink()
+    shards = bases.find(str(copied))
+    before = bases.fingerprint(shards), bases.weights(shards)
+    (copied / "adapter_model.safetensors").write_bytes(b"an adapter of something else")
+    assert weights_of(copied) == [copied / name for name in names]
+    assert (bases.fingerprint(shards), bases.weights(shards)) == before
+    bases.find(str(copied))
+    (copied / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(BaseModelError, match="has no weight_map"):
+        bases.has_weights(shards)
 
 
 def test_bases_that_cannot_be_used(copied: Path) -> None:
@@ -173,3 +212,12 @@ def test_adapters_by_name_folder_and_workspace(tmp_path: Path) -> None:
         adapters.find("nobody")
     with pytest.raises(AdapterError, match="cannot name an adapter"):
         adapters.check_name("base")
+
+
+def test_prompts_are_written_in_the_order_that_the_manifest_records(tiny: Loaded) -> None:
+    recorded = FimRecord.of(tiny.fim, 512, 64)
+    assert (recorded.family, recorded.order) == ("gpt_bigcode", "spm")
+    prefix_first = prompt_format(tiny.fim, recorded.model_copy(update={"order": "psm"}))
+    assert prefix_first.prompt([10], [20]) == tiny.fim.prompt([10], [20], "psm") != tiny.fim.prompt([10], [20])
+    assert prefix_first.example([10], [30], [20]).ids[:3] == [tiny.fim.prefix, 10, tiny.fim.suffix]
+    assert prompt_format(tiny.fim, recorded) == prompt_format(tiny.fim, None) == tiny.fim

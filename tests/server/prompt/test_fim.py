@@ -4,6 +4,7 @@ import pytest
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import BaseModelError
+from starling_server.models import families
 from starling_server.prompt import fim
 
 TOKENS = {"<fim_prefix>": 1, "<fim_middle>": 2, "<fim_suffix>": 3, "<fim_pad>": 4, "<|endoftext|>": 0}
@@ -26,7 +27,7 @@ class Vocabulary:
 
 
 def test_orders() -> None:
-    sentinels = fim.resolve("gpt_bigcode", Vocabulary(TOKENS))
+    sentinels = families.resolve("gpt_bigcode", Vocabulary(TOKENS))
     assert sentinels.prompt([10, 11], [20], "psm") == [1, 10, 11, 3, 20, 2]
     assert sentinels.prompt([10, 11], [20], "spm") == [1, 3, 20, 2, 10, 11]
     assert len(sentinels.prompt([], [])) == fim.SENTINELS
@@ -34,7 +35,7 @@ def test_orders() -> None:
 
 @pytest.mark.parametrize("order", ["psm", "spm"])
 def test_an_example_begins_with_the_prompt_and_ends_the_middle(order: fim.Order) -> None:
-    sentinels = fim.resolve("gpt_bigcode", Vocabulary(TOKENS))
+    sentinels = families.resolve("gpt_bigcode", Vocabulary(TOKENS))
     example = sentinels.example([10], [30, 31], [20], order)
     prompt = sentinels.prompt([10], [20], order)
     assert example.ids[: example.prompt_tokens] == prompt
@@ -42,28 +43,28 @@ def test_an_example_begins_with_the_prompt_and_ends_the_middle(order: fim.Order)
 
 
 def test_starcoder2_ends_a_middle_at_the_next_file() -> None:
-    sentinels = fim.resolve("starcoder2", Vocabulary({**TOKENS, "<file_sep>": 17, "<repo_name>": 18}))
+    sentinels = families.resolve("starcoder2", Vocabulary({**TOKENS, "<file_sep>": 17, "<repo_name>": 18}))
     assert {0, 17, 18} <= sentinels.stops
 
 
 def test_santacoder_spelling() -> None:
     hyphens = {name.replace("_", "-"): i for name, i in TOKENS.items()}
-    assert fim.resolve("gpt_bigcode", Vocabulary(hyphens)).middle == 2
+    assert families.resolve("gpt_bigcode", Vocabulary(hyphens)).middle == 2
 
 
 def test_unknown_architecture_names_the_known() -> None:
     with pytest.raises(BaseModelError, match="gpt_bigcode, starcoder2"):
-        fim.resolve("llama", Vocabulary(TOKENS))
+        families.resolve("llama", Vocabulary(TOKENS))
 
 
 def test_vocabulary_without_fim() -> None:
     with pytest.raises(BaseModelError, match="no fill-in-the-middle tokens"):
-        fim.resolve("gpt_bigcode", Vocabulary({"<|endoftext|>": 0}))
+        families.resolve("gpt_bigcode", Vocabulary({"<|endoftext|>": 0}))
 
 
 def test_ids_that_are_not_distinct() -> None:
     with pytest.raises(BaseModelError, match="same id"):
-        fim.resolve("gpt_bigcode", Vocabulary({**TOKENS, "<fim_pad>": 0}))
+        families.resolve("gpt_bigcode", Vocabulary({**TOKENS, "<fim_pad>": 0}))
 
 
 def test_the_bundled_base_has_starcoders_ids(tiny: Loaded) -> None:

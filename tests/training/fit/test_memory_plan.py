@@ -8,16 +8,25 @@ from transformers import AutoModelForCausalLM, GPTBigCodeConfig, PreTrainedConfi
 
 from starling_server.backends.torch import loading
 from starling_server.models.bases import TINY_DIR
-from starling_training.fit.memory_plan import NF4, Shape, memory, shape
+from starling_server.models.families import Shape, shape
+from starling_training.fit.memory_plan import NF4, memory
 
 GIGA = 1e9
+
+
+def starcoder(layers: int, width: int) -> Shape:
+    """A StarCoder with heads of 128 numbers, of which keys and values have one."""
+    sizes = {"n_layer": layers, "n_embd": width, "n_head": width // 128, "n_positions": 8192, "vocab_size": 49152}
+    return shape({"model_type": "gpt_bigcode", **sizes})
+
+
 STARCODERS = {
-    "1b": Shape(24, 2048, 8192, 128, 49152, 8192, True, True),
-    "3b": Shape(36, 2816, 11264, 128, 49152, 8192, True, True),
-    "7b": Shape(42, 4096, 16384, 128, 49152, 8192, True, True),
-    "15.5b": Shape(40, 6144, 24576, 128, 49152, 8192, True, True),
+    "1b": starcoder(24, 2048),
+    "3b": starcoder(36, 2816),
+    "7b": starcoder(42, 4096),
+    "15.5b": starcoder(40, 6144),
 }
-TEN = Shape(45, 4608, 18432, 128, 49152, 8192, True, True)
+TEN = starcoder(45, 4608)
 
 
 @pytest.mark.parametrize(("size", "billions"), [("1b", 1.14), ("3b", 3.04), ("7b", 7.33), ("15.5b", 15.5)])

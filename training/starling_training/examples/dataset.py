@@ -45,8 +45,8 @@ class Writer:
     max_tokens: int
     """Longest middle with its end id."""
 
-    def hole(self, hole: Hole, order: Order) -> Example:
-        """The example of `hole`; its prompt is the one that serving sends there."""
+    def hole(self, hole: Hole, order: Order | None = None) -> Example:
+        """The example of `hole`; without `order` its prompt is the one that serving sends there."""
         tokens = window.budget(self.context_tokens, self.max_tokens)
         cropped = window.fit(hole.prefix, hole.suffix, tokens, self.tokenizer.encode)
         middle = self.tokenizer.encode(cropped.held + hole.middle)

@@ -7,10 +7,10 @@ from pathlib import Path
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig
+from starling_server.models import families
 from starling_server.models.adapters import Adapter
 from starling_server.models.bases import Base
-from starling_server.models.manifest import Manifest
-from starling_server.prompt import fim
+from starling_server.models.manifest import Manifest, prompt_format
 from starling_server.prompt.fim import Example
 from starling_training.examples.dataset import Writer, held_out_holes
 from starling_training.sources.clean import Document, Raw, clean
@@ -31,9 +31,9 @@ def documents(manifest: Manifest) -> list[Document]:
 def examples(held_out: Sequence[Document], manifest: Manifest, base: Base, count: int) -> list[Example]:
     """Holes in `held_out`, written as serving would ask them; none where no middle is short enough."""
     tokenizer = loading.load_tokenizer(base)
-    sentinels = fim.resolve(base.model_type, tokenizer)
-    writer = Writer(tokenizer, sentinels, manifest.fim.context_tokens, manifest.fim.max_tokens)
-    return [writer.hole(hole, "spm") for _, hole in held_out_holes(held_out, writer, count, "export:0")]
+    written = prompt_format(families.resolve(base.model_type, tokenizer), manifest.fim)
+    writer = Writer(tokenizer, written, manifest.fim.context_tokens, manifest.fim.max_tokens)
+    return [writer.hole(hole) for _, hole in held_out_holes(held_out, writer, count, "export:0")]
 
 
 def loss(model: ModelConfig, adapter: Adapter | None, asked: Sequence[Example]) -> float:

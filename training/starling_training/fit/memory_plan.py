@@ -1,12 +1,11 @@
 """What training holds in memory, by arithmetic on a base's shape. No torch: it is told before anything is loaded."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
-from typing import Any, get_args
+from typing import get_args
 
 from starling_server.errors import UsageError
 from starling_server.models.bases import Base
+from starling_server.models.families import Shape
 from starling_training.config import Method, TrainConfig
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -18,48 +17,6 @@ ADAM = 2
 """Numbers that AdamW keeps for each weight that learns."""
 LOGIT_BYTES = 12
 """For each logit: the 16-bit one and its gradient, the 32-bit one that the loss is computed from and its gradient."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What of an architecture decides its size."""
-
-    layers: int
-    width: int
-    inner: int
-    """Width inside the feed-forward layers."""
-    key: int
-    """Width of keys, and of values, of all their heads."""
-    vocabulary: int
-    positions: int
-    """Rows of the position embedding; 0 where positions are rotations."""
-    tied: bool
-    """Whether the head is the embedding."""
-    fused: bool
-    """Whether queries, keys and values are one matrix."""
-
-    @property
-    def matrices(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of the linear layers of one block."""
-        attention = ((self.width, self.width + 2 * self.key),)
-        if not self.fused:
-            attention = ((self.width, self.width), (self.width, self.key), (self.width, self.key))
-        return (*attention, (self.width, self.width), (self.width, self.inner), (self.inner, self.width))
-
-    @property
-    def linear(self) -> int:
-        """Weights in the linear layers of all blocks."""
-        return self.layers * sum(map(prod, self.matrices))
-
-    @property
-    def other(self) -> int:
-        """Weights elsewhere: embeddings, an untied head, norms and biases."""
-        rows = self.vocabulary * (1 if self.tied else 2) + self.positions
-        return rows * self.width + self.layers * (4 * self.width + sum(out for _, out in self.matrices))
-
-    def adapter(self, rank: int) -> int:
-        """Weights of a LoRA on every linear layer."""
-        return self.layers * rank * sum(map(sum, self.matrices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +38,6 @@ class Memory:
     def total(self) -> float:
         """Everything."""
         return self.states + self.activations
-
-
-def shape(config: Mapping[str, Any]) -> Shape:
-    """The shape in a `config.json` of GPTBigCode or StarCoder2."""
-    tied = bool(config.get("tie_word_embeddings", True))
-    if config["model_type"] == "gpt_bigcode":
-        width, heads = config["n_embd"], config["n_head"]
-        key = width // heads if config.get("multi_query", True) else width
-        inner = config.get("n_inner") or 4 * width
-        return Shape(config["n_layer"], width, inner, key, config["vocab_size"], config["n_positions"], tied, True)
-    width = config["hidden_size"]
-    key = width // config["num_attention_heads"] * config["num_key_value_heads"]
-    inner = config["intermediate_size"]
-    return Shape(config["num_hidden_layers"], width, inner, key, config["vocab_size"], 0, tied, False)
 
 
 def memory(
@@ -121,7 +64,7 @@ def plans(base: Base, config: TrainConfig, on_gpu: bool, four_bits: bool) -> dic
 
     Without `four_bits` QLoRA's base is loaded in 16, as a LoRA's.
     """
-    of, optim = shape(base.config), config.optim
+    of, optim = base.family.shape(base.config), config.optim
     methods: tuple[Method, ...] = get_args(Method)
     length = config.data.context_tokens
     loaded: dict[Method, Method] = {} if four_bits else {"qlora": "lora"}
@@ -144,7 +87,7 @@ def activations(of: Shape, method: Method, tokens: int, checkpointing: bool) -> 
     adds each linear layer's input after dropout, and dropout's mask.
     """
     inputs = sum(size for size, _ in of.matrices)
-    block = HALF * (3 * of.width + 2 * of.key + inputs + of.inner)
+    block = HALF * (3 * of.width + 2 * of.key + inputs + of.expanded)
     if method != "full":
         block += (HALF + 1) * inputs
     blocks = of.layers * HALF * of.width + block if checkpointing else of.layers * block

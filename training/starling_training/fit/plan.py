@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from os import cpu_count
 from random import Random
 
+from starling_server.models import bases
 from starling_server.models.bases import Base
 from starling_training.config import OptimConfig
 from starling_training.examples.dataset import Row, Writer, example
@@ -39,13 +40,8 @@ def plan(
     mean = sum(len(example(row, documents[row.document].text, writer).ids) for row in picked) / len(picked)
     count = min(len(rows), steps(len(rows), optim) * optim.batch * optim.accumulation)
     rate = FLOPS_GPU if gpu else FLOPS_PER_CORE * (cpu_count() or 1)
-    minutes = count * mean * FLOPS_PER_WEIGHT * _weights(base) / rate / 60
+    minutes = count * mean * FLOPS_PER_WEIGHT * bases.weights(base) / rate / 60
     if optim.max_minutes and minutes > optim.max_minutes:
         share = optim.max_minutes / minutes
         count, minutes = round(count * share), optim.max_minutes
     return Plan(max(1, count // (optim.batch * optim.accumulation)), count, round(count * mean), minutes)
-
-
-def _weights(base: Base) -> float:
-    """Number of weights, from the size of files that hold two bytes each."""
-    return sum(file.stat().st_size for file in base.path.glob("*.safetensors")) / 2

@@ -25,7 +25,7 @@ def training_set(rows: Sequence[Row], documents: Sequence[Document], writer: Wri
 
 def middle_set(holes: Sequence[Hole], writer: Writer) -> Dataset:
     """A dataset over `holes` in serving's order whose labels are the middles' alone."""
-    return Dataset.from_dict(_columns([writer.hole(hole, "spm") for hole in holes], "middle"))
+    return Dataset.from_dict(_columns([writer.hole(hole) for hole in holes], "middle"))
 
 
 def _columns(examples: Sequence[Example], loss: Loss) -> dict[str, list[list[int]]]:

@@ -10,6 +10,7 @@ from typing import Any
 from starling_server.models import bases, manifest
 from starling_server.models.bases import Base
 from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
+from starling_server.prompt.fim import Fim
 from starling_training.config import TrainConfig
 from starling_training.fit.schedule import Curve
 from starling_training.report.inventory import Inventory
@@ -29,8 +30,8 @@ class Given:
     base: Base
     four_bits: bool
     """Whether the base was in 4 bits while the adapter was trained."""
-    family: str
-    """Of the FIM format."""
+    fim: Fim
+    """The format of the prompts."""
     workspace: Path | None
     inventory: Inventory
 
@@ -44,12 +45,7 @@ def describe(given: Given, curve: Curve) -> Manifest:
         base=BaseRecord(
             id=base.id, revision=base.revision, fingerprint=bases.fingerprint(base), model_type=base.model_type
         ),
-        fim=FimRecord(
-            family=given.family,
-            order="spm",
-            context_tokens=config.data.context_tokens,
-            max_tokens=config.data.max_tokens,
-        ),
+        fim=FimRecord.of(given.fim, config.data.context_tokens, config.data.max_tokens),
         workspace=str(given.workspace) if given.workspace else None,
         data=_data(given.inventory),
         training=_training(given, curve) | {"settings": [asdict(setting) for setting in given.settings]},

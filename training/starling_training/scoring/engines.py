@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from starling_server.completion.service import Service
 from starling_server.config import Mode, ModelConfig, ServiceConfig
 from starling_server.models.adapters import BARE, Adapter
+from starling_server.models.manifest import prompt_format
 from starling_server.schema import CompleteRequest
 from starling_server.serve.start import start
 from starling_training.examples.dataset import Writer
@@ -76,7 +77,7 @@ class InProcess:
     def _loss(self, hole: Hole) -> tuple[float | None, int]:
         """Nats of the true middle and its end, and their tokens; None where it is too long for the context."""
         runner = self.service.backend.engine.runner
-        made = self.writer.hole(hole, "spm")
+        made = self.writer.hole(hole)
         if not isinstance(runner, Scorer) or len(made.ids) > runner.context:
             return None, 0
         version = self.service.adapters.version(None if self.adapter == BARE else self.adapter)
@@ -103,7 +104,8 @@ def in_process(service: Service, adapter: str = BARE) -> InProcess:
     """The engine over `service`; its loss is taken on the prompts that the adapter is served with."""
     trained = service.adapters.trained(None if adapter == BARE else adapter)
     sizes = (trained.context_tokens, trained.max_tokens) if trained else _sizes(service)
-    return InProcess(service, adapter, Writer(service.backend.tokenizer, service.backend.fim, *sizes))
+    written = prompt_format(service.backend.fim, trained)
+    return InProcess(service, adapter, Writer(service.backend.tokenizer, written, *sizes))
 
 
 def _sizes(service: Service) -> tuple[int, int]:

@@ -20,10 +20,9 @@ from transformers.utils import logging as transformers_logging
 from starling_server.backends.torch import int8, weight_format
 from starling_server.config import DTYPES, DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
-from starling_server.models import bases
+from starling_server.models import bases, families
 from starling_server.models.bases import Base
 from starling_server.models.tokenizer import by_lines, keep_no_words
-from starling_server.prompt import fim
 from starling_server.prompt.fim import Fim
 from starling_server.untrusted import shown
 
@@ -114,7 +113,7 @@ def load(config: ModelConfig, training: bool = False) -> Loaded:
     """Load base and tokenizer, in the form that serves fastest, or that can be trained over; raises BaseModelError."""
     base = find_base(config)
     tokenizer = load_tokenizer(base)
-    sentinels = fim.resolve(base.model_type, tokenizer)
+    sentinels = families.resolve(base.model_type, tokenizer)
     if max(sentinels.stops) >= base.config["vocab_size"]:
         raise BaseModelError(
             f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know: choose a base that was "

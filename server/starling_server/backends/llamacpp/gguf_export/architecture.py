@@ -1,33 +1,34 @@
-"""What llama.cpp must know of a base besides its tensors, and what it would compute otherwise than transformers.
+"""The metadata that llama.cpp needs of a base, and the settings with which it would compute something else.
 
 Keys, names and shapes follow llama.cpp's own converter and loader (conversion/starcoder.py, src/models/starcoder.cpp,
-src/models/starcoder2.cpp). Those compute one form of each architecture and take no notice of settings that mean
-another: such bases are refused here.
+src/models/starcoder2.cpp). Those compute one form of each architecture and ignore settings that ask for another form:
+such bases are refused here. The forms are in the family's row.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gguf import MODEL_ARCH, GGUFWriter, TensorNameMap, get_tensor_name_map
+from gguf import GGUFWriter, TensorNameMap, get_tensor_name_map
 from gguf.constants import MODEL_ARCH_NAMES
 
 from starling_server.errors import BaseModelError
 from starling_server.models.bases import Base
+from starling_server.models.families import Family
 from starling_server.untrusted import shown
 
-TANH_GELUS = frozenset({"gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"})
-"""llama.cpp always takes the tanh form. The exact one, which StarCoder's config names, differs by 0.0005 at most."""
 SUFFIXES = (".weight", ".bias")
+POSITIONS = "position_embd.weight"
+_ARCHITECTURES = {name: number for number, name in MODEL_ARCH_NAMES.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A base as llama.cpp counts it."""
+    """A base in llama.cpp's terms."""
 
-    arch: MODEL_ARCH
+    family: Family
     context: int
-    """Positions. StarCoder2's attention window where that is smaller: llama.cpp knows none for it."""
+    """Positions. The attention window where that is smaller: llama.cpp has none for StarCoder2."""
     width: int
     feed_forward: int
     blocks: int
@@ -41,21 +42,37 @@ class Architecture:
 
     @property
     def name(self) -> str:
-        """As llama.cpp spells it."""
-        return MODEL_ARCH_NAMES[self.arch]
+        """llama.cpp's name of the architecture."""
+        return self.family.gguf.architecture
 
     @property
     def names(self) -> TensorNameMap:
         """From Hugging Face's tensor names to GGUF's."""
-        return get_tensor_name_map(self.arch, self.blocks)
+        return get_tensor_name_map(_ARCHITECTURES[self.name], self.blocks)
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """Ends of names that old checkpoints hold and no forward reads."""
-        return (".attn.bias", ".attn.masked_bias", *(("lm_head.weight",) if self.tied else ()))
+        """Ends of tensor names that are not written."""
+        return (*self.family.unread, *(("lm_head.weight",) if self.tied else ()))
+
+    @property
+    def needed(self) -> Iterator[str]:
+        """Tensors without which llama.cpp loads nothing."""
+        family = self.family
+        yield "token_embd.weight"
+        if not family.rotary:
+            yield POSITIONS
+        if not self.tied:
+            yield "output.weight"
+        yield from _with_bias("output_norm", family.norm_bias)
+        for block in range(self.blocks):
+            for norm in family.gguf.norms:
+                yield from _with_bias(f"blk.{block}.{norm}", family.norm_bias)
+            for layer in family.linear:
+                yield from _with_bias(f"blk.{block}.{layer.gguf}", layer.bias)
 
     def write(self, writer: GGUFWriter) -> None:
-        """Add the keys that the loader wants."""
+        """Add the keys that the loader reads."""
         writer.add_context_length(self.context)
         writer.add_embedding_length(self.width)
         writer.add_feed_forward_length(self.feed_forward)
@@ -69,63 +86,46 @@ class Architecture:
 
 
 def of(base: Base) -> Architecture:
-    """The architecture of `base`; raises BaseModelError for one that llama.cpp would compute otherwise."""
-    known: dict[str, Callable[[Base], Architecture]] = {"gpt_bigcode": _gpt_bigcode, "starcoder2": _starcoder2}
-    if base.model_type not in known:
-        raise _unsupported(base, f"model_type {base.model_type!r}; supported are {', '.join(known)}")
+    """The architecture of `base`; raises BaseModelError for one that llama.cpp would compute differently."""
     try:
-        return known[base.model_type](base)
+        return _architecture(base)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BaseModelError(
             f"Base {base.id!r} has a damaged config.json ({shown(error)}): download the base again."
         ) from error
 
 
-def _gpt_bigcode(base: Base) -> Architecture:
-    config = base.config
-    width = config["n_embd"]
-    _check(base, config.get("multi_query", True), "multi_query false")
-    _check(base, config.get("scale_attn_weights", True), "scale_attn_weights false")
-    _check_activation(base, config.get("activation_function", "gelu_pytorch_tanh"))
+def _architecture(base: Base) -> Architecture:
+    config, family = base.config, base.family
+    for setting in family.gguf.fixed:
+        value = config.get(setting.key, setting.default)
+        _check(base, value in setting.allowed, shown(f"{setting.key} {value!r}"))
+    sizes = family.shape(config)
+    _check(base, config.get("head_dim") in (None, sizes.width // sizes.heads), "head_dim")
     return Architecture(
-        arch=MODEL_ARCH.STARCODER,
-        context=config["n_positions"],
-        width=width,
-        feed_forward=config.get("n_inner") or 4 * width,
-        blocks=config["n_layer"],
-        heads=config["n_head"],
-        key_heads=1,
-        epsilon=config.get("layer_norm_epsilon", 1e-5),
-        rope_base=None,
-        tied=config.get("tie_word_embeddings", True),
+        family=family,
+        context=base.context,
+        width=sizes.width,
+        feed_forward=sizes.inner,
+        blocks=sizes.layers,
+        heads=sizes.heads,
+        key_heads=sizes.key_heads,
+        epsilon=config.get(family.keys.epsilon, 1e-5),
+        rope_base=_rope_base(base) if family.rotary else None,
+        tied=sizes.tied,
     )
 
 
-def _starcoder2(base: Base) -> Architecture:
-    config = base.config
-    rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
+def _rope_base(base: Base) -> float:
+    """Theta of plain rotary positions."""
+    rope: dict[str, Any] = base.config.get("rope_parameters") or base.config.get("rope_scaling") or {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     _check(base, kind == "default", f"rope_type {kind!r}")
-    _check(base, config.get("use_bias", True), "use_bias false")
-    _check(base, config.get("norm_type", "layer_norm") == "layer_norm", "norm_type other than layer_norm")
-    _check(base, config.get("head_dim") in (None, config["hidden_size"] // config["num_attention_heads"]), "head_dim")
-    _check_activation(base, config.get("hidden_act", "gelu_pytorch_tanh"))
-    return Architecture(
-        arch=MODEL_ARCH.STARCODER2,
-        context=base.context,
-        width=config["hidden_size"],
-        feed_forward=config["intermediate_size"],
-        blocks=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        key_heads=config["num_key_value_heads"],
-        epsilon=config.get("norm_epsilon", 1e-5),
-        rope_base=float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0),
-        tied=config.get("tie_word_embeddings", True),
-    )
+    return float(rope.get("rope_theta") or base.config.get("rope_theta") or 10_000.0)
 
 
-def _check_activation(base: Base, name: str) -> None:
-    _check(base, name in TANH_GELUS, f"activation {name!r}")
+def _with_bias(name: str, bias: bool) -> Iterator[str]:
+    return (f"{name}{suffix}" for suffix in (SUFFIXES if bias else SUFFIXES[:1]))
 
 
 def _check(base: Base, holds: bool, what: str) -> None:

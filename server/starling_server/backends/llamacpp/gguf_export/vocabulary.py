@@ -1,6 +1,6 @@
 """A base's tokenizer.json as llama.cpp's vocabulary: byte-level BPE, its pre-tokenizer by name, its special ids."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,27 +8,21 @@ from gguf import GGUFWriter, TokenType
 
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
+from starling_server.models import families
 from starling_server.models.bases import TOKENIZER_BYTES, Base
-from starling_server.prompt import fim
+from starling_server.models.families import Spelling
 from starling_server.prompt.fim import Fim
 
-REPOSITORY = ("<repo_name>", "<reponame>")
-FILE = ("<file_sep>", "<filename>")
-"""What announces a repository and a file, StarCoder2's spelling first."""
-BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-DIGITS = {"type": "Digits", "individual_digits": True}
-PRE_TOKENIZERS = (((DIGITS, BYTE_LEVEL), "starcoder"), ((BYTE_LEVEL,), "gpt-2"))
-"""What text is cut into before merges, and llama.cpp's name for it."""
 PLAIN = {"dropout": None, "continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False}
 """Settings of a BPE model and the values that llama.cpp takes for granted; None and "" are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Everything about text."""
+    """Everything that llama.cpp needs to turn text into ids and back."""
 
     tokens: list[str]
-    """By id; bytes as GPT-2 spells them. Ids that the weights have and the tokenizer has not are `[PAD7]` and so on."""
+    """By id; bytes as GPT-2 spells them. Ids that only the weights have are named `[PAD7]` and so on."""
     types: list[TokenType]
     merges: list[str]
     pre: str
@@ -36,6 +30,7 @@ class Vocabulary:
     ids: dict[str, int]
     """By token."""
     fim: Fim
+    spelling: Spelling
 
     def write(self, writer: GGUFWriter) -> None:
         """Add llama.cpp's keys."""
@@ -55,17 +50,15 @@ class Vocabulary:
             writer.add_uint32(f"tokenizer.ggml.fim_{key}_token_id", token)
 
     def _infill(self) -> list[tuple[str, int]]:
-        """Current keys of fill-in-the-middle; llama.cpp lets pad, repository and file end a text, as we do."""
+        """llama.cpp's keys for fill-in-the-middle. Pad, repository and file tokens end its text as they end ours."""
         named = [("pre", self.fim.prefix), ("suf", self.fim.suffix), ("mid", self.fim.middle), ("pad", self.fim.pad)]
-        for key, spellings in (("rep", REPOSITORY), ("sep", FILE)):
-            found = [self.ids[name] for name in spellings if name in self.ids]
-            named += [(key, found[0])] if found else []
-        return named
+        further = (("rep", self.spelling.repository), ("sep", self.spelling.file))
+        return named + [(key, self.ids[name]) for key, name in further if name in self.ids]
 
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """Special ids by name, which is all that `fim.resolve` asks for."""
+    """Special ids by name, for `families.resolve`."""
 
     ids: dict[str, int]
 
@@ -75,7 +68,7 @@ class _Names:
 
 
 def of(base: Base) -> Vocabulary:
-    """The vocabulary of `base`; raises BaseModelError where its tokenizer is damaged or of a kind llama.cpp has not."""
+    """The vocabulary of `base`; raises BaseModelError for a damaged or, in llama.cpp, unsupported tokenizer."""
     try:
         read = untrusted.parsed(untrusted.read(base.path / "tokenizer.json", TOKENIZER_BYTES))
         pre = _pre_tokenizer(base, read)
@@ -90,7 +83,8 @@ def of(base: Base) -> Vocabulary:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
     count = base.config["vocab_size"]
-    sentinels = fim.resolve(base.model_type, _Names(ids))
+    names = _Names(ids)
+    sentinels = families.resolve(base.model_type, names)
     if max(sentinels.stops) >= count:
         raise BaseModelError(f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know.")
     return Vocabulary(
@@ -100,6 +94,7 @@ def of(base: Base) -> Vocabulary:
         pre=pre,
         ids=ids,
         fim=sentinels,
+        spelling=families.spelling(base.model_type, names),
     )
 
 
@@ -109,16 +104,16 @@ def _pre_tokenizer(base: Base, read: dict[str, Any]) -> str:
     if plain and not read.get("normalizer") and not model.get("ignore_merges"):
         top = read["pre_tokenizer"]
         parts: Sequence[dict[str, Any]] = top["pretokenizers"] if top["type"] == "Sequence" else [top]
-        for wanted, name in PRE_TOKENIZERS:
-            if len(wanted) == len(parts) and all(map(_agrees, wanted, parts)):
-                return name
+        for known in base.family.gguf.pre_tokenizers:
+            if len(known.parts) == len(parts) and all(map(_agrees, known.parts, parts)):
+                return known.name
     raise BaseModelError(
-        f"Base {base.id!r} cuts text in a way that llama.cpp has no name for, so it cannot be written as GGUF: "
+        f"Base {base.id!r} splits text in a way that llama.cpp has no name for, so it cannot be written as GGUF: "
         "use --merge without --gguf, or --runner torch."
     )
 
 
-def _agrees(wanted: dict[str, Any], part: dict[str, Any]) -> bool:
+def _agrees(wanted: Mapping[str, object], part: dict[str, Any]) -> bool:
     return all(part.get(name, True) == value for name, value in wanted.items())
 
 

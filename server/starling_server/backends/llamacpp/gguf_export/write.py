@@ -6,7 +6,7 @@ base's fingerprint can be used again.
 
 import errno
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from gguf.constants import Keys
 from numpy.typing import NDArray
 
 from starling_server.backends.llamacpp.gguf_export import Kind, architecture, vocabulary
-from starling_server.backends.llamacpp.gguf_export.architecture import SUFFIXES, Architecture
+from starling_server.backends.llamacpp.gguf_export.architecture import POSITIONS, SUFFIXES, Architecture
 from starling_server.errors import BaseModelError
 from starling_server.models import lora, safetensors_numpy
 from starling_server.models.bases import Base
@@ -34,8 +34,6 @@ TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
 """For a matrix, and for the file as a whole."""
 SHARP = ("token_embd.weight", "output.weight")
 """Matrices that 4 bits would hurt most (each is a token's only row): Q8_0 there, as llama.cpp keeps more bits too."""
-POSITIONS = "position_embd.weight"
-"""Always float32, as llama.cpp's converter has it."""
 VERSION = 2
 """Of the quantised formats: GGML_QNT_VERSION."""
 Plan = dict[str, tuple[Callable[[], Floats], tuple[int, ...], GGMLQuantizationType]]
@@ -115,25 +113,14 @@ def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], ki
         if name is None:
             raise BaseModelError(f"Base {base.id!r} holds {source}, which {found.name} models have not: name another.")
         plan[name] = (tensor.read, tensor.shape, _stored_as(name, tensor.shape, kind))
-    missing = [name for name in _needed(found) if name not in plan]
+    missing = [name for name in found.needed if name not in plan]
     if missing:
         raise BaseModelError(f"Base {base.id!r} lacks {missing[0]} and {len(missing) - 1} more: download it again.")
     return plan
 
 
-def _needed(found: Architecture) -> Iterator[str]:
-    """Names without which llama.cpp loads nothing: every layer's weight and bias."""
-    rotary = found.rope_base is not None
-    attention = ("attn_q", "attn_k", "attn_v") if rotary else ("attn_qkv",)
-    layers = ("attn_norm", *attention, "attn_output", "ffn_norm", "ffn_up", "ffn_down")
-    yield from ("token_embd.weight", *(() if rotary else (POSITIONS,)), *(() if found.tied else ("output.weight",)))
-    yield from (f"output_norm{suffix}" for suffix in SUFFIXES)
-    for block in range(found.blocks):
-        yield from (f"blk.{block}.{layer}{suffix}" for layer in layers for suffix in SUFFIXES)
-
-
 def _stored_as(name: str, shape: tuple[int, ...], kind: Kind) -> GGMLQuantizationType:
-    if len(shape) < 2 or name == POSITIONS:
+    if len(shape) < 2 or name == POSITIONS:  # positions as llama.cpp's converter has them
         return GGMLQuantizationType.F32
     wanted = "q8_0" if kind == "q4_0" and name in SHARP else kind
     quantised = TYPES[wanted][0]
