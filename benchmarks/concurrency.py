@@ -71,7 +71,7 @@ async def cursor(service: Service, passage: Passage, config: dict[str, Any], siz
     key_heads = 1 if config.get("multi_query") else config.get("num_key_value_heads", heads)
     computed = 2 * layers * key_heads * (width // heads) * size * tokens
     assert isinstance(service.backend.engine, Engine)
-    kept = service.backend.engine.pool.nbytes
+    kept = service.backend.engine.prefix_cache.nbytes
     return {"tokens": tokens, "bytes": kept, "computed_bytes": computed, "ratio": ratio(kept, computed)}
 
 
