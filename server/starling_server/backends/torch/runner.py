@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from starling_server.backends.torch import sampling as draws
-from starling_server.backends.torch.kv_cache import Joined, Static
+from starling_server.backends.torch.kv_cache import BatchCache, SequenceCache
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.lora_layers import Folded
 from starling_server.engine.protocols import Feed, Likely, Rows, Sampler, Sampling
@@ -25,7 +25,7 @@ class TorchCache:
     """Keys and values of one sequence, and the adapter they were computed under."""
 
     adapter: str | None
-    kv: Static
+    kv: SequenceCache
 
 
 class TorchRunner:
@@ -64,7 +64,7 @@ class TorchRunner:
 
     def open(self, adapter: str | None) -> TorchCache:
         """An empty cache."""
-        return TorchCache(adapter, Static(self._model.config.num_hidden_layers))
+        return TorchCache(adapter, SequenceCache(self._model.config.num_hidden_layers))
 
     @torch.inference_mode()
     def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
@@ -72,7 +72,7 @@ class TorchRunner:
         with unchanged_on_failure([feed.cache for feed in feeds]):
             if len(feeds) == 1:
                 return [self._forward(feeds[0].cache, feeds[0].ids, feeds[0].keep)]
-            return self._forward_joined(feeds)
+            return self._forward_batch(feeds)
 
     @torch.inference_mode()
     def score(self, adapter: str | None, ids: Sequence[int], start: int) -> list[float]:
@@ -111,19 +111,19 @@ class TorchRunner:
         out = self._model(input_ids=tokens, past_key_values=cache.kv, use_cache=True, logits_to_keep=keep)
         return out.logits[0]
 
-    def _forward_joined(self, feeds: Sequence[Feed]) -> list[Rows]:
-        """Several sequences as one batch: ids padded on the right, keys and values joined layer by layer."""
+    def _forward_batch(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """Several sequences as one batch: ids padded on the right, keys and values batch layer by layer."""
         self.folded.use(feeds[0].cache.adapter)
-        joined = Joined([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds])
-        ids = torch.zeros(len(feeds), joined.longest, dtype=torch.long)
+        batch = BatchCache([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds])
+        ids = torch.zeros(len(feeds), batch.longest, dtype=torch.long)
         for row, feed in zip(ids, feeds, strict=True):
             row[: len(feed.ids)] = torch.tensor(list(feed.ids))
-        positions = joined.positions().clamp(max=self.context - 1).to(self._device)
+        positions = batch.positions().clamp(max=self.context - 1).to(self._device)
         out = self._model(
             input_ids=ids.to(self._device),
-            attention_mask=joined.mask(self._model.dtype, self._device),
+            attention_mask=batch.mask(self._model.dtype, self._device),
             position_ids=positions,
-            past_key_values=joined,
+            past_key_values=batch,
             use_cache=True,
         )
         return [rows[len(feed.ids) - feed.keep : len(feed.ids)] for rows, feed in zip(out.logits, feeds, strict=True)]
