@@ -59,7 +59,7 @@ def capturing(device: torch.device) -> Capture:
     return capture
 
 
-class Bench:
+class StepGraphs:
     """The fixed place. Its works are of the model as it was when they were made: `forget` them when layers change."""
 
     def __init__(self, model: Any, context: int, capture: Capture) -> None:

@@ -25,7 +25,7 @@ class SequenceCache(Cache):
         self.length = 0
         """Tokens that count."""
         self.mirrored = 0
-        """Of them the first ones that a `bench.Bench` holds too."""
+        """Of them the first ones that a `cuda_graphs.StepGraphs` holds too."""
         self.kv: Tensor | None = None
         """(layers, keys and values, 1, heads, room, size), room a multiple of STEP; None while nothing was written."""
         self._layers = layers
