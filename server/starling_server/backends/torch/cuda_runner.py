@@ -29,7 +29,7 @@ class CudaRunner:
         self.rows, self.draft = self._torch.rows, self._torch.draft
         self._graphs: StepGraphs | None = StepGraphs(loaded.model, self.context, capture)
         """None where graphs were given up."""
-        self._version = self._torch.folded.version
+        self._version = self._torch.layers.version
         self._short_of_memory = False
 
     @property
@@ -47,9 +47,9 @@ class CudaRunner:
         One of a larger rank than all before, or of other layers, has every graph captured anew.
         """
         self._torch.add_adapter(name, path)
-        if self._graphs and self._torch.folded.version != self._version:
+        if self._graphs and self._torch.layers.version != self._version:
             self._graphs.forget()
-            self._version = self._torch.folded.version
+            self._version = self._torch.layers.version
 
     def remove_adapter(self, name: str) -> None:
         """Let go of an adapter whose caches are all closed; graphs stay as they are."""
@@ -107,7 +107,7 @@ class CudaRunner:
 
         Raises MemoryError once: where less kept memory did not help either, there are no graphs.
         """
-        self._torch.folded.use(feed.cache.adapter)
+        self._torch.layers.use(feed.cache.adapter)
         try:
             with unchanged_on_failure([feed.cache]):
                 rows = bench.step(feed.cache.kv, feed.ids)[-feed.keep :]

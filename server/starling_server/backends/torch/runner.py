@@ -1,4 +1,4 @@
-"""The default runner: a transformers model, 4-bit or not, with adapters folded in beside it."""
+"""The default runner: a transformers model, 4-bit or not, with adapters layers in beside it."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ import torch
 from starling_server.backends.torch import sampling as draws
 from starling_server.backends.torch.kv_cache import BatchCache, SequenceCache
 from starling_server.backends.torch.loading import Loaded
-from starling_server.backends.torch.lora_layers import Folded
+from starling_server.backends.torch.lora_layers import LoraLayers
 from starling_server.engine.protocols import Feed, Likely, Rows, Sampler, Sampling
 from starling_server.models.adapter_registry import Need
 
@@ -32,35 +32,35 @@ class TorchRunner:
     """Implements `runner.Runner`. Not thread-safe: one thread owns the model."""
 
     def __init__(self, loaded: Loaded, fixed: bool = False) -> None:
-        """With `fixed` all adapters are read from the same addresses (`folded`)."""
+        """With `fixed` all adapters are read from the same addresses (`layers`)."""
         self.context = loaded.base.context
         self.chunk = CHUNK_GPU if loaded.device.type == "cuda" else CHUNK_CPU
         self.rows, self.draft = ROWS, DRAFT
         self._device = loaded.device
         self._model: Any = loaded.model
-        self.folded = Folded(loaded.model, fixed)
+        self.layers = LoraLayers(loaded.model, fixed)
         """The adapters in memory."""
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters in memory."""
-        return self.folded.names
+        return self.layers.names
 
     def need(self, path: Path) -> Need:
         """What the adapter in `path` would take; raises AdapterError where it does not fit."""
-        return Need(*self.folded.need(path))
+        return Need(*self.layers.need(path))
 
     def add_adapter(self, name: str, path: Path) -> None:
         """Load the adapter in `path` beside the base under `name`; raises AdapterError where it does not fit."""
-        self.folded.add(name, path)
+        self.layers.add(name, path)
 
     def remove_adapter(self, name: str) -> None:
         """Let go of an adapter whose caches are all closed."""
-        self.folded.remove(name)
+        self.layers.remove(name)
 
     def adapter_bytes(self, name: str) -> int:
         """Bytes of an adapter in memory; all take the same."""
-        return self.folded.nbytes if name in self.folded.names else 0
+        return self.layers.nbytes if name in self.layers.names else 0
 
     def open(self, adapter: str | None) -> TorchCache:
         """An empty cache."""
@@ -106,14 +106,14 @@ class TorchRunner:
 
     def _forward(self, cache: TorchCache, ids: Sequence[int], keep: int) -> torch.Tensor:
         """Logits of the last `keep` positions, shape (keep, vocab)."""
-        self.folded.use(cache.adapter)
+        self.layers.use(cache.adapter)
         tokens = torch.tensor([list(ids)], device=self._device)
         out = self._model(input_ids=tokens, past_key_values=cache.kv, use_cache=True, logits_to_keep=keep)
         return out.logits[0]
 
     def _forward_batch(self, feeds: Sequence[Feed]) -> list[Rows]:
         """Several sequences as one batch: ids padded on the right, keys and values batch layer by layer."""
-        self.folded.use(feeds[0].cache.adapter)
+        self.layers.use(feeds[0].cache.adapter)
         batch = BatchCache([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds])
         ids = torch.zeros(len(feeds), batch.longest, dtype=torch.long)
         for row, feed in zip(ids, feeds, strict=True):
