@@ -68,7 +68,7 @@ async def cursor(service: Service, passage: Passage, config: dict[str, Any], siz
     of = families.shape(config)
     computed = 2 * of.layers * of.key * size * tokens
     assert isinstance(service.backend.engine, Engine)
-    kept = service.backend.engine.pool.nbytes
+    kept = service.backend.engine.prefix_cache.nbytes
     return {"tokens": tokens, "bytes": kept, "computed_bytes": computed, "ratio": ratio(kept, computed)}
 
 

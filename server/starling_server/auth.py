@@ -41,7 +41,7 @@ class Key:
     digest: bytes
 
 
-class Keyring:
+class TokenStore:
     """Every token that is good now. Not thread-safe: one event loop asks."""
 
     def __init__(self, single: str | None, file: Path | None) -> None:

@@ -122,7 +122,7 @@ class AccessConfig:
     """Who may ask over HTTP, and how much."""
 
     token_file: Path | None = None
-    """Tokens by name (`keyring`), beside the one in STARLING_TOKEN."""
+    """Tokens by name (`tokens`), beside the one in STARLING_TOKEN."""
     allow_host: tuple[str, ...] = ()
     """Names that the server goes by."""
     allow_origin: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from starling_server import auth
-from starling_server.auth import Client, Keyring
+from starling_server.auth import Client, TokenStore
 from starling_server.errors import UsageError
 
 LONG = "a-token-of-some-length-"
@@ -19,7 +19,7 @@ def write(file: Path, *lines: str) -> Path:
 
 def test_names_and_scopes(tmp_path: Path) -> None:
     file = write(tmp_path / "tokens", "# comment", "", f"ada:{LONG}1", f"root:{LONG}2:admin")
-    keys = Keyring(LONG + "0", file)
+    keys = TokenStore(LONG + "0", file)
     assert keys.who(LONG + "0") == Client("STARLING_TOKEN")
     assert keys.who(LONG + "1") == Client("ada")
     assert keys.who(LONG + "2") == Client("root", admin=True)
@@ -27,7 +27,7 @@ def test_names_and_scopes(tmp_path: Path) -> None:
     assert keys.who("") is None
     assert keys.who("\ud800") is None
     assert not keys.empty
-    assert Keyring(None, None).empty
+    assert TokenStore(None, None).empty
 
 
 def test_every_token_is_compared_whichever_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_every_token_is_compared_whichever_fits(tmp_path: Path, monkeypatch: pyt
         return compare(a, b)
 
     monkeypatch.setattr(auth.secrets, "compare_digest", counted)
-    keys = Keyring(None, write(tmp_path / "tokens", *(f"n{n}:{LONG}{n}" for n in range(5))))
+    keys = TokenStore(None, write(tmp_path / "tokens", *(f"n{n}:{LONG}{n}" for n in range(5))))
     for token in (LONG + "0", LONG + "4", LONG + "9", "x", "x" * 10_000):
         compared.clear()
         keys.who(token)
@@ -49,7 +49,7 @@ def test_a_changed_file_counts_at_once_and_a_damaged_one_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = write(tmp_path / "tokens", f"ada:{LONG}old")
-    keys = Keyring(None, file)
+    keys = TokenStore(None, file)
     write(file, f"ada:{LONG}newer")
     assert keys.who(LONG + "old") is None
     assert keys.who(LONG + "newer") == Client("ada")
@@ -73,13 +73,13 @@ def test_a_changed_file_counts_at_once_and_a_damaged_one_changes_nothing(
 )
 def test_what_cannot_be_used_is_named_by_its_line(tmp_path: Path, lines: list[str], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence) as raised:
-        Keyring(None, write(tmp_path / "tokens", *lines))
+        TokenStore(None, write(tmp_path / "tokens", *lines))
     assert LONG not in str(raised.value)
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        Keyring(None, tmp_path / "nowhere")
+        TokenStore(None, tmp_path / "nowhere")
 
 
 def test_a_clients_own_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

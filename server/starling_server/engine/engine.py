@@ -2,7 +2,7 @@
 
 A generation is a coroutine: it yields what it wants fed and is sent the logits, so that whoever drives it may run the
 steps of several as one forward. Before every step it asks whether it should go on, so a cancelled request costs at most
-the forward it is in, in prefill as in decoding. What was computed stays in the pool for the next request.
+the forward it is in, in prefill as in decoding. What was computed stays in the cache for the next request.
 """
 
 import logging
@@ -12,8 +12,7 @@ from time import perf_counter
 from typing import Any, Literal, Protocol, TypeVar
 
 from starling_server.config import Reason
-from starling_server.engine import prefix_cache
-from starling_server.engine.prefix_cache import Pool
+from starling_server.engine.prefix_cache import CachedSequence, PrefixCache
 from starling_server.engine.prompt_lookup import Drafter, agreed
 from starling_server.engine.protocols import GREEDY, Call, Feed, Likely, Logits, Rows, Runner, Sampler, Sampling, Sizes
 from starling_server.owners import ALONE, Owner
@@ -134,22 +133,22 @@ class Generation:
 
     def _run(self) -> Generator[Feed | int, Rows | None, None]:
         """Feeds to be made, and tokens as they are known."""
-        pool = self._engine.pool
-        sequence = pool.take(self._job.owner, self._job.adapter, self._job.prompt)
+        cache = self._engine.prefix_cache
+        sequence = cache.take(self._job.owner, self._job.adapter, self._job.prompt)
         self.usage.cached_tokens = len(sequence.ids)
         try:
             rows = yield from self._prefill(sequence)
             if rows is not None:
                 yield from self._decode(sequence, rows)
         except GeneratorExit:
-            pool.put(sequence)
+            cache.put(sequence)
             raise
         except BaseException:
-            pool.drop(sequence)
+            cache.drop(sequence)
             raise
-        pool.put(sequence)
+        cache.put(sequence)
 
-    def _prefill(self, sequence: prefix_cache.Sequence) -> Feeds[Rows | None]:
+    def _prefill(self, sequence: CachedSequence) -> Feeds[Rows | None]:
         """Feed what the sequence lacks of the prompt; None where that was interrupted."""
         started, prompt, rows = perf_counter(), self._job.prompt, None
         while len(sequence.ids) < len(prompt):
@@ -159,7 +158,7 @@ class Generation:
             self.usage.prefill_ms = (perf_counter() - started) * 1e3
         return rows
 
-    def _decode(self, sequence: prefix_cache.Sequence, rows: Rows) -> Generator[Feed | int, Rows | None, None]:
+    def _decode(self, sequence: CachedSequence, rows: Rows) -> Generator[Feed | int, Rows | None, None]:
         """Give sampled ids; one is fed only when another is wanted after it."""
         started, usage = perf_counter(), self.usage
         room = min(self._job.max_tokens, self._engine.runner.context - len(self._job.prompt))
@@ -176,14 +175,14 @@ class Generation:
                     return
             known = yield from self._step(sequence, known, room - usage.completion_tokens)
 
-    def _step(self, sequence: prefix_cache.Sequence, known: Sequence[int], room: int) -> Feeds[list[int]]:
+    def _step(self, sequence: CachedSequence, known: Sequence[int], room: int) -> Feeds[list[int]]:
         """What comes after the last of the tokens just given; empty where that was interrupted."""
         draft = self._propose(known, room - 1)
         rows = yield from self._feed(sequence, [known[-1], *draft], 1 + len(draft))
         if rows is None:
             return []
         tokens = agreed(rows, draft, self._sample)
-        self._engine.pool.shorten(sequence, len(sequence.ids) - len(draft) + len(tokens) - 1)
+        self._engine.prefix_cache.shorten(sequence, len(sequence.ids) - len(draft) + len(tokens) - 1)
         self.usage.drafted_tokens += len(draft)
         self.usage.accepted_tokens += len(tokens) - 1
         return tokens
@@ -197,7 +196,7 @@ class Generation:
         self._drafter.extend(known)
         return self._drafter.propose(most)
 
-    def _feed(self, sequence: prefix_cache.Sequence, ids: list[int], keep: int) -> Feeds[Rows | None]:
+    def _feed(self, sequence: CachedSequence, ids: list[int], keep: int) -> Feeds[Rows | None]:
         reason = self._job.interrupted()
         rows = None
         if reason is None:
@@ -276,19 +275,19 @@ class Generates(Protocol):
 
 
 class Engine:
-    """Starts generations over a runner and keeps their sequences in a pool."""
+    """Starts generations over a runner and keeps their sequences in a cache."""
 
     has_logits = True
 
     def __init__(self, runner: Runner, cache_bytes: int, chunk: int = 0) -> None:
         self.runner = runner
-        self.pool = Pool(runner, cache_bytes)
+        self.prefix_cache = PrefixCache(runner, cache_bytes)
         self.chunk = chunk or runner.chunk
 
     @property
     def kept_bytes(self) -> int:
         """Of keys and values between requests."""
-        return self.pool.nbytes
+        return self.prefix_cache.nbytes
 
     def check(self) -> None:
         """Nothing: what computes is here."""
@@ -302,7 +301,7 @@ class Engine:
 
     def forget(self, adapter: str) -> None:
         """Drop the sequences kept under `adapter`."""
-        self.pool.forget(adapter)
+        self.prefix_cache.forget(adapter)
 
     def generate(self, job: Job) -> Generation:
         """Start `job`; nothing is computed before the first token is asked for."""
@@ -314,8 +313,8 @@ class Engine:
         try:
             return self.runner.feed(feeds)
         except MemoryError:
-            log.warning("memory ran out: %d kept sequences are dropped", len(self.pool))
-            self.pool.clear()
+            log.warning("memory ran out: %d kept sequences are dropped", len(self.prefix_cache))
+            self.prefix_cache.clear()
         return self.runner.feed(feeds)
 
     def run(self, steps: Steps[T]) -> T:

@@ -18,7 +18,7 @@ SAME_CURSOR = 0.5
 
 
 @dataclass(slots=True, eq=False)
-class Sequence:
+class CachedSequence:
     """Tokens whose keys and values are in `cache`, in order."""
 
     owner: Owner
@@ -37,13 +37,13 @@ def common_prefix(a: list[int], b: list[int]) -> int:
     return next(i for i in range(limit) if a[i] != b[i])
 
 
-class Pool:
+class PrefixCache:
     """Kept sequences, least recently used first. Not thread-safe: the engine's one thread owns it."""
 
     def __init__(self, runner: Runner, limit_bytes: int) -> None:
         self._runner = runner
         self._limit = limit_bytes
-        self._kept: list[Sequence] = []
+        self._kept: list[CachedSequence] = []
 
     @property
     def nbytes(self) -> int:
@@ -53,22 +53,22 @@ class Pool:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, owner: Owner, adapter: str | None, prompt: list[int]) -> Sequence:
+    def take(self, owner: Owner, adapter: str | None, prompt: list[int]) -> CachedSequence:
         """A sequence of `owner` that holds a proper prefix of `prompt` and is the caller's own until `put` back.
 
         At least the prompt's last token is left to feed, since logits come from feeding.
         """
         best, shared = self._longest(owner, adapter, prompt[:-1])
         if best is None:
-            return Sequence(owner, adapter, self._runner.open(adapter))
+            return CachedSequence(owner, adapter, self._runner.open(adapter))
         if shared < SAME_CURSOR * len(best.ids):
             self._touch(best)
-            return Sequence(owner, adapter, self._runner.fork(best.cache, shared), best.ids[:shared])
+            return CachedSequence(owner, adapter, self._runner.fork(best.cache, shared), best.ids[:shared])
         self._kept.remove(best)
         self.shorten(best, shared)
         return best
 
-    def put(self, sequence: Sequence) -> None:
+    def put(self, sequence: CachedSequence) -> None:
         """Keep `sequence` for later requests, and drop what goes beyond the limit; an empty one is of no use."""
         if not sequence.ids:
             self.drop(sequence)
@@ -77,11 +77,11 @@ class Pool:
         while self._kept and self.nbytes > self._limit:
             self.drop(self._kept.pop(self._outgoing()))
 
-    def drop(self, sequence: Sequence) -> None:
+    def drop(self, sequence: CachedSequence) -> None:
         """Let go of a sequence that was taken and is of no more use."""
         self._runner.close(sequence.cache)
 
-    def shorten(self, sequence: Sequence, length: int) -> None:
+    def shorten(self, sequence: CachedSequence, length: int) -> None:
         """Keep the first `length` tokens of a sequence that was taken."""
         if length < len(sequence.ids):
             self._runner.rewind(sequence.cache, length)
@@ -98,18 +98,18 @@ class Pool:
             self._kept.remove(kept)
             self.drop(kept)
 
-    def _longest(self, owner: Owner, adapter: str | None, ids: list[int]) -> tuple[Sequence | None, int]:
+    def _longest(self, owner: Owner, adapter: str | None, ids: list[int]) -> tuple[CachedSequence | None, int]:
         best, shared = None, 0
         for kept in self._kept:
             if (kept.owner, kept.adapter) == (owner, adapter) and (common := common_prefix(kept.ids, ids)) > shared:
                 best, shared = kept, common
         return best, shared
 
-    def _touch(self, sequence: Sequence) -> None:
+    def _touch(self, sequence: CachedSequence) -> None:
         self._kept.remove(sequence)
         self._keep(sequence)
 
-    def _keep(self, sequence: Sequence) -> None:
+    def _keep(self, sequence: CachedSequence) -> None:
         sequence.used = monotonic()
         self._kept.append(sequence)
 

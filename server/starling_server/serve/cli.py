@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from starling_server import __version__, auth, logs, server_record
-from starling_server.auth import Keyring
+from starling_server.auth import TokenStore
 from starling_server.config import RULES, AccessConfig, EngineConfig, ModelConfig, Rule, ServiceConfig
 from starling_server.flags import (
     ACCESS_FLAGS,
@@ -71,7 +71,7 @@ def serve_copilot(context: click.Context, **given: Any) -> int:
         return _print(context)
     logs.set_up(given["log_format"], given["verbose"])
     model, service, access = _model(given), _service(given), _access(given)
-    keys = Keyring(os.environ.get(auth.TOKEN), access.token_file)
+    keys = TokenStore(os.environ.get(auth.TOKEN), access.token_file)
     served = [adapters.find(name) for name in given["adapter"]]
     with listen(given["host"], given["port"], not keys.empty) as listener, _announced(given["announce"], listener):
         from starling_server.serve.server import Serving

@@ -12,7 +12,7 @@ from types import FrameType
 import click
 import uvicorn
 
-from starling_server.auth import Keyring
+from starling_server.auth import TokenStore
 from starling_server.completion.service import Service
 from starling_server.config import AccessConfig
 from starling_server.http.app import create_app
@@ -47,7 +47,7 @@ class Serving:
     def __init__(
         self,
         load: Callable[[], Service],
-        keyring: Keyring,
+        tokens: TokenStore,
         config: AccessConfig,
         stall_seconds: float,
         idle_seconds: float = 0,
@@ -56,8 +56,8 @@ class Serving:
         self._api, self._idle_seconds = Api(), idle_seconds
         self._metrics = Metrics(lambda: self._api.service)
         self._watchdog = Watchdog(load, stall_seconds, self._take)
-        self._keyring = keyring
-        access = Access(keyring, frozenset(map(str.lower, config.allow_host)), frozenset(config.allow_origin))
+        self._tokens = tokens
+        access = Access(tokens, frozenset(map(str.lower, config.allow_host)), frozenset(config.allow_origin))
         allowances = Allowances(config.client_rate, config.client_concurrency)
         self._app = create_app(self._api, self._metrics, access, allowances)
         self._loads = 0
@@ -124,7 +124,7 @@ class Serving:
     def _read_again(self) -> None:
         """Take over tokens and adapters as they are on disk now."""
         log.info("SIGHUP: tokens and adapters are read again")
-        self._keyring.read_again()
+        self._tokens.read_again()
         self._watchdog.look()
 
     def _take(self, service: Service | None) -> None:

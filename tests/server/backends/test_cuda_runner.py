@@ -261,5 +261,5 @@ def test_graphs_answer_as_their_steps_do(write: Callable[[Path], Path] | None, t
         asked = [job(prompt(n, 3 * n + 2), drafts, name=x) for n in range(4) for drafts in (False, True)
                  for x in (None, *runner.adapters)]  # fmt: skip
         answers.append([list(engine.generate(each)) for each in asked])
-        assert runner._bench is not None, "nothing was given up"  # pyright: ignore[reportPrivateUsage]
+        assert runner._graphs is not None, "nothing was given up"  # pyright: ignore[reportPrivateUsage]
     assert answers[0] == answers[1]

@@ -1,4 +1,4 @@
-"""Folded adapters against peft's own, one by one and switched back and forth; what does not fit is refused."""
+"""LoRA adapters beside the linear layers against peft's own, one by one and switched back and forth; what does not fit is refused."""
 
 import shutil
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from support import starcoder2
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
-from starling_server.backends.torch.lora_layers import Folded
+from starling_server.backends.torch.lora_layers import LoraLayers
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig, Quantize
 from starling_server.engine.protocols import Feed
@@ -105,18 +105,18 @@ def test_starcoder2_too(grouped: Path, tmp_path: Path) -> None:
 def test_addresses_stay_until_a_larger_rank_comes(tmp_path: Path) -> None:
     loaded = base("tiny")
     paths = {shape: trained(loaded, tmp_path, shape) for shape in ("plain", "rslora", "patterns")}
-    folded = Folded(loaded.model, fixed=True)
-    folded.add("plain", paths["plain"])
+    layers = LoraLayers(loaded.model, fixed=True)
+    layers.add("plain", paths["plain"])
     layer: Any = loaded.model.get_submodule("transformer.h.0.attn.c_attn")
-    version, address = folded.version, layer.pair[0].data_ptr()
-    folded.add("rslora", paths["rslora"])
+    version, address = layers.version, layer.pair[0].data_ptr()
+    layers.add("rslora", paths["rslora"])
     for name in ("plain", None, "rslora"):
-        folded.use(name)
-        assert (folded.version, layer.pair[0].data_ptr()) == (version, address)
+        layers.use(name)
+        assert (layers.version, layer.pair[0].data_ptr()) == (version, address)
     linears = [m for m in loaded.model.modules() if isinstance(m, torch.nn.Linear) and m is not loaded.model.lm_head]
-    assert folded.nbytes == 4 * 8 * sum(m.in_features + m.out_features for m in linears)
-    folded.add("patterns", paths["patterns"])
-    assert folded.version == version + 1
+    assert layers.nbytes == 4 * 8 * sum(m.in_features + m.out_features for m in linears)
+    layers.add("patterns", paths["patterns"])
+    assert layers.version == version + 1
     assert layer.pair[0].shape[0] == 16, "12 to the next multiple of 8"
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from starling_server.backends.llamacpp.thread_tuner import LONGEST, SHORTEST, SLOWER, Pace
+from starling_server.backends.llamacpp.thread_tuner import LONGEST, SHORTEST, SLOWER, ThreadTuner
 
 ALONE = 0.002
 
@@ -14,14 +14,14 @@ class Machine:
 
     def __init__(self) -> None:
         self.now, self.together = 0.0, ALONE / 2
-        self.pace = Pace(2, lambda: self.now)
+        self.tuner = ThreadTuner(2, lambda: self.now)
 
     def forward(self, tokens: int = 1) -> int:
         """One forward; the threads that it got."""
-        threads = self.pace.threads(tokens)
+        threads = self.tuner.threads(tokens)
         took = ALONE if threads == 1 else self.together
         self.now += took
-        self.pace.took(tokens, threads, took)
+        self.tuner.took(tokens, threads, took)
         return threads
 
 
@@ -74,7 +74,7 @@ def test_a_little_slower_is_no_reason(machine: Machine) -> None:
 
 
 def test_a_single_core_has_one_thread() -> None:
-    pace = Pace(1)
-    pace.took(1, 1, ALONE)
-    assert pace.threads(1) == 1
-    pace.took(1, 1, ALONE)
+    tuner = ThreadTuner(1)
+    tuner.took(1, 1, ALONE)
+    assert tuner.threads(1) == 1
+    tuner.took(1, 1, ALONE)

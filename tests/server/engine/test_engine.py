@@ -9,7 +9,7 @@ import torch
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.engine.engine import Engine, Finish, Job
-from starling_server.engine.prefix_cache import Pool
+from starling_server.engine.prefix_cache import PrefixCache
 from starling_server.engine.protocols import GREEDY, Feed, Rows
 from starling_server.owners import ALONE
 from starling_server.prompt import window
@@ -74,7 +74,7 @@ def test_greedy_output_equals_transformers(exact: Loaded, source: str) -> None:
             fresh = complete(Engine(TorchRunner(exact), 0), exact, prompt)
             assert with_reuse == fresh == reference(exact, prompt)
     assert reused >= CURSORS * 0.9
-    assert kept.pool.nbytes <= CACHE
+    assert kept.prefix_cache.nbytes <= CACHE
 
 
 def test_typing_feeds_new_tokens_only(tiny: Loaded, source: str) -> None:
@@ -150,7 +150,7 @@ def test_a_forward_that_raises_fails_its_request_only(tiny: Loaded, source: str)
     prompt = prompt_at(tiny, source[:2000], source[2000:])
     with pytest.raises(RuntimeError, match="planted"):
         list(engine.generate(Job(prompt, TOKENS, frozenset(), GREEDY)))
-    assert len(engine.pool) == 0
+    assert len(engine.prefix_cache) == 0
     assert complete(engine, tiny, prompt) == complete(Engine(TorchRunner(tiny), 0), tiny, prompt)
 
 
@@ -162,20 +162,20 @@ def test_the_context_is_never_exceeded(tiny: Loaded) -> None:
     assert generation.finish == "length"
 
 
-def test_the_pool_forks_for_another_cursor_and_drops_the_oldest(tiny: Loaded) -> None:
+def test_the_prefix_cache_forks_for_another_cursor_and_drops_the_oldest(tiny: Loaded) -> None:
     runner = TorchRunner(tiny)
-    pool = Pool(runner, 1 << 30)
-    first = pool.take(ALONE, None, [*range(100, 140)])
+    cache = PrefixCache(runner, 1 << 30)
+    first = cache.take(ALONE, None, [*range(100, 140)])
     runner.feed([Feed(first.cache, [*range(100, 139)])])
     first.ids.extend(range(100, 139))
-    pool.put(first)
-    other = pool.take(ALONE, None, [*range(100, 110), *range(500, 540)])
-    assert (other.ids, len(pool)) == ([*range(100, 110)], 1)
+    cache.put(first)
+    other = cache.take(ALONE, None, [*range(100, 110), *range(500, 540)])
+    assert (other.ids, len(cache)) == ([*range(100, 110)], 1)
     assert (first.cache.kv.length, other.cache.kv.length) == (39, 10)
-    same = pool.take(ALONE, None, [*range(100, 138), 7, 8])
+    same = cache.take(ALONE, None, [*range(100, 138), 7, 8])
     assert same is first
-    assert (len(same.ids), len(pool)) == (38, 0)
-    small = Pool(runner, runner.nbytes(same.cache))
+    assert (len(same.ids), len(cache)) == (38, 0)
+    small = PrefixCache(runner, runner.nbytes(same.cache))
     small.put(same)
     small.put(other)
     assert len(small) == 1

@@ -6,7 +6,7 @@ from support.history import TOKEN_BYTES, History
 
 from starling_server.completion.suggestion_cache import Recall, Remembered
 from starling_server.engine.engine import Engine, Job
-from starling_server.engine.prefix_cache import Pool, Sequence, common_prefix
+from starling_server.engine.prefix_cache import CachedSequence, PrefixCache, common_prefix
 from starling_server.engine.protocols import GREEDY, Feed
 from starling_server.owners import STALE_SECONDS, Owner, outgoing
 
@@ -28,31 +28,31 @@ def test_no_more_is_reused_than_an_owner_has_sent_itself(asked: list[tuple[Owner
         own.append(prompt + written)
 
 
-def keep(pool: Pool, runner: History, owner: Owner, ids: list[int]) -> Sequence:
-    sequence = pool.take(owner, None, [*ids, 0])
+def keep(cache: PrefixCache, runner: History, owner: Owner, ids: list[int]) -> CachedSequence:
+    sequence = cache.take(owner, None, [*ids, 0])
     fresh = ids[len(sequence.ids) :]
     runner.feed([Feed(sequence.cache, fresh)])
     sequence.ids.extend(fresh)
-    pool.put(sequence)
+    cache.put(sequence)
     return sequence
 
 
 def test_a_client_that_asks_a_lot_pushes_out_its_own() -> None:
     runner = History()
-    pool = Pool(runner, 40 * TOKEN_BYTES)
-    keep(pool, runner, OWNERS[0], [1] * 10)
+    cache = PrefixCache(runner, 40 * TOKEN_BYTES)
+    keep(cache, runner, OWNERS[0], [1] * 10)
     for number in range(2, 50):
-        keep(pool, runner, Owner("bob", str(number)), [number] * 10)
-        assert pool.nbytes <= 40 * TOKEN_BYTES
-    again = pool.take(OWNERS[0], None, [1] * 11)
+        keep(cache, runner, Owner("bob", str(number)), [number] * 10)
+        assert cache.nbytes <= 40 * TOKEN_BYTES
+    again = cache.take(OWNERS[0], None, [1] * 11)
     assert len(again.ids) == 10
 
 
 def test_what_holds_nothing_is_not_kept() -> None:
     runner = History()
-    pool = Pool(runner, LIMIT)
-    pool.put(pool.take(OWNERS[0], None, [1, 2]))
-    assert (len(pool), runner.open_caches) == (0, 0)
+    cache = PrefixCache(runner, LIMIT)
+    cache.put(cache.take(OWNERS[0], None, [1, 2]))
+    assert (len(cache), runner.open_caches) == (0, 0)
 
 
 def test_what_goes_first() -> None:

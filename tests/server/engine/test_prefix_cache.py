@@ -40,8 +40,8 @@ def test_any_sequence_of_edits_gives_what_a_fresh_engine_gives(
         found = [token for token, _ in zip(generation, range(read), strict=False)]
         generation.close()
         assert found == expected[:read]
-        assert engine.pool.nbytes <= LIMIT
-        assert runner.open_caches == len(engine.pool), "every cache is either kept or closed"
+        assert engine.prefix_cache.nbytes <= LIMIT
+        assert runner.open_caches == len(engine.prefix_cache), "every cache is either kept or closed"
 
 
 @given(st.lists(st.integers(0, 2), max_size=8), st.lists(st.integers(0, 2), max_size=8))

@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from starling_server.backends.llamacpp.thread_tuner import Pace
+from starling_server.backends.llamacpp.thread_tuner import ThreadTuner
 from starling_server.errors import AdapterError, BaseModelError, UsageError
 
 log = logging.getLogger(__name__)
@@ -139,13 +139,13 @@ class Context:
         keys: KeyType = "f16",
         flash: bool = True,
     ) -> None:
-        """`threads` 0 is one a core, and for a `FEW` tokens what `Pace` makes of it."""
+        """`threads` 0 is one a core, and for a `FEW` tokens what `ThreadTuner` makes of it."""
         self.api, self.weights = weights.api, weights
         settings: Any = self.api.llama_context_default_params()
         settings.n_ctx, settings.n_seq_max, settings.kv_unified = cells * sequences, sequences, False
         settings.n_batch = settings.n_ubatch = BATCH
         self._most = self._threads = threads or cores()
-        self._pace = None if threads else Pace(self._most)
+        self._tuner = None if threads else ThreadTuner(self._most)
         settings.n_threads = settings.n_threads_batch = self._most
         settings.type_k = settings.type_v = getattr(self.api, f"GGML_TYPE_{keys.upper()}")
         settings.flash_attn_type = int(flash)  # LLAMA_FLASH_ATTN_TYPE_DISABLED 0, _ENABLED 1
@@ -180,14 +180,14 @@ class Context:
 
     def _compute(self, batch: Any, tokens: int) -> int:
         """llama.cpp's status of one forward."""
-        if self._pace is None or tokens > FEW:
+        if self._tuner is None or tokens > FEW:
             self._use_threads(self._most)
             return self.api.llama_decode(self._handle, batch)
-        threads = self._pace.threads(tokens)
+        threads = self._tuner.threads(tokens)
         self._use_threads(threads)
         started = perf_counter()
         status = self.api.llama_decode(self._handle, batch)
-        self._pace.took(tokens, threads, perf_counter() - started)
+        self._tuner.took(tokens, threads, perf_counter() - started)
         return status
 
     def _use_threads(self, threads: int) -> None:

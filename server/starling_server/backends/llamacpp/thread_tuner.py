@@ -14,7 +14,7 @@ SHORTEST, LONGEST = 1.0, 32.0
 """Seconds of a rest: the first, and the longest that they grow to while every try fails."""
 
 
-class Pace:
+class ThreadTuner:
     """Chooses between one thread and `most` by what forwards took. Not thread-safe."""
 
     def __init__(self, most: int, clock: Callable[[], float] = monotonic) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from starling_server.backends.torch.kv_cache import Static
+from starling_server.backends.torch.kv_cache import SequenceCache
 
 Work = Callable[[], Tensor]
 """One step over the bench as it is now: logits, shape (ids, vocab), valid until the next work."""
@@ -59,7 +59,7 @@ def capturing(device: torch.device) -> Capture:
     return capture
 
 
-class Bench:
+class StepGraphs:
     """The fixed place. Its works are of the model as it was when they were made: `forget` them when layers change."""
 
     def __init__(self, model: Any, context: int, capture: Capture) -> None:
@@ -68,13 +68,13 @@ class Bench:
         self._works: dict[tuple[int, int], Work] = {}
         self._kv: Tensor | None = None
         self._inputs = {size: torch.zeros(1 + size, dtype=torch.long, device=model.device) for size in SIZES}
-        self._owner: Static | None = None
+        self._owner: SequenceCache | None = None
 
-    def takes(self, kv: Static, count: int) -> bool:
+    def takes(self, kv: SequenceCache, count: int) -> bool:
         """Whether `step` can extend this sequence by so many ids: it has begun, and there is room for padded ones."""
         return kv.kv is not None and 0 < count <= SIZES[-1] and kv.length + _size(count) <= self._context
 
-    def step(self, kv: Static, ids: Sequence[int]) -> Tensor:
+    def step(self, kv: SequenceCache, ids: Sequence[int]) -> Tensor:
         """Extend a sequence that `takes` allows; logits after each id, shape (ids, vocab)."""
         start, size = kv.length, _size(len(ids))
         mirror = self._mirror(kv)
@@ -85,7 +85,7 @@ class Bench:
         kv.mirrored = kv.length
         return logits
 
-    def release(self, kv: Static) -> None:
+    def release(self, kv: SequenceCache) -> None:
         """Let go of a sequence that nobody will use again."""
         if self._owner is kv:
             self._owner = None
@@ -94,7 +94,7 @@ class Bench:
         """Drop every work: the model's layers or their addresses have changed."""
         self._works.clear()
 
-    def _mirror(self, kv: Static) -> Tensor:
+    def _mirror(self, kv: SequenceCache) -> Tensor:
         """The bench's keys and values, now with all of this sequence's."""
         assert kv.kv is not None
         if self._kv is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from starling_server.backends.torch.cuda_graphs import Bench, Capture
+from starling_server.backends.torch.cuda_graphs import Capture, StepGraphs
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchCache, TorchRunner, unchanged_on_failure
 from starling_server.engine.protocols import Feed, Likely, Rows, Sampler, Sampling
@@ -27,9 +27,9 @@ class CudaRunner:
         self._torch = TorchRunner(loaded, fixed=True)
         self.context, self.chunk = self._torch.context, self._torch.chunk
         self.rows, self.draft = self._torch.rows, self._torch.draft
-        self._bench: Bench | None = Bench(loaded.model, self.context, capture)
+        self._graphs: StepGraphs | None = StepGraphs(loaded.model, self.context, capture)
         """None where graphs were given up."""
-        self._version = self._torch.folded.version
+        self._version = self._torch.layers.version
         self._short_of_memory = False
 
     @property
@@ -47,9 +47,9 @@ class CudaRunner:
         One of a larger rank than all before, or of other layers, has every graph captured anew.
         """
         self._torch.add_adapter(name, path)
-        if self._bench and self._torch.folded.version != self._version:
-            self._bench.forget()
-            self._version = self._torch.folded.version
+        if self._graphs and self._torch.layers.version != self._version:
+            self._graphs.forget()
+            self._version = self._torch.layers.version
 
     def remove_adapter(self, name: str) -> None:
         """Let go of an adapter whose caches are all closed; graphs stay as they are."""
@@ -66,8 +66,8 @@ class CudaRunner:
     def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
         """One forward; for each feed a tensor of shape (keep, vocab)."""
         first = feeds[0]
-        if len(feeds) == 1 and self._bench and self._bench.takes(first.cache.kv, len(first.ids)):
-            rows = self._step(self._bench, first)
+        if len(feeds) == 1 and self._graphs and self._graphs.takes(first.cache.kv, len(first.ids)):
+            rows = self._step(self._graphs, first)
             if rows is not None:
                 return [rows]
         return self._torch.feed(feeds)
@@ -86,8 +86,8 @@ class CudaRunner:
 
     def close(self, cache: TorchCache) -> None:
         """Its tensors go, and the bench keeps none of them."""
-        if self._bench:
-            self._bench.release(cache.kv)
+        if self._graphs:
+            self._graphs.release(cache.kv)
 
     def nbytes(self, cache: TorchCache) -> int:
         """Bytes of all layers' keys and values, without the bench's copy, which is there anyway."""
@@ -102,12 +102,12 @@ class CudaRunner:
         return self._torch.likelihoods(logits, token, most)
 
     @torch.inference_mode()
-    def _step(self, bench: Bench, feed: Feed) -> Rows | None:
+    def _step(self, bench: StepGraphs, feed: Feed) -> Rows | None:
         """Logits, shape (keep, vocab); None where a graph cannot be captured here, which is then never tried again.
 
         Raises MemoryError once: where less kept memory did not help either, there are no graphs.
         """
-        self._torch.folded.use(feed.cache.adapter)
+        self._torch.layers.use(feed.cache.adapter)
         try:
             with unchanged_on_failure([feed.cache]):
                 rows = bench.step(feed.cache.kv, feed.ids)[-feed.keep :]
@@ -119,5 +119,5 @@ class CudaRunner:
                 raise
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             log.warning("no CUDA graphs here (%s): decoding goes on without, more slowly", reason)
-            self._bench = None
+            self._graphs = None
             return None

@@ -17,7 +17,7 @@ STEP = 256
 """Room grows by this many tokens: 3 MB of a multi-query model with 1 B parameters."""
 
 
-class Static(Cache):
+class SequenceCache(Cache):
     """What a model takes for its cache."""
 
     def __init__(self, layers: int) -> None:
@@ -25,7 +25,7 @@ class Static(Cache):
         self.length = 0
         """Tokens that count."""
         self.mirrored = 0
-        """Of them the first ones that a `bench.Bench` holds too."""
+        """Of them the first ones that a `cuda_graphs.StepGraphs` holds too."""
         self.kv: Tensor | None = None
         """(layers, keys and values, 1, heads, room, size), room a multiple of STEP; None while nothing was written."""
         self._layers = layers
@@ -77,9 +77,9 @@ class Static(Cache):
         self.mirrored = min(self.mirrored, length)
 
     @torch.inference_mode()
-    def fork(self, length: int) -> "Static":
+    def fork(self, length: int) -> "SequenceCache":
         """A copy of the first `length` tokens."""
-        copy = Static(self._layers)
+        copy = SequenceCache(self._layers)
         if length and self.kv is not None:
             copy.append(self.kv[..., :length, :])
         return copy
@@ -97,10 +97,10 @@ class Static(Cache):
         return self.length + query_length, 0
 
 
-class Joined(Cache):
+class BatchCache(Cache):
     """What a model takes for its cache; row i extends `caches[i]` by the first `counts[i]` of its padded ids."""
 
-    def __init__(self, caches: Sequence[Static], counts: Sequence[int]) -> None:
+    def __init__(self, caches: Sequence[SequenceCache], counts: Sequence[int]) -> None:
         super().__init__(layers=[DynamicLayer()])
         self.longest = max(counts)
         """Ids of a padded row."""

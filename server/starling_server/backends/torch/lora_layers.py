@@ -4,7 +4,7 @@ peft's unmerged forward casts, scales and drops out around the same two products
 12. Here `y = linear(x) + (x @ a.T) @ b.T` in the base's compute type, with `b` the adapter's B times its factor.
 
 All matrices of an adapter lie one behind the other in one tensor, padded with zeros to the largest rank that was seen.
-So what needs fixed addresses (a captured graph) switches adapters by one copy of `Folded.nbytes` bytes on the device.
+So what needs fixed addresses (a captured graph) switches adapters by one copy of `LoraLayers.nbytes` bytes on the device.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ STEP = 8
 """Ranks are rounded up to a multiple of this: 16 bytes in 16-bit types, what matrix kernels like rows to begin at."""
 
 
-class FoldedLinear(nn.Module):
+class LoraLinear(nn.Module):
     """A linear layer of the base, with whatever pair is beside it now."""
 
     def __init__(self, linear: nn.Module) -> None:
@@ -41,8 +41,8 @@ class FoldedLinear(nn.Module):
         return out
 
 
-class Folded:
-    """The adapters of one model, of which at most one is in use. A newer `Folded` of the same model takes it over."""
+class LoraLayers:
+    """The adapters of one model, of which at most one is in use. A newer `LoraLayers` of the same model takes it over."""
 
     def __init__(self, model: nn.Module, fixed: bool = False) -> None:
         """With `fixed` the layers read the same addresses whatever is in use, and always compute both products.
@@ -52,7 +52,7 @@ class Folded:
         self.version = 0
         """Grows whenever layers were wrapped or addresses have changed."""
         self._model, self._fixed = model, fixed
-        self._layers: dict[str, FoldedLinear] = {}
+        self._layers: dict[str, LoraLinear] = {}
         self._rank = 0
         self._kept: dict[str, Tensor] = {}
         self._ranks: dict[str, int] = {}
@@ -124,25 +124,25 @@ class Folded:
             layer = self._model.get_submodule(module)
         except AttributeError:
             return None
-        return layer.linear if isinstance(layer, FoldedLinear) else layer
+        return layer.linear if isinstance(layer, LoraLinear) else layer
 
     def _shape(self, module: str) -> Shape | None:
         """Outputs and inputs of the base's layer of this name, zeros of one that is not linear."""
         layer = self._linear(module)
         return None if layer is None else (getattr(layer, "out_features", 0), getattr(layer, "in_features", 0))
 
-    def _layers_with(self, modules: Iterable[str]) -> dict[str, FoldedLinear]:
+    def _layers_with(self, modules: Iterable[str]) -> dict[str, LoraLinear]:
         """The layers that have pairs, and those that come to them; nothing of the model is changed."""
-        new = {module: FoldedLinear(self._linear(module)) for module in modules if module not in self._layers}
+        new = {module: LoraLinear(self._linear(module)) for module in modules if module not in self._layers}
         return self._layers | new
 
-    def _grow(self, rank: int, layers: Mapping[str, FoldedLinear]) -> None:
+    def _grow(self, rank: int, layers: Mapping[str, LoraLinear]) -> None:
         """Make room for pairs of this rank beside these layers; whatever was in use is not after it."""
         rank = max(self._rank, _padded(rank))
         if rank > self._rank or layers.keys() - self._layers.keys():
             self._lay_out(rank, layers)
 
-    def _lay_out(self, rank: int, layers: Mapping[str, FoldedLinear]) -> None:
+    def _lay_out(self, rank: int, layers: Mapping[str, LoraLinear]) -> None:
         kept = {name: self._moved(flat, rank, layers) for name, flat in self._kept.items()}
         slots = self._empty(rank, layers) if self._fixed else None
         for module in layers.keys() - self._layers.keys():
@@ -167,7 +167,7 @@ class Folded:
                 b[:, : pair.rank] = torch.from_numpy(pair.factor * pair.b)
         return flat.to(self._device)
 
-    def _moved(self, flat: Tensor, rank: int, layers: Mapping[str, FoldedLinear]) -> Tensor:
+    def _moved(self, flat: Tensor, rank: int, layers: Mapping[str, LoraLinear]) -> Tensor:
         """The same matrices in another layout, which has room for them."""
         moved = self._empty(rank, layers)
         places = dict(_pairs(moved, rank, layers))
@@ -177,7 +177,7 @@ class Folded:
             places[module][1][:, :both] = b[:, :both]
         return moved
 
-    def _empty(self, rank: int, layers: Mapping[str, FoldedLinear]) -> Tensor:
+    def _empty(self, rank: int, layers: Mapping[str, LoraLinear]) -> Tensor:
         return torch.zeros(_size(rank, layers), dtype=self._dtype, device=self._device)
 
     @property
@@ -196,13 +196,13 @@ def _padded(rank: int) -> int:
     return -(-rank // STEP) * STEP
 
 
-def _size(rank: int, layers: Mapping[str, FoldedLinear]) -> int:
+def _size(rank: int, layers: Mapping[str, LoraLinear]) -> int:
     """Numbers in one adapter."""
     shapes: list[Any] = [layer.linear for layer in layers.values()]
     return sum(rank * (linear.in_features + linear.out_features) for linear in shapes)
 
 
-def _pairs(flat: Tensor, rank: int, layers: Mapping[str, FoldedLinear]) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+def _pairs(flat: Tensor, rank: int, layers: Mapping[str, LoraLinear]) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
     """Each layer's name with its (rank, inputs) and (outputs, rank), views of `flat`."""
     at = 0
     for module, layer in layers.items():
@@ -214,7 +214,7 @@ def _pairs(flat: Tensor, rank: int, layers: Mapping[str, FoldedLinear]) -> Itera
 
 
 def _unwrap(model: nn.Module) -> None:
-    """Undo what an earlier `Folded` has done."""
-    wrapped = [(name, module) for name, module in model.named_modules() if isinstance(module, FoldedLinear)]
+    """Undo what an earlier `LoraLayers` has done."""
+    wrapped = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLinear)]
     for name, module in wrapped:
         model.set_submodule(name, module.linear)

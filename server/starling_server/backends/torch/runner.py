@@ -1,4 +1,4 @@
-"""The default runner: a transformers model, 4-bit or not, with adapters folded in beside it."""
+"""The default runner: a transformers model, 4-bit or not, with adapters layers in beside it."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from starling_server.backends.torch import sampling as draws
-from starling_server.backends.torch.kv_cache import Joined, Static
+from starling_server.backends.torch.kv_cache import BatchCache, SequenceCache
 from starling_server.backends.torch.loading import Loaded
-from starling_server.backends.torch.lora_layers import Folded
+from starling_server.backends.torch.lora_layers import LoraLayers
 from starling_server.engine.protocols import Feed, Likely, Rows, Sampler, Sampling
 from starling_server.models.adapter_registry import Need
 
@@ -25,46 +25,46 @@ class TorchCache:
     """Keys and values of one sequence, and the adapter they were computed under."""
 
     adapter: str | None
-    kv: Static
+    kv: SequenceCache
 
 
 class TorchRunner:
     """Implements `runner.Runner`. Not thread-safe: one thread owns the model."""
 
     def __init__(self, loaded: Loaded, fixed: bool = False) -> None:
-        """With `fixed` all adapters are read from the same addresses (`folded`)."""
+        """With `fixed` all adapters are read from the same addresses (`layers`)."""
         self.context = loaded.base.context
         self.chunk = CHUNK_GPU if loaded.device.type == "cuda" else CHUNK_CPU
         self.rows, self.draft = ROWS, DRAFT
         self._device = loaded.device
         self._model: Any = loaded.model
-        self.folded = Folded(loaded.model, fixed)
+        self.layers = LoraLayers(loaded.model, fixed)
         """The adapters in memory."""
 
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the adapters in memory."""
-        return self.folded.names
+        return self.layers.names
 
     def need(self, path: Path) -> Need:
         """What the adapter in `path` would take; raises AdapterError where it does not fit."""
-        return Need(*self.folded.need(path))
+        return Need(*self.layers.need(path))
 
     def add_adapter(self, name: str, path: Path) -> None:
         """Load the adapter in `path` beside the base under `name`; raises AdapterError where it does not fit."""
-        self.folded.add(name, path)
+        self.layers.add(name, path)
 
     def remove_adapter(self, name: str) -> None:
         """Let go of an adapter whose caches are all closed."""
-        self.folded.remove(name)
+        self.layers.remove(name)
 
     def adapter_bytes(self, name: str) -> int:
         """Bytes of an adapter in memory; all take the same."""
-        return self.folded.nbytes if name in self.folded.names else 0
+        return self.layers.nbytes if name in self.layers.names else 0
 
     def open(self, adapter: str | None) -> TorchCache:
         """An empty cache."""
-        return TorchCache(adapter, Static(self._model.config.num_hidden_layers))
+        return TorchCache(adapter, SequenceCache(self._model.config.num_hidden_layers))
 
     @torch.inference_mode()
     def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
@@ -72,7 +72,7 @@ class TorchRunner:
         with unchanged_on_failure([feed.cache for feed in feeds]):
             if len(feeds) == 1:
                 return [self._forward(feeds[0].cache, feeds[0].ids, feeds[0].keep)]
-            return self._forward_joined(feeds)
+            return self._forward_batch(feeds)
 
     @torch.inference_mode()
     def score(self, adapter: str | None, ids: Sequence[int], start: int) -> list[float]:
@@ -106,24 +106,24 @@ class TorchRunner:
 
     def _forward(self, cache: TorchCache, ids: Sequence[int], keep: int) -> torch.Tensor:
         """Logits of the last `keep` positions, shape (keep, vocab)."""
-        self.folded.use(cache.adapter)
+        self.layers.use(cache.adapter)
         tokens = torch.tensor([list(ids)], device=self._device)
         out = self._model(input_ids=tokens, past_key_values=cache.kv, use_cache=True, logits_to_keep=keep)
         return out.logits[0]
 
-    def _forward_joined(self, feeds: Sequence[Feed]) -> list[Rows]:
-        """Several sequences as one batch: ids padded on the right, keys and values joined layer by layer."""
-        self.folded.use(feeds[0].cache.adapter)
-        joined = Joined([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds])
-        ids = torch.zeros(len(feeds), joined.longest, dtype=torch.long)
+    def _forward_batch(self, feeds: Sequence[Feed]) -> list[Rows]:
+        """Several sequences as one batch: ids padded on the right, keys and values batch layer by layer."""
+        self.layers.use(feeds[0].cache.adapter)
+        batch = BatchCache([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds])
+        ids = torch.zeros(len(feeds), batch.longest, dtype=torch.long)
         for row, feed in zip(ids, feeds, strict=True):
             row[: len(feed.ids)] = torch.tensor(list(feed.ids))
-        positions = joined.positions().clamp(max=self.context - 1).to(self._device)
+        positions = batch.positions().clamp(max=self.context - 1).to(self._device)
         out = self._model(
             input_ids=ids.to(self._device),
-            attention_mask=joined.mask(self._model.dtype, self._device),
+            attention_mask=batch.mask(self._model.dtype, self._device),
             position_ids=positions,
-            past_key_values=joined,
+            past_key_values=batch,
             use_cache=True,
         )
         return [rows[len(feed.ids) - feed.keep : len(feed.ids)] for rows, feed in zip(out.logits, feeds, strict=True)]

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from starling_server.auth import Client, Keyring
+from starling_server.auth import Client, TokenStore
 from starling_server.errors import Forbidden, RequestError, Unauthorized, WrongHost
 from starling_server.http.middleware.limits import Allowances
 from starling_server.http.middleware.problems import extended, problem
@@ -31,7 +31,7 @@ _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+(?:%[a-z0-9._~-]+)?)\]|(?P<name>[a-
 class Access:
     """Who may come in."""
 
-    keyring: Keyring
+    tokens: TokenStore
     hosts: Collection[str] = field(default_factory=tuple)
     """Names that the server goes by, beside localhost and every address."""
     origins: Collection[str] = field(default_factory=tuple)
@@ -60,17 +60,17 @@ class Access:
     def identify(self, headers: Headers) -> Client | None:
         """Whose token the request carries; None for none or an unknown one."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        return self.keyring.who(token.strip()) if scheme.lower() == "bearer" else None
+        return self.tokens.who(token.strip()) if scheme.lower() == "bearer" else None
 
     def check_client(self, client: Client | None, method: str, path: str) -> None:
         """Raise Unauthorized or Forbidden where `client` may not do that."""
         changes = path.startswith(ADMIN) and method in CHANGES
-        if changes and self.keyring.empty:
+        if changes and self.tokens.empty:
             raise Forbidden(
                 "Adapters are changed with an admin token: start with --token-file, and a line name:token:admin."
             )
         is_open = path in OPEN or path.startswith(OPEN_UNDER)
-        if client is None and not self.keyring.empty and not is_open:
+        if client is None and not self.tokens.empty and not is_open:
             raise Unauthorized("Send a token that this server knows: Authorization: Bearer TOKEN.")
         if changes and client is not None and not client.admin:
             raise Forbidden("This token may ask for suggestions only: adapters are changed with an admin token.")
@@ -96,7 +96,7 @@ class Guard:
             probe = scope["path"] in PROBES
             place = await (self._probed.take(_address(scope)) if probe else self._allowances.take(name))
             self._access.check_client(client, scope["method"], scope["path"])
-            known = client is not None or self._access.keyring.empty
+            known = client is not None or self._access.tokens.empty
             scope.setdefault("state", {}).update(client=name, known=known, place=place)
             with place:
                 await self._app(scope, receive, send)

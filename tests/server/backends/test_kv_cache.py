@@ -73,7 +73,7 @@ def test_a_batch_answers_as_its_rows_alone(model: str, drafts: bool, request: py
     alone = [list(Engine(TorchRunner(loaded), CACHE).generate(job)) for job in jobs(5, drafts)]
     engine = Engine(TorchRunner(loaded), CACHE, chunk=256)
     assert together(engine, jobs(5, drafts)) == alone
-    assert len(engine.pool) == 5
+    assert len(engine.prefix_cache) == 5
 
 
 def test_a_failed_forward_leaves_caches_as_they_were(exact: Loaded) -> None:
@@ -106,13 +106,13 @@ def test_memory_that_runs_out_costs_the_kept_sequences_and_one_more_try(exact: L
 
     engine = Engine(TorchRunner(exact), CACHE)
     list(engine.generate(Job([1, *range(100, 140)], 2, frozenset(), GREEDY)))
-    assert len(engine.pool) == 1
+    assert len(engine.prefix_cache) == 1
     hook = exact.model.transformer.h[2].register_forward_pre_hook(once)  # pyright: ignore
     other = Job([1, *range(200, 240)], 4, frozenset(), GREEDY)
     answered = list(engine.generate(other))
     hook.remove()
     assert not failures
-    assert len(engine.pool) == 1, "what was kept before is gone, the new one is there"
+    assert len(engine.prefix_cache) == 1, "what was kept before is gone, the new one is there"
     assert answered == list(Engine(TorchRunner(exact), CACHE).generate(other))
 
 
