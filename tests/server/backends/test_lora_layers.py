@@ -1,4 +1,4 @@
-"""LoRA adapters beside the linear layers against peft's own, one by one and switched back and forth; what does not fit is refused."""
+"""LoRA beside the linear layers against peft's own, one by one and switched back and forth; misfits are refused."""
 
 import shutil
 from collections.abc import Callable

@@ -42,7 +42,7 @@ class LoraLinear(nn.Module):
 
 
 class LoraLayers:
-    """The adapters of one model, of which at most one is in use. A newer `LoraLayers` of the same model takes it over."""
+    """The adapters of one model, of which at most one is active. A newer `LoraLayers` takes the same model over."""
 
     def __init__(self, model: nn.Module, fixed: bool = False) -> None:
         """With `fixed` the layers read the same addresses whatever is in use, and always compute both products.
