@@ -3,8 +3,8 @@
 peft's unmerged forward casts, scales and drops out around the same two products, which makes 32-40 kernels of a layer's
 12. Here `y = linear(x) + (x @ a.T) @ b.T` in the base's compute type, with `b` the adapter's B times its factor.
 
-All matrices of an adapter lie one behind the other in one tensor, padded with zeros to the largest rank that was seen.
-So what needs fixed addresses (a captured graph) switches adapters by one copy of `LoraLayers.nbytes` bytes on the device.
+All matrices of an adapter are in one tensor, padded with zeros to the largest rank seen. A captured graph, which needs
+fixed addresses, switches adapters by copying `LoraLayers.nbytes` bytes on the device.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
