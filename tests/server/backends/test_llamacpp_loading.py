@@ -92,7 +92,7 @@ def test_an_adapter_trained_again_takes_the_old_ones_place(base: Base, tmp_path:
     again = export_cache.adapter(adapter.write(tmp_path / "x", base, 1), base, "f")
     assert sorted(first.parent.iterdir()) == sorted([again, other])
     shutil.rmtree(tmp_path / "x")
-    with pytest.raises(AdapterError, match="train it again"):
+    with pytest.raises(AdapterError, match="train the adapter again"):
         export_cache.adapter(tmp_path / "x", base, "f")
 
 
