@@ -159,9 +159,7 @@ def changed(folder: Path) -> float:
     latest = 0.0
     for path in (folder, *(folder / name for name in (manifests.MANIFEST, WEIGHTS, CONFIG))):
         with suppress(OSError):
-            latest = max(
-                latest, os.stat(path).st_ctime
-            )  # unlike the other times it cannot be set, so copies do not keep it
+            latest = max(latest, os.stat(path).st_ctime)  # unlike other times it cannot be set
     return latest
 
 

@@ -65,7 +65,8 @@ def weights_of(folder: Path) -> list[Path]:
     """The files that hold a model's weights, in the order in which transformers looks for them.
 
     `model.safetensors` is used alone, also beside shards. Without it the shards are those that the index names, also
-    beside other files; without an index every safetensors file counts. Empty without any. Raises OSError, and Unfit for an index that is damaged or names files elsewhere.
+    beside other files; without an index every safetensors file counts. The list is empty without any.
+    Raises OSError, and Unfit for an index that is damaged or names files elsewhere.
     """
     if os.path.isfile(folder / WHOLE):
         return [folder / WHOLE]

@@ -1,4 +1,4 @@
-"""Bases and adapters as GGUF files, as llama.cpp reads them. No torch; the package gguf only where it is written."""
+"""Writes bases and adapters as GGUF files for llama.cpp. No torch; only the writing modules import `gguf`."""
 
 from starling_server.config import GGML_TYPES, GgmlType
 
