@@ -19,6 +19,7 @@ from starling_server.backends.llamacpp.gguf_export import Kind
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig
 from starling_server.models import adapters, bases, families
+from starling_server.models.manifest import prompt_format
 from starling_server.prompt import window
 from starling_server.prompt.fim import Fim, Tokenizer
 from starling_server.schema import CompleteRequest
@@ -100,10 +101,11 @@ class Setting:
         base = bases.find(self.base)
         tokenizer = loading.load_tokenizer(base)
         size, most = min(self.context, base.context), self.tokens
-        if self.adapter:
-            trained = adapters.find(self.adapter).manifest.fim
+        trained = adapters.find(self.adapter).manifest.fim if self.adapter else None
+        if trained is not None:
             size, most = trained.context_tokens, trained.max_tokens
-        return Prompts(tokenizer, families.resolve(base.model_type, tokenizer), window.budget(size, most))
+        written = prompt_format(families.resolve(base.model_type, tokenizer), trained)
+        return Prompts(tokenizer, written, window.budget(size, most))
 
 
 @dataclass(frozen=True, slots=True)

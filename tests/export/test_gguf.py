@@ -109,7 +109,7 @@ def test_an_adapter_of_another_architecture_is_refused(
     tiny_base: Base, lora_over: Callable[[Base, str], Path], tmp_path: Path
 ) -> None:
     other = bases.find(str(starcoder2.write(tmp_path)))
-    with pytest.raises(AdapterError, match="which base"):
+    with pytest.raises(AdapterError, match="which this base does not have"):
         write_adapter(lora_over(tiny_base, "plain"), other, tmp_path / "lora.gguf")
     assert not list(tmp_path.glob("*.gguf*"))
 
@@ -128,7 +128,7 @@ def changed(folder: Path, file: str, change: Callable[[Any], object]) -> Base:
         ("config.json", {"multi_query": False}, "multi_query"),
         ("config.json", {"activation_function": "relu"}, "'relu'"),
         ("config.json", {"scale_attn_weights": False}, "scale_attn_weights"),
-        ("config.json", {"vocab_size": 3}, "do not know"),
+        ("config.json", {"vocab_size": 3}, "config.json says"),
         ("tokenizer.json", {"normalizer": {"type": "NFC"}}, "no name for"),
         ("tokenizer.json", {"pre_tokenizer": {"type": "Whitespace"}}, "no name for"),
     ],

@@ -273,8 +273,8 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "half-a-pair": (matrices(lambda held: held.pop(FIRST_B)), "no whole pair"),
     "no-matrices": (matrices(dict.clear), "no matrices"),
     "not-lora": (_rename("lora_A", "lora_C"), "which no LoRA has"),
-    "no-such-layer": (_rename("transformer.h.0.", "transformer.h.99."), "has not"),
-    "layer-escapes": (_rename("transformer.h.0.attn.c_attn", "__class__.__init__"), "has not"),
+    "no-such-layer": (_rename("transformer.h.0.", "transformer.h.99."), "does not have"),
+    "layer-escapes": (_rename("transformer.h.0.attn.c_attn", "__class__.__init__"), "does not have"),
     "a-norm": (_rename("transformer.h.0.attn.c_attn", "transformer.h.0.ln_1"), "fit"),
     "wide": (
         matrices(lambda held: held.update({FIRST_A: np.ones((4, 321), np.float32)})), "fit"

@@ -1,4 +1,4 @@
-"""Where adapters live and which one a name, a folder or a workspace means."""
+"""The folder of adapters, and how a name, a folder or a workspace is resolved to one."""
 
 import os
 import re
@@ -18,14 +18,14 @@ from starling_server.untrusted import Unfit, refusal, shown
 DATA_DIR = "STARLING_DATA_DIR"
 """Environment variable that moves everything Starling keeps."""
 BARE = "base"
-"""The adapter name that means none: reserved."""
+"""Reserved adapter name: the base without an adapter."""
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PICKLE = "adapter_model.bin"
-"""What peft wrote before safetensors: a program, never opened."""
+"""peft's former format, a pickle. It can run code, so it is never opened."""
 MOST_NAME = 128
-"""Characters of an adapter's name."""
+"""Maximum length of an adapter's name."""
 Stamp = tuple[tuple[int, int, int], ...]
-"""What changes when an adapter's files do: time, size and number of each, zeros for one that is not there."""
+"""Modification time, size and inode of each file of an adapter; zeros for a missing file."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -38,7 +38,7 @@ class Adapter:
 
     @property
     def name(self) -> str:
-        """What requests call it: its folder's name."""
+        """Its name in requests: the folder's name."""
         return self.path.name
 
 
@@ -62,14 +62,14 @@ def check_name(name: str) -> str:
 
 
 def servable(name: str) -> bool:
-    """Whether requests can spell it and logs show it: folders come from anywhere, `check_name` saw few of them."""
+    """Whether requests and logs can contain the name; most folders were not named through `check_name`."""
     return name.isprintable() and 0 < len(name) <= MOST_NAME and name[0] not in ".-" and name != BARE
 
 
 def folder_of(name_or_dir: str) -> Path:
-    """The folder that is meant, be it there or not.
+    """The folder that a name or path stands for, existing or not.
 
-    A word is a name, also where the current folder has a folder of that name which is no adapter.
+    A plain word is a name, unless the current folder has an adapter of that name.
     """
     path = _path(name_or_dir)
     if path.name != name_or_dir or os.path.isfile(path / manifests.MANIFEST):
@@ -79,13 +79,13 @@ def folder_of(name_or_dir: str) -> Path:
 
 
 def name_of(name_or_dir: str) -> str:
-    """What a server calls the adapter that is meant."""
+    """The server's name for this adapter."""
     path = _path(name_or_dir)
     return name_or_dir if path.name == name_or_dir else Path(os.path.realpath(path)).name
 
 
 def _path(name_or_dir: str) -> Path:
-    """As it is written, where it begins with a '~' that is nobody's."""
+    """The path; a leading '~' of an unknown user stays as it is."""
     return Path(os.path.expanduser(name_or_dir))
 
 
@@ -124,7 +124,7 @@ def _without_weights(path: Path, error: OSError | Unfit) -> str:
 
 
 def folders() -> Iterator[Path]:
-    """The folders under `home()` that have a manifest, by name; hidden ones are on their way in or out."""
+    """Folders under `home()` that have a manifest, by name; hidden ones are being written or removed."""
     try:
         names = sorted(name for name in os.listdir(home()) if not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -135,14 +135,14 @@ def folders() -> Iterator[Path]:
 
 
 def place(name: str) -> Path | None:
-    """The folder under `home()` that this name, which anybody may have sent, stands for; None where there is none."""
+    """The folder under `home()` for this untrusted name; None where there is none."""
     folder = Path(os.path.realpath(home() / name)) if servable(name) else None
     inside = folder is not None and folder.parent == Path(os.path.realpath(home())) and os.path.isdir(folder)
     return folder if inside else None
 
 
 def stamp(folder: Path) -> Stamp:
-    """The files of an adapter as they are now."""
+    """The present state of an adapter's files."""
     return tuple(_stamp(folder / name) for name in (manifests.MANIFEST, WEIGHTS, CONFIG))
 
 
@@ -155,11 +155,11 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 
 
 def changed(folder: Path) -> float:
-    """When the folder or a file of it was last written or moved there, in seconds since 1970; 0 for what is gone."""
+    """When the folder or one of its files was last written or moved there (Unix seconds); 0 without any."""
     latest = 0.0
     for path in (folder, *(folder / name for name in (manifests.MANIFEST, WEIGHTS, CONFIG))):
         with suppress(OSError):
-            latest = max(latest, os.stat(path).st_ctime)  # nobody can set it, as copies do with the other times
+            latest = max(latest, os.stat(path).st_ctime)  # unlike other times it cannot be set
     return latest
 
 

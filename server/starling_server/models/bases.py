@@ -1,4 +1,4 @@
-"""From what `--base` says to a local directory whose config is known to work. No torch: cheap and early errors."""
+"""Resolves `--base` to a local directory and checks its configuration. No torch, so that errors come early."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ TINY_DIR = Path(__file__).parents[1] / "tiny"
 NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")
 CONFIG_BYTES, TOKENIZER_BYTES = 1 << 20, 64 << 20
-"""Most of config.json and tokenizer.json; StarCoder's are 1 KB and 2 MB."""
+"""Maximum sizes of config.json and tokenizer.json; StarCoder's have 1 KB and 2 MB."""
 HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 4096
-"""What of each weights file goes into a fingerprint: its first bytes, and samples evenly spread over all of it."""
+"""The bytes of a weights file that go into a fingerprint: its head, and samples spread evenly over the file."""
 
 AUTO_BASES = (("bigcode/starcoder", 16), ("bigcode/starcoder2-7b", 8), ("bigcode/starcoder2-3b", 4))
-"""Base and the GPU memory it wants, in GiB: 4-bit weights (1.5, 3.7, 7.8 GB for 3B, 7B, 15.5B linear layers) plus
+"""Base and the GPU memory it needs, in GiB: 4-bit weights (1.5, 3.7, 7.8 GB for 3B, 7B, 15.5B linear layers) plus
 16-bit embeddings, caches and the desktop's share."""
 
 
@@ -35,7 +35,7 @@ class Base:
     """A base on this disk."""
 
     id: str
-    """As it was named."""
+    """The name as given: `tiny`, a directory or a Hub id."""
     path: Path
     revision: str | None
     config: dict[str, Any]
@@ -52,7 +52,7 @@ class Base:
 
     @property
     def quantization(self) -> str | None:
-        """By which method its weights are quantised on this disk; None for 16 or 32 bits."""
+        """Quantisation method of the weights on this disk; None for 16 or 32 bits."""
         return (self.config.get("quantization_config") or {}).get("quant_method")
 
     @property
@@ -92,12 +92,12 @@ def find(name: str) -> Base:
 
 
 def find_vocabulary(name: str) -> Base:
-    """The same for one whose weights another server holds: no more than config and tokenizer has to be here."""
+    """Like `find` for a base whose weights another server holds: only config and tokenizer must be on this disk."""
     return _read(name, _locate(name, ["config.json", "tokenizer.json"]))
 
 
 def has_weights(base: Base) -> bool:
-    """Whether its weights are on this disk too."""
+    """Whether the weights of `base` are on this disk; raises BaseModelError for a damaged index."""
     return bool(_weights(base))
 
 
@@ -111,17 +111,17 @@ def _read(name: str, path: Path) -> Base:
 
 
 def weights(base: Base) -> int:
-    """Number of weights, by the size of their files."""
+    """Number of weights, estimated from the size of their files."""
     kind = str(base.config.get("dtype") or base.config.get("torch_dtype") or "bfloat16")
     return sum(file.stat().st_size for file in _weights(base)) // (4 if kind == "float32" else 2)
 
 
 def fingerprint(base: Base) -> str:
-    """Hash of what makes two bases the same for an adapter: shape, vocabulary and weights.
+    """Hash of shape, vocabulary and weights: an adapter fits only a base with the same hash.
 
-    Of each weights file the first MiB (its tensor table and first tensors), 256 samples of 4 KiB and the size are
-    read, so that a 30 GB base costs milliseconds and a model fine-tuned from it in any layer still differs. Raises
-    BaseModelError where one of the files cannot be read.
+    The hash covers the size of each weights file, its first MiB (tensor table and first tensors) and 256 samples of
+    4 KiB. Reading them takes milliseconds for a 30 GB base, and a model fine-tuned from it in any layer still differs.
+    Raises BaseModelError where a file cannot be read.
     """
     digest = hashlib.sha256()
     shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
@@ -146,13 +146,13 @@ def _sampled(file: Path) -> Iterator[bytes]:
 
 
 def unreadable(file: Path, error: OSError) -> BaseModelError:
-    """What to say of a base's file that is there and cannot be read: it may be sound."""
+    """The error for a file of a base that exists and cannot be read; its content may be intact."""
     said = (error.strerror or str(error)).lower()
     return BaseModelError(f"{file} cannot be read ({said}): mend that, or name another base.")
 
 
 def _weights(base: Base) -> list[Path]:
-    """The files that are loaded, none where there are none; raises BaseModelError for a damaged index."""
+    """The files that hold the weights, an empty list without any; raises BaseModelError for a damaged index."""
     try:
         return safetensors_numpy.weights_of(base.path)
     except (OSError, Unfit) as error:
@@ -196,7 +196,7 @@ def _download(name: str, files: Sequence[str]) -> Path:
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(files)))
-    except Exception as error:  # the Hub client raises a dozen kinds; all mean the same to the user
+    except Exception as error:  # the Hub client raises a dozen kinds; the user can do the same about all of them
         raise BaseModelError(
             f"Base {name!r} is not on this disk and could not be downloaded ({type(error).__name__}): "
             "check the name, the network and `hf auth login`, or give a local directory."

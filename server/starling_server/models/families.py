@@ -17,6 +17,8 @@ Config = Mapping[str, Any]
 Size = Literal["width", "inner", "key", "fused"]
 """Of a layer's inputs or outputs: the hidden width, the feed-forward width, the keys of all key heads, or queries, keys
 and values together."""
+Norm = Literal["layer", "rms"]
+"""LayerNorm, which has a bias, or RMSNorm, which has none."""
 END = "<|endoftext|>"
 
 
@@ -198,9 +200,14 @@ class Family:
     linear: tuple[Layer, ...]
     """The linear layers of a block."""
     gguf: Gguf
-    norm_bias: bool = True
+    norm: Norm = "layer"
     unread: tuple[str, ...] = ()
     """Ends of tensor names that old checkpoints hold and no forward reads."""
+
+    @property
+    def norm_bias(self) -> bool:
+        """Whether norms add a bias."""
+        return self.norm == "layer"
 
     @property
     def rotary(self) -> bool:

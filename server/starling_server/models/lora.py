@@ -1,10 +1,10 @@
 """A LoRA adapter's matrices as numpy arrays, with the factor that each product is added with. No torch.
 
-What is more than `weight + factor * B @ A` (DoRA, biases, whole modules saved beside) is refused: whoever merged or
-exported such an adapter without it would get another model, and no error.
+Adapters that are more than `weight + factor * B @ A` (DoRA, biases, whole modules) are refused: merging or exporting
+only their matrices would silently produce another model.
 
-An adapter may come from anywhere. `outline` judges it by its configuration and the header of its weights, before
-anything of its size is in memory, and never gives a pattern of its to `re` as it stands.
+An adapter may come from anywhere. `outline` checks it by its configuration and the header of its weights, before it
+allocates memory by its sizes, and never passes a pattern from it to `re` unchanged.
 """
 
 import fnmatch
@@ -25,7 +25,7 @@ from starling_server.models.safetensors_numpy import Floats, Stored
 from starling_server.untrusted import Unfit, refusal, shown
 
 PREFIX = "base_model.model."
-"""What peft puts before the base's own names."""
+"""peft's prefix of the base's own names."""
 BEYOND = (
     "alora_invocation_tokens", "arrow_config", "fan_in_fan_out", "kasa_config", "layer_replication", "lora_bias",
     "modules_to_save", "monteclora_config", "target_parameters", "trainable_token_indices", "use_bdlora", "use_dora",
@@ -34,28 +34,28 @@ BEYOND = (
 """Settings of peft's LoraConfig that make a layer more than `weight + factor * B @ A`."""
 CONFIG_BYTES = 1 << 20
 MOST_LAYERS, MOST_PATTERNS = 4096, 256
-"""A model of 80 layers of 7 matrices has 560; patterns are matched with every one of them."""
+"""A model with 80 blocks of 7 matrices has 560 layers; each pattern is matched with all of them."""
 MOST_ALPHA = 1e6
 LARGEST = 65504.0
-"""float16's largest number: where forwards compute in it, more would be infinite."""
+"""The largest float16: larger numbers become infinite where forward passes compute in float16."""
 AGAIN = "train the adapter again"
 _MATRIX = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _PATTERN = re.compile(r"\^?(?:[\w-]|\\\.|\.\*?)+")
-"""Names with dots and `.*`: of regular expressions only what can be matched in a time that its length bounds."""
+"""Names with dots and `.*`: the part of regular expressions that matches in time bounded by its length."""
 Shape = tuple[int, int]
 """Outputs and inputs of a layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What one layer's weight gains: `factor * b @ a`."""
+    """The matrices of one layer, which add `factor * b @ a` to its weight."""
 
     a: Floats
     """(rank, inputs)."""
     b: Floats
     """(outputs, rank)."""
     factor: float
-    """alpha / rank, or alpha / sqrt(rank) for rsLoRA, each layer with its own rank and alpha."""
+    """alpha / rank, or alpha / sqrt(rank) for rsLoRA; rank and alpha may differ between layers."""
 
     @property
     def rank(self) -> int:
@@ -63,7 +63,7 @@ class Pair:
         return self.a.shape[0]
 
     def delta(self) -> Floats:
-        """What is added to the weight, (outputs, inputs)."""
+        """The matrix that is added to the weight, (outputs, inputs)."""
         return self.factor * (self.b @ self.a)
 
 
@@ -72,14 +72,14 @@ class Lora:
     """A whole adapter."""
 
     alpha: float
-    """The configuration's; single layers may have another, which their `factor` counts in."""
+    """The configuration's value; a layer's own alpha is included in its `factor`."""
     pairs: Mapping[str, Pair]
     """By the layer's name in the base, `transformer.h.0.attn.c_attn` for example."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """One layer's pair, still on the disk."""
+    """One layer's matrices, not read yet."""
 
     a: Stored
     b: Stored
@@ -96,7 +96,7 @@ class Sketch:
         return self.b.shape[0], self.a.shape[1]
 
     def read(self) -> Pair:
-        """Its matrices; raises OSError, and Unfit for numbers that would make every answer nonsense."""
+        """The matrices; raises OSError, and Unfit for numbers that are not finite or too large."""
         pair = Pair(self.a.read(), self.b.read(), self.factor)
         for values, factor in ((pair.a, 1.0), (pair.b, self.factor)):
             largest = float(np.abs(values).max(initial=0)) * factor  # NaN where there is one
@@ -107,7 +107,7 @@ class Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """An adapter by its configuration and the header of its weights."""
+    """An adapter's configuration and the header of its weights."""
 
     folder: Path
     alpha: float
@@ -115,7 +115,7 @@ class Outline:
 
     @property
     def rank(self) -> int:
-        """The largest."""
+        """The largest rank of a layer."""
         return max(pair.rank for pair in self.pairs.values())
 
     @property
@@ -124,12 +124,12 @@ class Outline:
         return sum(pair.rank * sum(pair.shape) for pair in self.pairs.values())
 
     def check(self, layer: Callable[[str], Shape | None]) -> None:
-        """Raise AdapterError unless every pair fits the base's layer of this name."""
+        """Raise AdapterError unless every pair fits the base's layer of its name, whose shape `layer` returns."""
         for module, pair in self.pairs.items():
             shape = layer(module)
             if shape is None:
                 raise AdapterError(
-                    f"{shown(self.folder)} changes {shown(module)}, which this base has not: train it again."
+                    f"{shown(self.folder)} targets {shown(module)}, which this base does not have: train it again."
                 )
             if shape != pair.shape:
                 raise AdapterError(
@@ -137,7 +137,7 @@ class Outline:
                 )
 
     def read(self) -> Lora:
-        """Its matrices; raises AdapterError where they cannot be read or are not finite."""
+        """All matrices; raises AdapterError where they cannot be read or are not finite."""
         try:
             return Lora(self.alpha, {module: pair.read() for module, pair in self.pairs.items()})
         except Unfit as error:
@@ -150,7 +150,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class _Config:
-    """What of peft's configuration counts."""
+    """The settings that are used of peft's configuration."""
 
     rank: int
     alpha: float
@@ -160,7 +160,7 @@ class _Config:
 
 
 class _Patterns:
-    """peft's values by patterns of layers' names; raises Unfit for a pattern that is more than a name with `.*`."""
+    """peft's values by patterns of layer names; raises Unfit for a pattern that is more than a name with `.*`."""
 
     def __init__(self, name: str, given: object) -> None:
         if not isinstance(given, dict) or len(given) > MOST_PATTERNS:  # pyright: ignore[reportUnknownArgumentType]
@@ -169,12 +169,12 @@ class _Patterns:
         self._known = [(_compiled(name, key), _number(f"{name}'s values", value)) for key, value in values.items()]
 
     def of(self, module: str, otherwise: float) -> float:
-        """The value of the first pattern that ends `module`, as peft's `get_pattern_key` chooses it."""
+        """The value of the first pattern that matches the end of `module`, like peft's `get_pattern_key`."""
         return next((value for pattern, value in self._known if pattern.match(f".{module}")), otherwise)
 
 
 def _compiled(name: str, pattern: str) -> re.Pattern[str]:
-    """For a layer's name behind a dot. `fnmatch` writes what matches without going back and forth."""
+    """The pattern for a layer's name behind a dot. `fnmatch` writes expressions that do not backtrack."""
     if len(pattern) > untrusted.MOST_SHOWN or not _PATTERN.fullmatch(pattern):
         raise Unfit(f"has {shown(pattern)} in {name}, which is more than a layer's name with dots and '.*'")
     glob = re.sub(r"\\\.|\.\*|\.", lambda found: {".*": "*", ".": "?"}.get(found[0], "."), pattern.removeprefix("^"))
@@ -182,9 +182,9 @@ def _compiled(name: str, pattern: str) -> re.Pattern[str]:
 
 
 def outline(adapter: Path) -> Outline:
-    """The adapter in this folder, none of its matrices read; raises AdapterError where it is damaged or more than LoRA.
+    """The adapter in this folder without its matrices; raises AdapterError where it is damaged or more than a LoRA.
 
-    What it takes is bound by the limits above, whatever the files say.
+    The limits above bound time and memory, whatever the files contain.
     """
     config = _config(adapter)
     try:
@@ -196,7 +196,7 @@ def outline(adapter: Path) -> Outline:
 
 
 def read(adapter: Path) -> Lora:
-    """The adapter in this folder; raises AdapterError where it is damaged or more than LoRA."""
+    """The adapter in this folder; raises AdapterError where it is damaged or more than a LoRA."""
     return outline(adapter).read()
 
 
@@ -238,7 +238,7 @@ def _check_kind(adapter: Path, config: Mapping[str, Any]) -> None:
 
 
 def _modules(adapter: Path, names: Iterable[str]) -> list[str]:
-    """The layers, in the file's order; raises AdapterError for a tensor that is no LoRA matrix."""
+    """The layers in the file's order; raises AdapterError for a tensor that is not a LoRA matrix."""
     modules = dict[str, None]()
     for name in names:
         match = _MATRIX.fullmatch(name)

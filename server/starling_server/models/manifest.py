@@ -1,7 +1,6 @@
-"""What an adapter was trained with, kept as `manifest.json` beside its weights.
+"""The record of a training run, stored as `manifest.json` beside the adapter's weights.
 
-Serving refuses an adapter whose base or FIM format is not the one that is loaded: a LoRA on other weights does not
-fail, it only answers nonsense.
+Serving refuses an adapter for another base or FIM format: a LoRA on other weights does not fail, it generates nonsense.
 """
 
 from dataclasses import replace
@@ -18,9 +17,9 @@ from starling_server.untrusted import Unfit, refusal, shown
 MANIFEST = "manifest.json"
 FORMAT = 1
 MOST_BYTES = 8 << 20
-"""Of a manifest: it names every file that was held out."""
+"""Maximum size of a manifest, which lists every held-out file."""
 LEAST_PROMPT = 8
-"""Tokens of a window beside its middle, sentinels included."""
+"""Minimum tokens of a prompt, sentinels included."""
 Name = Annotated[str, Field(max_length=1024)]
 
 
@@ -32,9 +31,9 @@ class BaseRecord(_Record):
     """The base that the adapter belongs to."""
 
     id: Name
-    """As it was named: `tiny`, a Hub id or a directory."""
+    """The name as given: `tiny`, a Hub id or a directory."""
     revision: Name | None = None
-    """Commit on the Hub, where it came from there."""
+    """Commit on the Hub, for a base from there."""
     fingerprint: Name
     """Hash of the base's config, tokenizer and weights (see `bases.fingerprint`)."""
     model_type: Name
@@ -49,7 +48,7 @@ class FimRecord(_Record):
     context_tokens: int = Field(le=1 << 24)
     """Prompt and longest middle together; serving cuts its windows to the same size."""
     max_tokens: int = Field(ge=1)
-    """Longest middle with its end, which the window leaves room for."""
+    """Longest middle with its end id; the window leaves room for it."""
 
     @classmethod
     def of(cls, fim: Fim, context_tokens: int, max_tokens: int) -> Self:
@@ -64,7 +63,7 @@ class FimRecord(_Record):
 
 
 class Manifest(_Record):
-    """The whole record; `format` rises when older readers would misread it."""
+    """The whole record; `format` increases with changes that older readers would misread."""
 
     format: int = FORMAT
     name: Name
@@ -72,7 +71,7 @@ class Manifest(_Record):
     base: BaseRecord
     fim: FimRecord
     workspace: str | None = None
-    """Root of the directory that was read, so that an editor's workspace finds its adapter."""
+    """Root of the directory that training read; an editor finds the adapter of its workspace by it."""
     data: dict[str, Any] = {}
     training: dict[str, Any] = {}
     results: dict[str, Any] = {}
@@ -81,7 +80,7 @@ class Manifest(_Record):
     @field_validator("data")
     @classmethod
     def _lists(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """What others read of it has its type."""
+        """Raise ValueError where entries that other modules read have the wrong type."""
         sources, paths = data.get("sources", []), data.get("held_out", [])
         if not isinstance(sources, list) or not isinstance(paths, list):
             raise ValueError("no list")
@@ -119,7 +118,7 @@ def prompt_format(fim: Fim, trained: FimRecord | None) -> Fim:
 def check(manifest: Manifest, base_id: str, fingerprint: str | None, family: str) -> None:
     """Raise AdapterError unless the adapter was trained on this base with this FIM format.
 
-    Without the base's weights there is no `fingerprint`, and its name has to do.
+    Without the base's weights there is no `fingerprint`, and names are compared.
     """
     known, wanted = (manifest.base.id, base_id) if fingerprint is None else (manifest.base.fingerprint, fingerprint)
     if known != wanted:

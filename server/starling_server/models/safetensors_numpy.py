@@ -1,8 +1,8 @@
 """Tensors in safetensors files as numpy arrays: listed from the files' headers, read one at a time, without torch.
 
-A file is eight bytes (length of the header, little-endian), the header (JSON: each tensor's type, shape and place), the
-tensors' bytes without a hole (https://huggingface.co/docs/safetensors). numpy has no bfloat16; its upper half of a
-float32 is read as bits and shifted.
+A file has eight bytes (length of the header, little-endian), the header (JSON: type, shape and offsets of each tensor)
+and the tensors' bytes without gaps (https://huggingface.co/docs/safetensors). numpy has no bfloat16: such numbers are
+read as the upper 16 bits of a float32.
 """
 
 import os
@@ -21,7 +21,7 @@ from starling_server.untrusted import Unfit, shown
 Floats = NDArray[np.float32]
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 HEADER_BYTES, INDEX_BYTES = 4 << 20, 16 << 20
-"""Most of a header: one of 480 matrices takes 70 KB. Most of an index: one entry of 100 bytes for each tensor."""
+"""Maximum sizes. The header of 480 matrices has 70 KB; an index has about 100 bytes for each tensor."""
 MOST_DIMENSIONS = 8
 _STORED = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _BITS = {
@@ -29,7 +29,7 @@ _BITS = {
     "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32,
     "F64": 64, "I64": 64, "U64": 64, "C64": 64,
 }  # fmt: skip
-"""Of one number, by the format's name of its type."""
+"""Bits of one number, by safetensors' name of the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +38,18 @@ class Stored:
 
     file: Path
     dtype: str
-    """As the header has it, `BF16` for example."""
+    """The header's name of the type, `BF16` for example."""
     shape: tuple[int, ...]
     offset: int
-    """Its first byte in the file."""
+    """Offset of its first byte in the file."""
 
     @property
     def is_float(self) -> bool:
-        """Whether `read` can read it."""
+        """Whether `read` supports the type."""
         return self.dtype in _STORED
 
     def read(self) -> Floats:
-        """Its values as float32, which holds 16-bit floats exactly; raises ValueError for what is no float."""
+        """The values as float32, which represents 16-bit floats exactly; raises ValueError for other types."""
         if not self.is_float:
             raise ValueError(f"a tensor of {self.dtype} is no float")
         kind = _STORED[self.dtype]
@@ -62,8 +62,10 @@ class Stored:
 
 
 def weights_of(folder: Path) -> list[Path]:
-    """The files that hold a model's weights, as transformers chooses them: the whole one, else the index's shards.
+    """The files that hold a model's weights, in the order in which transformers looks for them.
 
+    `model.safetensors` is used alone, also beside shards. Without it the shards are those that the index names, also
+    beside other files; without an index every safetensors file counts. The list is empty without any.
     Raises OSError, and Unfit for an index that is damaged or names files elsewhere.
     """
     if os.path.isfile(folder / WHOLE):
@@ -74,7 +76,7 @@ def weights_of(folder: Path) -> list[Path]:
 
 
 def listed(files: Iterable[Path]) -> dict[str, Stored]:
-    """Every tensor of `files` by name; raises OSError, and Unfit for a damaged file."""
+    """All tensors of `files` by name; raises OSError, and Unfit for a damaged file."""
     return {name: tensor for file in files for name, tensor in _listed(file)}
 
 
@@ -117,7 +119,7 @@ def _header(data: bytes) -> dict[str, Any]:
 
 
 def _entry(name: str, entry: object) -> tuple[str, tuple[int, ...], int, int]:
-    """Type, shape, first byte and the one after the last."""
+    """Type, shape, offset of the first byte and of the one after the last."""
     match entry:
         case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [start, end]}:
             if dtype not in _BITS:

@@ -1,7 +1,7 @@
-"""Text to token ids: a tokenizer read from `tokenizer.json` alone, and one that re-encodes only what a key changed.
+"""Text to token ids: a tokenizer read from `tokenizer.json` alone, and a cache that re-encodes only changed lines.
 
-Byte-level BPE as StarCoder's splits text before it merges anything, and no piece reaches from a visible character into
-the newline behind it. So the ids of a text are the ids of its lines, and the ids of recent lines are kept.
+Byte-level BPE such as StarCoder's splits text before it merges anything, and no piece spans a visible character and
+the newline behind it. So the ids of a text are the ids of its lines, and the ids of recent lines are cached.
 """
 
 import re
@@ -22,11 +22,11 @@ from starling_server.models.bases import Base
 from starling_server.owners import outgoing
 
 LONGEST = 400
-"""Characters of a line that is remembered."""
+"""Maximum length of a cached line."""
 MOST_BYTES = 10 << 20
-"""Memory of all lines that are remembered; a client whose documents have 2,000 lines has a quarter of a MB."""
+"""Memory of all cached lines; documents of 2,000 lines take a quarter of a MB."""
 LINE_BYTES, GENERATION_BYTES = 128, 1024
-"""What an entry of a dictionary takes beside what is in it, and an empty generation with its place in the lists."""
+"""Overhead of a dictionary entry, and of an empty generation in all lists."""
 _LINE_ENDS = re.compile(r"(?<=\S)(?=\n)")
 _PROBE = (
     "def f(a):\n    x = 'caf\u00e9 \U0001f600'  \n\n\tif x:\r\n\t\treturn 10_000\n\n\n  # end <fim_middle>\n}\n \nlast"
@@ -37,7 +37,7 @@ Ids = Sequence[int]
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """Lines of one client that were wanted at about the same time."""
+    """Lines of one client that were used at about the same time."""
 
     client: str
     lines: dict[str, Ids] = field(default_factory=dict[str, Ids])
@@ -46,24 +46,24 @@ class Generation:
 
 
 class Lines:
-    """Ids of lines, `most_bytes` of them at most. Thread-safe.
+    """A cache of the ids of lines, at most `most_bytes` in memory. Thread-safe.
 
-    A client has two generations: what is wanted goes into the young one, and when that has half of the room it becomes
-    the old one, whose lines go unless they are wanted again. That is nearly the least recently used, for the price of
-    a look into a dictionary.
+    A client has two generations. Lines that are used go into the young one. Once that takes half of the memory it
+    becomes the old one, and the lines of the former old one are evicted. This is close to evicting the least recently
+    used, at the cost of a dictionary look-up.
     """
 
     def __init__(self, encode: Encode, most_bytes: int = MOST_BYTES) -> None:
         self._encode, self._most = encode, most_bytes
         self._young, self._old = dict[str, Generation](), dict[str, Generation]()
         self._kept = list[Generation]()
-        """All of them, least recently used first."""
+        """All generations, least recently used first."""
         self.nbytes = 0
-        """Memory that they take."""
+        """Memory of all generations."""
         self._lock = Lock()
 
     def encode(self, text: str, client: str = "") -> list[int]:
-        """Ids of `text`, by its lines."""
+        """Ids of `text`, line by line."""
         known, ids = self._recent(client), list[int]()
         for piece in _LINE_ENDS.split(text):
             its = known.get(piece)
@@ -73,7 +73,7 @@ class Lines:
         return ids
 
     def _recent(self, client: str) -> dict[str, Ids]:
-        """The lines that `client` wanted last; all that it has counts as used now."""
+        """The young lines of `client`, whose generations both count as used now."""
         with self._lock:
             young = self._begun(client)
             for generation in filter(None, (self._old.get(client), young)):
@@ -83,7 +83,7 @@ class Lines:
             return young.lines
 
     def _learn(self, client: str, line: str) -> Ids:
-        """Ids of `line`, which the young generation has from now on."""
+        """Ids of `line`, which is added to the young generation."""
         with self._lock:
             young, old = self._begun(client), self._old.get(client)
             ids = young.lines.get(line) or (old and old.lines.get(line)) or array("i", self._encode(line))
@@ -93,7 +93,7 @@ class Lines:
             return ids
 
     def _begun(self, client: str) -> Generation:
-        """The young one of `client`; a new one, where it has none or that has half of the room."""
+        """The young generation of `client`; a new one where there is none, or where it takes half of the memory."""
         young = self._young.get(client)
         if young is not None and young.nbytes <= self._most // 2:
             return young
@@ -124,10 +124,10 @@ class Lines:
 
 
 def keep_no_words(model: Any) -> None:
-    """Turn off what a model of the package `tokenizers` remembers by itself, where it does.
+    """Turn off the word cache of a model of the package `tokenizers`, where it has one.
 
-    BPE keeps the first 10,000 words that anybody sends, for ever: more than 80 MB where they are long, and whoever
-    fills it can find out by the clock which words were in it before. Without it a new line takes a quarter longer.
+    BPE keeps the first 10,000 words of all clients for ever: more than 80 MB for long words, and response times tell
+    one client which words another has sent. Without the cache a new line takes a quarter longer.
     """
     resize = getattr(model, "_resize_cache", None)
     if resize is not None:
@@ -135,7 +135,7 @@ def keep_no_words(model: Any) -> None:
 
 
 def by_lines(encode: Encode) -> Callable[[str, str], list[int]]:
-    """`encode` with a memory for each client's lines; without one where ids of a text are not those of its lines."""
+    """`encode` with a cache of each client's lines, or without one where a text's ids are not those of its lines."""
 
     def whole(text: str, _: str = "") -> list[int]:
         return list(encode(text))
@@ -144,17 +144,17 @@ def by_lines(encode: Encode) -> Callable[[str, str], list[int]]:
 
 
 class FileTokenizer:
-    """A `tokenizer.json` as `fim.Tokenizer`; the same ids as `loading.TextTokenizer`."""
+    """A `tokenizer.json` as `fim.Tokenizer`, with the same ids as `loading.TextTokenizer`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tokenizer = _read(path)
-        self._tokenizer.encode_special_tokens = True  # a sentinel's spelling in a text is text
+        self._tokenizer.encode_special_tokens = True  # sentinels spelled out in a text are text
         self._encode = by_lines(self._encode_whole)
 
     @cached_property
     def _marked(self) -> Tokenizer:
-        """One of its own, since whether sentinels are read is a tokenizer's state and threads share them."""
+        """A second instance: whether sentinels are read is state of the tokenizer, and threads share instances."""
         return _read(self._path)
 
     @property

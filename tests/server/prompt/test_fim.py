@@ -47,6 +47,15 @@ def test_starcoder2_ends_a_middle_at_the_next_file() -> None:
     assert {0, 17, 18} <= sentinels.stops
 
 
+def test_text_sentinels_are_those_of_the_base_and_no_placeholders() -> None:
+    own = {*TOKENS}
+    bigcode = families.resolve("gpt_bigcode", Vocabulary({**TOKENS, "<filename>": 5, "<reponame>": 6}))
+    starcoder2 = families.resolve("starcoder2", Vocabulary({**TOKENS, "<file_sep>": 17, "<repo_name>": 18}))
+    assert {*bigcode.text_sentinels} == own
+    assert {*starcoder2.text_sentinels} == own | {"<file_sep>"}
+    assert {5, 6} <= bigcode.stops
+
+
 def test_santacoder_spelling() -> None:
     hyphens = {name.replace("_", "-"): i for name, i in TOKENS.items()}
     assert families.resolve("gpt_bigcode", Vocabulary(hyphens)).middle == 2

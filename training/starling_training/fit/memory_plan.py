@@ -1,4 +1,4 @@
-"""What training holds in memory, by arithmetic on a base's shape. No torch: it is told before anything is loaded."""
+"""Memory of a training run, computed from a base's shape. No torch: the plan is printed before anything is loaded."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -11,17 +11,17 @@ from starling_training.config import Method, TrainConfig
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of a weight in NF4 with double quantisation: 4 bits, 8 for each block of 64, 32 for each 256 of those."""
 HALF, SINGLE = 2, 4
-"""Bytes of bfloat16 or float16, and of float32, in which everything that learns is kept."""
+"""Bytes of bfloat16 or float16, and of float32, which holds all trained weights."""
 GIGA = 1e9
 ADAM = 2
-"""Numbers that AdamW keeps for each weight that learns."""
+"""Numbers that AdamW keeps for each trained weight."""
 LOGIT_BYTES = 12
 """For each logit: the 16-bit one and its gradient, the 32-bit one that the loss is computed from and its gradient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of a run at its peak, without the libraries' own."""
+    """Peak bytes of a run, without the libraries' own."""
 
     weights: float
     adapter: float
@@ -31,19 +31,19 @@ class Memory:
 
     @property
     def states(self) -> float:
-        """What is there all the time."""
+        """Bytes that are allocated for the whole run."""
         return self.weights + self.adapter + self.gradients + self.optimizer
 
     @property
     def total(self) -> float:
-        """Everything."""
+        """Peak bytes of the run."""
         return self.states + self.activations
 
 
 def memory(
     of: Shape, method: Method, rank: int, batch: int, length: int, checkpointing: bool, frozen_bytes: int = HALF
 ) -> Memory:
-    """What `method` takes with `batch` examples of `length` tokens in a forward.
+    """Memory of `method` with `batch` examples of `length` tokens in a forward.
 
     `frozen_bytes` is the size of a LoRA's base weights: 16 bits as they are loaded here; textbooks often say 32.
     """
@@ -60,7 +60,7 @@ def memory(
 
 
 def plans(base: Base, config: TrainConfig, on_gpu: bool, four_bits: bool) -> dict[Method, Memory]:
-    """What each method would take in a run of this resolved `config`; on GPUs activations are computed twice.
+    """Memory of each method in a run of this resolved `config`; on GPUs activations are computed twice.
 
     Without `four_bits` QLoRA's base is loaded in 16, as a LoRA's.
     """
@@ -72,7 +72,7 @@ def plans(base: Base, config: TrainConfig, on_gpu: bool, four_bits: bool) -> dic
 
 
 def check(planned: Memory, free: int) -> None:
-    """Raise UsageError where not even what is there all the time fits into `free` bytes."""
+    """Raise UsageError where weights, gradients and optimiser state do not fit into `free` bytes."""
     if planned.states > free:
         raise UsageError(
             f"This run holds {planned.states / GIGA:.1f} GB of weights, gradients and optimiser state, and "
@@ -81,7 +81,7 @@ def check(planned: Memory, free: int) -> None:
 
 
 def activations(of: Shape, method: Method, tokens: int, checkpointing: bool) -> float:
-    """Bytes kept for the backward pass: of every block, or its input and of one block all; and the logits.
+    """Bytes kept for the backward pass: all activations, or each block's input and one block's activations; and logits.
 
     A block keeps the inputs of its norms, its linear layers and its activation, and the outputs of attention; a LoRA
     adds each linear layer's input after dropout, and dropout's mask.

@@ -1,4 +1,4 @@
-"""Base, tokenizer and adapters into memory: the one place that knows the quirks of bitsandbytes."""
+"""Loads a base and its tokenizer; all workarounds for bitsandbytes are here."""
 
 import logging
 import warnings
@@ -47,7 +47,7 @@ class TextTokenizer:
 
     @cached_property
     def _marked(self) -> Any:
-        """One of its own, since whether sentinels are read is a tokenizer's state and threads share them."""
+        """A second instance: whether sentinels are read is state of the tokenizer, and threads share instances."""
         marked = deepcopy(self.hf)
         keep_no_words(marked.backend_tokenizer.model)
         return marked
@@ -86,7 +86,7 @@ class Loaded:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.model.device
 
 
@@ -96,12 +96,12 @@ def gpu_bytes() -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that nobody uses, of this GPU or of the machine."""
+    """Free memory of this GPU or of the machine."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def find_base(config: ModelConfig) -> Base:
-    """The base that `config` means; `auto` is decided by this machine and the reason is logged."""
+    """The base that `config` names; `auto` depends on this machine, and the reason is logged."""
     name = config.base
     if name == "auto":
         name, reason = bases.choose(gpu_bytes())
@@ -305,6 +305,6 @@ def _dequantised(layer: bnb.nn.Linear4bit) -> torch.Tensor:
 
 
 def _free_unused(model: Any) -> None:
-    """GPTBigCode carries a causal mask of n_positions² bools (64 MB at 8k) that nothing reads."""
+    """Free GPTBigCode's causal mask of n_positions² bools (64 MB at 8k), which no forward reads."""
     if hasattr(model, "transformer") and hasattr(model.transformer, "bias"):
         del model.transformer.bias

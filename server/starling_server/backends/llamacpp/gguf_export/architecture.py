@@ -79,7 +79,7 @@ class Architecture:
         writer.add_block_count(self.blocks)
         writer.add_head_count(self.heads)
         writer.add_head_count_kv(self.key_heads)
-        writer.add_layer_norm_eps(self.epsilon)
+        (writer.add_layer_norm_rms_eps if self.family.norm == "rms" else writer.add_layer_norm_eps)(self.epsilon)
         if self.rope_base is not None:
             writer.add_rope_freq_base(self.rope_base)
             writer.add_rope_dimension_count(self.width // self.heads)

@@ -1,7 +1,7 @@
-"""Exports that are written once and used again: the ggml runner's files in the platform's cache folder.
+"""A cache of exports: the ggml runner's files in the platform's cache folder.
 
-A file is named by what it was made of, written to a folder of its own beside its place and then moved there: whoever
-finds it finds all of it, and two processes that write the same one at once both end well.
+A file is named by its input, written to a temporary folder beside its final path and then moved there. Files are
+therefore always complete, and two processes may write the same one at once.
 """
 
 import hashlib
@@ -26,31 +26,31 @@ from starling_server.untrusted import Unfit, refusal
 
 log = logging.getLogger(__name__)
 VERSION = 1
-"""Of what `write` makes of the same input: a higher one makes every file anew."""
+"""Version of the output of `write`: a higher one makes every cached file stale."""
 DIGITS, PIECE = 24, 1 << 20
 UNFINISHED = ".writing-"
 ABANDONED_SECONDS = 86_400
-"""After this time nobody writes any more what is unfinished: a base of 15 billion weights takes minutes."""
+"""Age at which an unfinished file counts as abandoned: a base of 15 billion weights takes minutes."""
 
 
 def home() -> Path:
-    """Where exports are kept, in the folder of cleaned sources: STARLING_CACHE_DIR, or the platform's cache."""
+    """The folder of exports, below STARLING_CACHE_DIR or the platform's cache folder."""
     return Path(os.environ.get("STARLING_CACHE_DIR") or user_cache_path("starling")) / "gguf"
 
 
 def base(base: Base, fingerprint: str, kind: Kind) -> Path:
-    """`base` as GGUF with its matrices as `kind`; minutes for the first time, then nothing.
+    """`base` as GGUF with its matrices as `kind`; the first call takes minutes, later ones find the file.
 
-    Raises BaseModelError where it cannot be written as GGUF, OutputError where there is no room for it.
+    Raises BaseModelError where it cannot be written as GGUF, OutputError where the disk is full.
     """
     place, name = home() / "bases", f"{fingerprint[:DIGITS]}-{kind}"
     return _kept(place, name, str(VERSION), f"base {base.id} in {kind}", lambda path: write_base(base, path, kind))
 
 
 def adapter(adapter: Path, base: Base, fingerprint: str) -> Path:
-    """The LoRA in the folder `adapter` as GGUF; one that was trained again takes the old one's place.
+    """The LoRA in the folder `adapter` as GGUF; after another training it replaces the old file.
 
-    Raises AdapterError where it is damaged or more than a LoRA, OutputError where there is no room for it.
+    Raises AdapterError where it is damaged or more than a LoRA, OutputError where the disk is full.
     """
     outlined(adapter, base)
     place = hashlib.sha256(os.fsencode(adapter.resolve())).hexdigest()[:DIGITS]
@@ -69,7 +69,7 @@ def adapter(adapter: Path, base: Base, fingerprint: str) -> Path:
 
 
 def _kept(folder: Path, name: str, state: str, what: str, write: Callable[[Path], None]) -> Path:
-    """`name` in this state, written where it is not there; its other states go then."""
+    """The file of `name` in this state. Where it is missing it is written, and files of other states are removed."""
     target = folder / f"{name}-{state}.gguf"
     if target.is_file():
         return target
@@ -98,7 +98,7 @@ def _write(target: Path, what: str, write: Callable[[Path], None]) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed process left."""
+    """Remove folders that a killed process left."""
     for left in folder.glob(f"{UNFINISHED}*"):
         if left.stat().st_mtime < time() - ABANDONED_SECONDS:
             shutil.rmtree(left, ignore_errors=True)

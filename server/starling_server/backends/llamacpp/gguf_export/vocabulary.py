@@ -1,4 +1,4 @@
-"""A base's tokenizer.json as llama.cpp's vocabulary: byte-level BPE, its pre-tokenizer by name, its special ids."""
+"""Converts a base's tokenizer.json to llama.cpp's vocabulary: byte-level BPE, pre-tokenizer, special ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from starling_server.models.families import Spelling
 from starling_server.prompt.fim import Fim
 
 PLAIN = {"dropout": None, "continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False}
-"""Settings of a BPE model and the values that llama.cpp takes for granted; None and "" are the same."""
+"""Settings of a BPE model and the values that llama.cpp assumes; None and "" are the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""`write_base` and `write_adapter`: GGUF files that llama.cpp loads, written a tensor at a time.
+"""`write_base` and `write_adapter` write GGUF files for llama.cpp, one tensor at a time.
 
-Both put the file in place when it is whole. They depend on nothing but their arguments, so that what they wrote for a
-base's fingerprint can be used again.
+Both move the file to its path when it is complete. They depend only on their arguments, so their output can be cached
+by the base's fingerprint.
 """
 
 import errno
@@ -31,11 +31,11 @@ TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
     "q4_0": (GGMLQuantizationType.Q4_0, LlamaFileType.MOSTLY_Q4_0),
 }
-"""For a matrix, and for the file as a whole."""
+"""The type of a matrix, and of the file as a whole."""
 SHARP = ("token_embd.weight", "output.weight")
-"""Matrices that 4 bits would hurt most (each is a token's only row): Q8_0 there, as llama.cpp keeps more bits too."""
+"""Matrices that lose most with 4 bits (a token has one row only): they get Q8_0; llama.cpp keeps more bits too."""
 VERSION = 2
-"""Of the quantised formats: GGML_QNT_VERSION."""
+"""Version of the quantised formats, GGML_QNT_VERSION."""
 Plan = dict[str, tuple[Callable[[], Floats], tuple[int, ...], GGMLQuantizationType]]
 """By name: how to get a tensor, its shape, what it is stored as."""
 
@@ -43,7 +43,7 @@ Plan = dict[str, tuple[Callable[[], Floats], tuple[int, ...], GGMLQuantizationTy
 def write_base(base: Base, path: Path, kind: Kind = "f16", name: str | None = None) -> None:
     """Write `base` to `path` with its matrices as `kind`; vectors and positions stay float32.
 
-    `name` is what llama.cpp calls the model, the base's id where none is given. Raises BaseModelError.
+    `name` is llama.cpp's name of the model, by default the base's id. Raises BaseModelError.
     """
     found, words = architecture.of(base), vocabulary.of(base)
     try:
@@ -64,8 +64,8 @@ def write_base(base: Base, path: Path, kind: Kind = "f16", name: str | None = No
 def write_adapter(adapter: Path, base: Base, path: Path) -> None:
     """Write the LoRA in the folder `adapter`, trained over `base`, to `path`, in float32.
 
-    llama.cpp adds `alpha / rank * B @ A` with one alpha for all layers; what a layer's factor is more or less than that
-    (rsLoRA, patterns of ranks and alphas) is multiplied into its B. Raises AdapterError, BaseModelError.
+    llama.cpp adds `alpha / rank * B @ A` with one alpha for all layers. Where a layer's factor differs (rsLoRA, or
+    patterns of ranks and alphas), the quotient is multiplied into its B. Raises AdapterError, BaseModelError.
     """
     found = architecture.of(base)
     outline, names = outlined(adapter, base)
@@ -84,9 +84,9 @@ def write_adapter(adapter: Path, base: Base, path: Path) -> None:
 
 
 def outlined(adapter: Path, base: Base) -> tuple[Outline, dict[str, str]]:
-    """The LoRA in the folder `adapter` by its headers, and GGUF's name of each of its layers.
+    """The headers of the LoRA in the folder `adapter`, and GGUF's name of each of its layers.
 
-    Raises AdapterError where it is damaged or does not fit the base's own headers, BaseModelError where those are.
+    Raises AdapterError where it is damaged or does not fit the base, BaseModelError where the base is damaged.
     """
     found, outline = architecture.of(base), lora.outline(adapter)
     try:
@@ -111,7 +111,9 @@ def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], ki
             continue
         name = names.get_name(source, SUFFIXES)
         if name is None:
-            raise BaseModelError(f"Base {base.id!r} holds {source}, which {found.name} models have not: name another.")
+            raise BaseModelError(
+                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another."
+            )
         plan[name] = (tensor.read, tensor.shape, _stored_as(name, tensor.shape, kind))
     missing = [name for name in found.needed if name not in plan]
     if missing:
@@ -128,7 +130,7 @@ def _stored_as(name: str, shape: tuple[int, ...], kind: Kind) -> GGMLQuantizatio
 
 
 def _write(writer: GGUFWriter, plan: Plan) -> None:
-    """Header and table first, then one tensor after another: no more than one is ever in memory."""
+    """Write header and table, then the tensors one by one, with one in memory at a time."""
     for name, (_, shape, kind) in plan.items():
         block, size = GGML_QUANT_SIZES[kind]
         row = shape[-1] // block * size
@@ -142,7 +144,7 @@ def _write(writer: GGUFWriter, plan: Plan) -> None:
 
 
 def _put(writer: GGUFWriter, data: NDArray[Any]) -> None:
-    """Write one tensor; numpy's complaint about a short write carries no number, and a full disk's has one."""
+    """Write one tensor; a short write, for which numpy raises an OSError without a number, becomes ENOSPC."""
     try:
         writer.write_tensor_data(data)
     except OSError as error:
@@ -159,7 +161,7 @@ def _encoded(name: str, values: Floats, kind: GGMLQuantizationType) -> NDArray[A
 
 @contextmanager
 def _writer(path: Path, found: Architecture) -> Generator[GGUFWriter]:
-    """A writer to a file beside `path` that takes its place when the block ends without an error."""
+    """A writer to a file beside `path`, moved to `path` when the block ends without an error."""
     part = path.with_name(f".{path.name}.part")
     writer = GGUFWriter(part, found.name)
     try:
@@ -167,6 +169,6 @@ def _writer(path: Path, found: Architecture) -> Generator[GGUFWriter]:
         writer.close()
         os.replace(part, path)
     finally:
-        with suppress(OSError):  # what could not be written is not missed
+        with suppress(OSError):  # the file is removed anyway
             writer.close()
         part.unlink(missing_ok=True)
