@@ -25,9 +25,10 @@ from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.owners import ALONE, Owner
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import decide
-from starling_server.postprocess.filters import Place, trim
+from starling_server.postprocess.filters import trim
 from starling_server.postprocess.stops import Stop, TextStop
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor
 from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse, Timings
 from starling_server.schema import Usage as WireUsage
 
@@ -220,17 +221,16 @@ class Service:
     def _start(self, ask: _Ask, on_text: OnText | None) -> Flight[_Outcome]:
         """A generation of its own for `ask`."""
         flight = Flight[_Outcome](ask.scope, ask.prefix, ask.suffix, wanted=ask.prefix)
-        newline = _newline(ask)
-        line = window.normalize(ask.prefix).rpartition("\n")[2]
+        cursor = Cursor.at(ask.prefix, ask.suffix)
 
         def work(ticket: Ticket) -> Steps[_Outcome]:
             def heard(text: str) -> None:
-                shown = window.behind_held(text, line) or ""
-                flight.heard(shown.replace("\n", newline), ticket)
+                shown = cursor.after_held(text) or ""
+                flight.heard(cursor.in_document(shown), ticket)
                 if on_text is not None:
                     on_text(shown)
 
-            return self._generate(ask, ticket, heard)
+            return self._generate(ask, cursor, ticket, heard)
 
         background = ask.max_tokens == 0
         flight.ticket, future = self.scheduler.submit(work, ask.session, ask.seconds, background)
@@ -253,24 +253,26 @@ class Service:
         known = self._recall.find(accepted.scope, accepted.prefix, accepted.suffix) is not None
         if accepted != self._ahead and not known:
             self._ahead = accepted
+            cursor = Cursor.at(accepted.prefix, accepted.suffix)
             self.scheduler.submit(
-                lambda ticket: self._generate(accepted, ticket, None), None, accepted.seconds, background=True
+                lambda ticket: self._generate(accepted, cursor, ticket, None), None, accepted.seconds, background=True
             )
 
-    def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> Steps[_Outcome]:
+    def _generate(self, ask: _Ask, cursor: Cursor, ticket: Ticket, on_text: OnText | None) -> Steps[_Outcome]:
         """On the worker's thread: the answer under the adapter's newest version, which stays in memory meanwhile."""
         with self.adapters.hold(ask.adapter) as adapter:
-            return (yield from self._answer(ask, ticket, adapter, on_text))
+            return (yield from self._answer(ask, cursor, ticket, adapter, on_text))
 
-    def _answer(self, ask: _Ask, ticket: Ticket, adapter: str | None, on_text: OnText | None) -> Steps[_Outcome]:
+    def _answer(
+        self, ask: _Ask, cursor: Cursor, ticket: Ticket, adapter: str | None, on_text: OnText | None
+    ) -> Steps[_Outcome]:
         """All choices of one request; equal ones are given once."""
-        place = Place(window.normalize(ask.prefix), window.normalize(ask.suffix))
-        extent = decide(place.prefix, place.suffix, ask.language, ask.mode, ask.comments)
+        extent = decide(cursor, ask.language, ask.mode, ask.comments)
         if extent == "nothing":
             return _nothing("nothing", ticket.queue_ms)
-        cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self._encode(ask))
+        cut = window.fit(cursor, self._budget(ask), self._encode(ask))
         prompt = self.backend.fim.prompt(cut.prefix, cut.suffix)
-        rules = stops.rules(extent, place.prefix, place.suffix, self.config.rules)
+        rules = stops.rules(extent, cursor, self.config.rules)
         rules += [TextStop(ask.stop)] if ask.stop else []
         usage, choices = Usage(), dict[str, Choice]()
         for number in range(ask.n):
@@ -279,8 +281,8 @@ class Service:
             drafter = self._drafter(ask, prompt) if self.config.drafts else None
             ends, interrupted, owner = self.backend.fim.stops, ticket.interrupted, ask.owner
             job = Job(prompt, ask.max_tokens, ends, sampling, adapter, None, interrupted, drafter, owner)
-            text, finish, used = yield from self._choose(rules, place, job, on_text if number == 0 else None)
-            choice = _choice(text.replace("\n", _newline(ask)), finish)
+            text, finish, used = yield from self._choose(rules, cursor, job, on_text if number == 0 else None)
+            choice = _choice(cursor.in_document(text), finish)
             usage = used if number == 0 else usage.and_more(used)
             choices.setdefault(choice.text, choice)
         shown = self.backend.tokenizer.decode(prompt) if ask.show_prompt else None
@@ -289,7 +291,7 @@ class Service:
         return outcome
 
     def _choose(
-        self, rules: Sequence[Stop], place: Place, job: Job, on_text: OnText | None
+        self, rules: Sequence[Stop], cursor: Cursor, job: Job, on_text: OnText | None
     ) -> Steps[tuple[str, Finish, Usage]]:
         """One choice: decode until the model or a stop ends it, then trim."""
         generation = self.backend.engine.generate(job)
@@ -305,7 +307,7 @@ class Service:
             generation.close()
         at, finish = fired or (None, generation.finish)
         whole = text[:at] if fired else _whole_lines(text, generation.finish)
-        return trim(whole, place), finish, generation.usage
+        return trim(whole, cursor), finish, generation.usage
 
     def _drafter(self, ask: _Ask, prompt: list[int]) -> Callable[[], Drafter]:
         """What drafts are looked for in: this session's newest answers, then the prompt."""
@@ -368,11 +370,6 @@ def _memory() -> Generator[None]:
 
 def _nothing(reason: Finish, queue_ms: float = 0.0) -> _Outcome:
     return _Outcome([_choice("", reason)], Usage(), queue_ms)
-
-
-def _newline(ask: _Ask) -> str:
-    """The document's own."""
-    return "\r\n" if "\r\n" in ask.prefix or "\r\n" in ask.suffix else "\n"
 
 
 def _choice(text: str, finish: Finish) -> Choice:

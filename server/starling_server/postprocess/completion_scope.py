@@ -9,6 +9,7 @@ from typing import Literal
 
 from starling_server.config import Mode
 from starling_server.postprocess.syntax import GRAMMARS, parse
+from starling_server.prompt.cursor import Cursor
 
 Extent = Literal["nothing", "line", "block"]
 NEAR = 20_000
@@ -43,16 +44,16 @@ class Around:
     string: bool = False
 
 
-def decide(prefix: str, suffix: str, language: str | None, mode: Mode = "auto", comments: bool = True) -> Extent:
-    """What to suggest between `prefix` and `suffix` in a document of `language` (an editor's id, None for unknown).
+def decide(cursor: Cursor, language: str | None, mode: Mode = "auto", comments: bool = True) -> Extent:
+    """The extent of a suggestion at `cursor` in a document of `language` (an editor's id, None for unknown).
 
-    Nothing inside a word, since whatever goes there is not what the person reads; nothing inside comments without
-    `comments`. With a `mode` other than `auto` the extent is that one.
+    Nothing inside a word, where a suggestion would split it; nothing inside comments unless `comments` is set. A `mode`
+    other than `auto` is the extent itself.
     """
-    line, (rest, _, below) = prefix[prefix.rfind("\n") + 1 :], suffix.partition("\n")
+    line, rest = cursor.line, cursor.rest
     if inside_word(line, rest):
         return "nothing"
-    around = look_around(prefix, suffix, LANGUAGES.get((language or "").lower()))
+    around = look_around(cursor.prefix, cursor.suffix, LANGUAGES.get((language or "").lower()))
     if around.comment and not comments:
         return "nothing"
     if mode != "auto":
@@ -61,7 +62,7 @@ def decide(prefix: str, suffix: str, language: str | None, mode: Mode = "auto", 
         return "line"
     if not line.strip():
         return "block"
-    return "block" if opens_block(line, below, language) else "line"
+    return "block" if opens_block(line, cursor.below, language) else "line"
 
 
 def inside_word(line: str, rest: str) -> bool:

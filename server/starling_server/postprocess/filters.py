@@ -7,10 +7,9 @@ apart from code.
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from starling_server.postprocess.completion_scope import indentation, may_be_followed_deeper
-from starling_server.prompt.window import behind_held, hold_blanks
+from starling_server.prompt.cursor import Cursor
 
 OPENERS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = frozenset(OPENERS.values())
@@ -58,49 +57,36 @@ _STRAY = re.compile(r"\n+t\Z")
 _LEAD = re.compile(r"^[ \t]+", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where text goes: what is left and right of the cursor, with plain newlines."""
-
-    prefix: str
-    suffix: str
-
-    @property
-    def rest(self) -> str:
-        """What stands right of the cursor on its line, without the blanks around it."""
-        return self.suffix.partition("\n")[0].strip()
+Filter = Callable[[str, Cursor], str]
 
 
-Filter = Callable[[str, Place], str]
-
-
-def trim(text: str, place: Place, off: Collection[str] = ()) -> str:
+def trim(text: str, cursor: Cursor, off: Collection[str] = ()) -> str:
     """What may be inserted at the cursor, `""` for nothing; `off` names filters that are left out.
 
     Blanks left of the cursor that the prompt does not hold are what `text` begins with; they are taken off.
     """
-    text = behind_held(text, place.prefix) or ""
+    text = cursor.after_held(text) or ""
     for name, apply in FILTERS.items():
-        text = text if name in off else apply(text, place)
+        text = text if name in off else apply(text, cursor)
     return text.rstrip()
 
 
-def drop_sentinels(text: str, place: Place) -> str:
+def drop_sentinels(text: str, cursor: Cursor) -> str:
     """Cut at a special token that was written out."""
     found = _SENTINEL.search(text)
     return text[: found.start()] if found else text
 
 
-def drop_stray(text: str, place: Place) -> str:
+def drop_stray(text: str, cursor: Cursor) -> str:
     """Take off a lone `t` on the last line."""
     return _STRAY.sub("", text)
 
 
-def fit_blanks(text: str, place: Place) -> str:
+def fit_blanks(text: str, cursor: Cursor) -> str:
     """Indent as the document does: tabs where its lines begin with tabs, else spaces."""
     if "\n" not in text:
         return text
-    lines = _LEAD.findall(place.prefix + place.suffix)
+    lines = _LEAD.findall(cursor.prefix + cursor.suffix)
     if not lines:
         return text
     tabs = sum(lead.startswith("\t") for lead in lines)
@@ -112,17 +98,17 @@ def fit_blanks(text: str, place: Place) -> str:
     return head + newline + _LEAD.sub(lambda lead: lead[0].replace("\t", " " * unit), body)
 
 
-def drop_double_blank(text: str, place: Place) -> str:
+def drop_double_blank(text: str, cursor: Cursor) -> str:
     """Do not begin with blanks right after one on the same line."""
-    line = place.prefix[place.prefix.rfind("\n") + 1 :]
+    line = cursor.line
     return text.lstrip(" ") if line.strip() and line[-1] in " \t" else text
 
 
-def fit_depth(text: str, place: Place) -> str:
+def fit_depth(text: str, cursor: Cursor) -> str:
     """On a line of blanks, take off indentation beyond the cursor's that nothing above calls for."""
     body = text.lstrip(" \t")
     extra = text[: len(text) - len(body)]
-    above, _, line = place.prefix.rpartition("\n")
+    above, line = cursor.prefix[: max(0, cursor.line_start - 1)], cursor.line
     if not extra or line.strip():
         return text
     last = above.rstrip().rpartition("\n")[2]
@@ -131,20 +117,19 @@ def fit_depth(text: str, place: Place) -> str:
     return body.replace(f"\n{line}{extra}", f"\n{line}")
 
 
-def drop_repetition(text: str, place: Place) -> str:
+def drop_repetition(text: str, cursor: Cursor) -> str:
     """Keep one of a line or block that comes three times or more in a row, and nothing after it."""
-    indent = hold_blanks(place.prefix)[1]
-    lines = (indent + text).split("\n")
+    lines = (cursor.held + text).split("\n")
     for size in range(1, min(LONGEST_BLOCK, len(lines) // MAX_REPEATS) + 1):
         for first in range(len(lines) - MAX_REPEATS * size + 1):
             block = lines[first : first + size]
             again = lines[first : first + MAX_REPEATS * size]
             if any(line.strip() for line in block) and again == block * MAX_REPEATS:
-                return "\n".join(lines[: first + size])[len(indent) :]
+                return "\n".join(lines[: first + size])[len(cursor.held) :]
     return text
 
 
-def drop_loop(text: str, place: Place) -> str:
+def drop_loop(text: str, cursor: Cursor) -> str:
     """Keep one round of what the text ends in saying over and over: `a.b.b.b.b.b` -> `a.b`."""
     loop = _LOOP.search(text)
     if loop is None or not loop[1].startswith(loop[2]):
@@ -152,15 +137,15 @@ def drop_loop(text: str, place: Place) -> str:
     return text[: loop.end(1)]
 
 
-def drop_surplus_closers(text: str, place: Place) -> str:
+def drop_surplus_closers(text: str, cursor: Cursor) -> str:
     """Cut at a closing bracket that nothing in `text` opened, where the same one stands right of the cursor."""
     at = first_surplus_closer(text)
-    return text[:at] if at is not None and text[at] == place.rest[:1] else text
+    return text[:at] if at is not None and text[at] == cursor.rest.strip()[:1] else text
 
 
-def drop_overlap(text: str, place: Place) -> str:
+def drop_overlap(text: str, cursor: Cursor) -> str:
     """Cut the end of `text` that repeats the rest of the cursor's line."""
-    rest, body = place.rest, text.rstrip()
+    rest, body = cursor.rest.strip(), text.rstrip()
     for size in range(min(len(rest), len(body)), 0, -1):
         enough = size == len(rest) or size >= MIN_OVERLAP or closes_quote(body[-size:], body)
         if enough and body.endswith(rest[:size]) and not _unbalances(body, len(body) - size):
@@ -168,9 +153,9 @@ def drop_overlap(text: str, place: Place) -> str:
     return text
 
 
-def drop_following_lines(text: str, place: Place) -> str:
+def drop_following_lines(text: str, cursor: Cursor) -> str:
     """Cut lines at the end of `text` that are the lines below the cursor's."""
-    below = [line.strip() for line in place.suffix.partition("\n")[2].split("\n") if line.strip()]
+    below = [line.strip() for line in cursor.below.split("\n") if line.strip()]
     lines = text.split("\n")
     for first in range(len(lines)):
         tail = [line.strip() for line in lines[first:] if line.strip()]
@@ -180,11 +165,11 @@ def drop_following_lines(text: str, place: Place) -> str:
     return text
 
 
-def drop_echo(text: str, place: Place) -> str:
+def drop_echo(text: str, cursor: Cursor) -> str:
     """Nothing where all that is suggested is the lines just above once more."""
-    if place.prefix[place.prefix.rfind("\n") + 1 :].strip():
+    if cursor.line.strip():
         return text
-    above = [line.strip() for line in place.prefix.split("\n")[:-1] if line.strip()]
+    above = [line.strip() for line in cursor.prefix.split("\n")[:-1] if line.strip()]
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     repeats = lines and above[-len(lines) :] == lines and sum(map(len, lines)) >= ECHO
     return "" if repeats else text

@@ -11,7 +11,7 @@ from typing import Protocol
 from starling_server.config import Reason, Rule
 from starling_server.postprocess.completion_scope import Extent, indentation
 from starling_server.postprocess.filters import first_surplus_closer
-from starling_server.prompt.window import behind_held, hold_blanks
+from starling_server.prompt.cursor import Cursor
 
 LONG_LINE = 20
 """Visible characters of a line that does not come again by chance."""
@@ -125,15 +125,14 @@ class RepeatStop:
 
 @dataclass(frozen=True, slots=True)
 class IndentStop:
-    """Text without the blanks left of the cursor, which nobody would be shown (`window.behind_held`)."""
+    """Text that lacks the blanks held back from the prompt (`Cursor.after_held`), of which nothing can be inserted."""
 
-    line: str
-    """The cursor's line up to it."""
+    cursor: Cursor
     reason: Reason = "indent"
 
     def __call__(self, text: str) -> int | None:
         """Cut all of it, as soon as that can be seen."""
-        return 0 if behind_held(text, self.line) is None else None
+        return 0 if self.cursor.after_held(text) is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +153,17 @@ class TextStop:
         return next(ends, 0)
 
 
-def rules(extent: Extent, prefix: str, suffix: str, on: Collection[Rule]) -> list[Stop]:
-    """All stops for a cursor between `prefix` and `suffix`: the extent's own and those of `on` that apply there."""
-    rest, _, below = suffix.partition("\n")
-    found: list[Stop] = [_end(extent, prefix, rest.strip())]
-    if hold_blanks(prefix)[1]:
-        found.append(IndentStop(prefix[prefix.rfind("\n") + 1 :]))
-    first = next((line.strip() for line in below.split("\n") if line.strip()), "")
+def rules(extent: Extent, cursor: Cursor, on: Collection[Rule]) -> list[Stop]:
+    """All stops at `cursor`: the extent's own and those of `on` that apply there."""
+    rest = cursor.rest.strip()
+    found: list[Stop] = [_end(extent, cursor.line, rest)]
+    if cursor.held:
+        found.append(IndentStop(cursor))
+    first = next((line.strip() for line in cursor.below.split("\n") if line.strip()), "")
     if "suffix" in on and len(first) >= LONG_LINE:
         found.append(SuffixStop(first))
-    if "bracket" in on and rest.strip():
-        found.append(BracketStop(rest.strip()[0]))
+    if "bracket" in on and rest:
+        found.append(BracketStop(rest[0]))
     if "repeat" in on:
         found.append(RepeatStop())
     return found
@@ -176,9 +175,8 @@ def first(stops: Iterable[Stop], text: str) -> tuple[int, Reason] | None:
     return min(fired, default=None)
 
 
-def _end(extent: Extent, prefix: str, rest: str) -> Stop:
-    """How far a suggestion may go, where `rest` is what stands on the cursor's line."""
-    line = prefix[prefix.rfind("\n") + 1 :]
+def _end(extent: Extent, line: str, rest: str) -> Stop:
+    """The extent's own stop, with `line` before the cursor and `rest` after it on the same line."""
     if extent == "line":
         return LineStop(rest_blank=not rest)
     return BlockStop(indentation(line) if line.strip() else None)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from starling_server.prompt.cursor import Cursor
 from starling_server.prompt.fim import SENTINELS
 
 Encode = Callable[[str], Sequence[int]]
@@ -30,22 +31,17 @@ REACH = STEPS * 3
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ids of the text that goes into the prompt, and what of it does not."""
+    """Ids of the text that goes into the prompt, and the blanks that are left out of it."""
 
     prefix: list[int]
     suffix: list[int]
     held: str
-    """Blanks left of the cursor that were held back from the prefix: the completion starts with them."""
+    """The cursor's held blanks: the completion starts with them."""
 
 
 def budget(context_tokens: int, max_tokens: int) -> int:
     """Tokens for prefix and suffix together, so that prompt and longest middle fit `context_tokens`."""
     return context_tokens - max_tokens - SENTINELS
-
-
-def normalize(text: str) -> str:
-    """`text` with newlines as the model has learnt them."""
-    return text.replace("\r\n", "\n")
 
 
 def clip(prefix: str, suffix: str) -> tuple[str, str]:
@@ -55,40 +51,12 @@ def clip(prefix: str, suffix: str) -> tuple[str, str]:
     return prefix[start:], suffix[: len(suffix) - surplus]
 
 
-def hold_blanks(prefix: str) -> tuple[str, str]:
-    """Split off the blanks of a line that holds nothing else, or the space that a line ends with.
-
-    `"a:\\n    "` -> `("a:\\n", "    ")`, `"x = "` -> `("x =", " ")`. A tokenizer joins indentation, and a space before
-    a word, with what follows: a prompt that ends inside shows the model a sequence that real text hardly ever has (a
-    space by itself stands before a comment in Python, so comments are what came).
-    """
-    line_start = prefix.rfind("\n") + 1
-    line = prefix[line_start:]
-    if line and not line.strip(" \t"):
-        return prefix[:line_start], line
-    return (prefix[:-1], " ") if line.endswith(" ") else (prefix, "")
-
-
-def behind_held(text: str, prefix: str) -> str | None:
-    """What of the model's `text` goes to the cursor behind `prefix`; None where it lacks the blanks held back there.
-
-    Empty while `text` may yet come to have them.
-    """
-    head, held = hold_blanks(prefix)
-    if held and head[-1:] in ("", "\n"):
-        text = text.lstrip("\n")
-    if text.startswith(held):
-        return text[len(held) :]
-    return "" if held.startswith(text) else None
-
-
-def fit(prefix: str, suffix: str, tokens: int, encode: Encode) -> Window:
-    """The part of `prefix` and `suffix` that fits `tokens` together."""
-    prefix, held = hold_blanks(normalize(prefix))
-    most_suffix = int(tokens * SUFFIX_SHARE)
-    suffix_ids = fit_suffix(normalize(suffix), most_suffix, _quantum(most_suffix), encode)
-    prefix_ids = fit_prefix(prefix, tokens - len(suffix_ids), _quantum(tokens - most_suffix), encode)
-    return Window(prefix_ids, suffix_ids, held)
+def fit(cursor: Cursor, tokens: int, encode: Encode) -> Window:
+    """The text around `cursor` that fits `tokens` together; the held blanks are left out."""
+    max_suffix = int(tokens * SUFFIX_SHARE)
+    suffix_ids = fit_suffix(cursor.suffix, max_suffix, _quantum(max_suffix), encode)
+    prefix_ids = fit_prefix(cursor.head, tokens - len(suffix_ids), _quantum(tokens - max_suffix), encode)
+    return Window(prefix_ids, suffix_ids, cursor.held)
 
 
 def fit_prefix(text: str, budget: int, quantum: int, encode: Encode) -> list[int]:
