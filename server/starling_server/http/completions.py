@@ -11,8 +11,9 @@ from uuid import uuid4
 from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
+from starling_server.completion.completer import OnText
 from starling_server.completion.raw_completion import Continuation, Written, check, write
-from starling_server.completion.service import OnText, Service
+from starling_server.completion.service import Service
 from starling_server.engine.backend import Backend
 from starling_server.engine.engine import Usage
 from starling_server.engine.protocols import Sampling

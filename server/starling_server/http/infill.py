@@ -13,7 +13,8 @@ from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
-from starling_server.completion.service import OnText, Service
+from starling_server.completion.completer import OnText
+from starling_server.completion.service import Service
 from starling_server.errors import RequestError
 from starling_server.http.complete import Api
 from starling_server.http.models import resolve
