@@ -13,6 +13,7 @@ from starling_server.engine.backend import Backend
 from starling_server.engine.engine import Finish, Interrupt, Job, Steps, Usage
 from starling_server.engine.prompt_lookup import Drafter
 from starling_server.engine.protocols import Likely, Sampling
+from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.models.manifest import FimRecord
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import decide
@@ -67,17 +68,16 @@ class Completer:
         self,
         ask: ResolvedRequest,
         cursor: Cursor,
-        adapter: str | None,
-        trained: FimRecord | None,
+        adapter: AdapterVersion | None,
         interrupted: Interrupt,
         recent: Recent,
         on_text: OnText | None,
     ) -> Steps[Suggested]:
-        """All choices at `cursor`; `on_text` gets the first choice's text."""
+        """All choices at `cursor` under `adapter`, which is in memory; `on_text` gets the first choice's text."""
         extent = decide(cursor, ask.language, ask.mode, ask.comments)
         if extent == "nothing":
             return nothing("nothing")
-        cut = window.fit(cursor, self._budget(ask.max_tokens, trained), self._encode(ask))
+        cut = window.fit(cursor, self._budget(ask.max_tokens, adapter.fim if adapter else None), self._encode(ask))
         prompt = self.backend.fim.prompt(cut.prefix, cut.suffix)
         rules = stops.rules(extent, cursor, self.config.rules) + ([TextStop(ask.stop)] if ask.stop else [])
         usage, choices = Usage(), dict[str, Choice]()
@@ -96,7 +96,7 @@ class Completer:
         ask: ResolvedRequest,
         prompt: list[int],
         number: int,
-        adapter: str | None,
+        adapter: AdapterVersion | None,
         interrupted: Interrupt,
         recent: Recent,
     ) -> Job:
@@ -111,7 +111,7 @@ class Completer:
             ask.max_tokens,
             self.backend.fim.stops,
             Sampling(ask.temperature, ask.top_p, seed),
-            adapter,
+            adapter.key if adapter else None,
             interrupted=interrupted,
             drafter=drafter if self.config.drafts else None,
             owner=ask.owner,

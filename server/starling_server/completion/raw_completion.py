@@ -12,6 +12,7 @@ from starling_server.engine.engine import Finish, Job, Steps, Usage
 from starling_server.engine.protocols import GREEDY, Likely, Sampling
 from starling_server.engine.scheduler import Interrupted, Ticket
 from starling_server.errors import UnreadablePrompt
+from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import ALONE, Owner
 from starling_server.postprocess import stops
 from starling_server.postprocess.stops import TextStop
@@ -24,7 +25,7 @@ class Continuation:
     prompt: list[int]
     """At least one id."""
     max_tokens: int
-    adapter: str | None = None
+    adapter: AdapterVersion | None = None
     """None is the bare base."""
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
@@ -84,7 +85,7 @@ def _work(service: Service, asked: Continuation, on_text: OnText | None) -> Call
                 asked.max_tokens,
                 completer.backend.fim.stops,
                 asked.sampling,
-                adapter,
+                adapter.key if adapter else None,
                 asked.logprobs,
                 ticket.interrupted,
                 owner=asked.owner,

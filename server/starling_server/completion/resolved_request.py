@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from starling_server.config import Mode, ServiceConfig
+from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import Owner
 from starling_server.schema import CompleteRequest
 
@@ -13,9 +14,8 @@ class ResolvedRequest:
 
     prefix: str
     suffix: str
-    adapter: str | None
-    version: str | None
-    """Of the adapter."""
+    adapter: AdapterVersion | None
+    """The version that the request began with; None is the bare base."""
     owner: Owner
     session: tuple[Owner, str] | None
     """Session names are per owner: the same name of another owner is another session."""
@@ -38,7 +38,12 @@ class ResolvedRequest:
     def scope(self) -> tuple[object, ...]:
         """Everything but the position that a cached answer depends on."""
         asked = (self.max_tokens, self.mode, self.language, self.comments, self.stop)
-        return (self.session, self.adapter, self.version, *asked)
+        return (self.session, self.adapter.key if self.adapter else None, *asked)
+
+    @property
+    def adapter_name(self) -> str | None:
+        """For answers and counts."""
+        return self.adapter.name if self.adapter else None
 
     @property
     def is_repeatable(self) -> bool:
@@ -47,14 +52,13 @@ class ResolvedRequest:
 
 
 def resolved(
-    request: CompleteRequest, adapter: str | None, version: str | None, owner: Owner, config: ServiceConfig
+    request: CompleteRequest, adapter: AdapterVersion | None, owner: Owner, config: ServiceConfig
 ) -> ResolvedRequest:
     """`request` of `owner` with the defaults of `config`."""
     return ResolvedRequest(
         prefix=request.prefix,
         suffix=request.suffix,
         adapter=adapter,
-        version=version,
         owner=owner,
         session=None if request.session is None else (owner, request.session),
         max_tokens=config.max_tokens if request.max_tokens is None else request.max_tokens,

@@ -62,25 +62,30 @@ class Service:
 
         Cancelling the task stops the model.
         """
+        return await self.answer(await self.resolve(request, owner), on_text)
+
+    async def resolve(self, request: CompleteRequest, owner: Owner = ALONE) -> ResolvedRequest:
+        """`request` with its defaults and its adapter's version; raises UnknownAdapter."""
         await self.adapters.find(request.adapter)
-        ask = self._resolve(request, owner)
+        return self._resolved(request, owner)
+
+    async def answer(self, ask: ResolvedRequest, on_text: OnText | None = None) -> CompleteResponse:
+        """Answer a resolved request, as `complete` does."""
         try:
             response = await self._respond(ask, on_text)
         except BaseException as error:
-            self.observer.failed(ask.adapter, ending(error))
+            self.observer.failed(ask.adapter_name, ending(error))
             raise
         self.observer.answered(response)
         return response
 
     def remembers(self, request: CompleteRequest) -> bool:
         """Whether the answer to `request` is cached."""
-        ask = self._resolve(request, ALONE)
+        ask = self._resolved(request, ALONE)
         return ask.is_repeatable and self._cached(ask) is not None
 
-    async def check(self, request: CompleteRequest) -> None:
-        """Raise what `complete` would raise at once, without asking the model."""
-        await self.adapters.find(request.adapter)
-        self._resolve(request, ALONE)
+    def check(self) -> None:
+        """Raise Overloaded where the queue is full."""
         if self.scheduler.full:
             raise Overloaded("Too many requests wait already: try again later, or raise --queue.")
 
@@ -107,9 +112,8 @@ class Service:
         """Stop the worker, waiting that long at most; running requests end as cancelled."""
         self.scheduler.close(seconds)
 
-    def _resolve(self, request: CompleteRequest, owner: Owner) -> ResolvedRequest:
-        adapter = self.adapters.resolve(request.adapter)
-        return resolved(request, adapter, self.adapters.version(adapter), owner, self.config)
+    def _resolved(self, request: CompleteRequest, owner: Owner) -> ResolvedRequest:
+        return resolved(request, self.adapters.resolve(request.adapter), owner, self.config)
 
     def _cached(self, ask: ResolvedRequest) -> str | None:
         return self._recall.find(ask.scope, ask.prefix, ask.suffix)
@@ -128,7 +132,7 @@ class Service:
             ask.path, ask.language, found.choices[0].finish_reason, total_ms,
             used.prompt_tokens, used.cached_tokens, used.completion_tokens,
         )  # fmt: skip
-        return _response(self.backend.id, ask.adapter, found, total_ms)
+        return _response(self.backend.id, ask.adapter_name, found, total_ms)
 
     def _suggest(
         self, ask: ResolvedRequest, cursor: Cursor, ticket: Ticket, on_text: OnText | None
@@ -139,11 +143,11 @@ class Service:
             return self._recall.newest(ask.scope, DRAFT_ANSWERS)
 
         with self.adapters.hold(ask.adapter) as adapter:
-            trained = self.adapters.trained(ask.adapter)
-            steps = self.completer.suggest(ask, cursor, adapter, trained, ticket.interrupted, recent, on_text)
+            steps = self.completer.suggest(ask, cursor, adapter, ticket.interrupted, recent, on_text)
             found = replace((yield from steps), queue_ms=ticket.queue_ms)
         choice = found.choices[0]
-        if ask.is_repeatable and choice.finish_reason not in {*ENDED, "nothing"}:
+        is_whole = choice.finish_reason not in {*ENDED, "nothing"}
+        if ask.is_repeatable and is_whole and adapter == ask.adapter:
             self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text, ask.owner.client))
         return found
 

@@ -15,7 +15,19 @@ from starling_server.config import Reason
 from starling_server.engine import prefix_cache
 from starling_server.engine.prefix_cache import Pool
 from starling_server.engine.prompt_lookup import Drafter, agreed
-from starling_server.engine.protocols import GREEDY, Call, Feed, Likely, Logits, Rows, Runner, Sampler, Sampling, Sizes
+from starling_server.engine.protocols import (
+    GREEDY,
+    AdapterId,
+    Call,
+    Feed,
+    Likely,
+    Logits,
+    Rows,
+    Runner,
+    Sampler,
+    Sampling,
+    Sizes,
+)
 from starling_server.owners import ALONE, Owner
 
 log = logging.getLogger(__name__)
@@ -45,7 +57,7 @@ class Job:
     stops: frozenset[int]
     """Ids that end the generation and are not part of it."""
     sampling: Sampling = GREEDY
-    adapter: str | None = None
+    adapter: AdapterId | None = None
     """None is the bare base."""
     logprobs: int | None = None
     """How many of the likeliest ids are noted beside each token; None notes nothing."""
@@ -262,7 +274,7 @@ class Generates(Protocol):
         """Do once, with any `token`, what the first request should not have to wait for."""
         ...
 
-    def forget(self, adapter: str) -> None:
+    def forget(self, adapter: AdapterId) -> None:
         """Drop what is kept under an adapter's version that goes."""
         ...
 
@@ -300,7 +312,7 @@ class Engine:
             self.runner.feed([Feed(cache, [token] * count)])
         self.runner.close(cache)
 
-    def forget(self, adapter: str) -> None:
+    def forget(self, adapter: AdapterId) -> None:
         """Drop the sequences kept under `adapter`."""
         self.pool.forget(adapter)
 

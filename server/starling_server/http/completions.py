@@ -13,6 +13,7 @@ from fastapi.sse import format_sse_event
 
 from starling_server.completion.completer import OnText
 from starling_server.completion.raw_completion import Continuation, Written, check, write
+from starling_server.completion.resolved_request import ResolvedRequest, resolved
 from starling_server.completion.service import Service
 from starling_server.engine.backend import Backend
 from starling_server.engine.engine import Usage
@@ -31,7 +32,7 @@ from starling_server.http.completions_wire import (
 )
 from starling_server.http.models import resolve
 from starling_server.http.responses import Streamed, answer, streamed, together
-from starling_server.models.adapters import BARE
+from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import ALONE, Owner
 from starling_server.schema import CompleteRequest
 
@@ -62,15 +63,14 @@ class Completions:
         service = self._api.loaded()
         adapter = await resolve(service, body.model)
         owner = Owner(request.state.client, body.cache_salt or "")
-        begun = Completion(
-            id=f"cmpl-{uuid4().hex}", created=int(time()), model=adapter or service.backend.id, choices=[]
-        )
+        model = adapter.name if adapter else service.backend.id
+        begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=model, choices=[])
         if body.suffix is not None:
-            asked = suggestion(body, adapter)
+            asked = resolved(suggestion(body), adapter, owner, service.config)
             await request.state.place.cost(body.choices)
             if body.stream:
-                return _stream(service, begun, body, suggested_pieces(service, asked, owner))
-            return await answer(request, _suggested(service, asked, begun, owner))
+                return _stream(service, begun, body, suggested_pieces(service, asked))
+            return await answer(request, _suggested(service, asked, begun))
         generations = len(body.prompts) * body.choices
         at_once = 1 if body.stream else generations
         await request.state.place.cost(generations, at_once)
@@ -82,20 +82,20 @@ class Completions:
         return await answer(request, _written(service, raw, bool(body.echo), begun))
 
 
-def suggestion(body: CompletionRequest, adapter: str | None) -> CompleteRequest:
-    """The same request in our own shape."""
+def suggestion(body: CompletionRequest) -> CompleteRequest:
+    """The same request in our own shape, without its adapter."""
     most = None if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
     prompt = body.prompts[0]
     assert isinstance(prompt, str)
     assert body.suffix is not None
     return CompleteRequest(
-        prefix=prompt, suffix=body.suffix, adapter=adapter or BARE, max_tokens=most, temperature=body.draw,
+        prefix=prompt, suffix=body.suffix, max_tokens=most, temperature=body.draw,
         top_p=body.top_p or 1.0, seed=body.seed, stop=body.stops, n=body.choices,
     )  # fmt: skip
 
 
 def continuations(
-    service: Service, body: CompletionRequest, adapter: str | None, owner: Owner = ALONE
+    service: Service, body: CompletionRequest, adapter: AdapterVersion | None, owner: Owner = ALONE
 ) -> list[Continuation]:
     """One for each choice of each prompt; raises UnreadablePrompt."""
     most = service.config.max_tokens if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
@@ -121,8 +121,8 @@ def _ids(backend: Backend, prompt: str | list[int]) -> list[int]:
     return prompt
 
 
-async def _suggested(service: Service, asked: CompleteRequest, begun: Completion, owner: Owner) -> Completion:
-    found = await service.complete(asked, owner=owner)
+async def _suggested(service: Service, asked: ResolvedRequest, begun: Completion) -> Completion:
+    found = await service.answer(asked)
     used = found.usage
     choices = [
         Choice(text=each.text, index=at, finish_reason=_finish(each.finish_reason))
@@ -163,13 +163,11 @@ def logprobs(backend: Backend, written: Written) -> Logprobs:
     )
 
 
-async def suggested_pieces(
-    service: Service, asked: CompleteRequest, owner: Owner
-) -> AsyncGenerator[Piece | CompletionUsage]:
+async def suggested_pieces(service: Service, asked: ResolvedRequest) -> AsyncGenerator[Piece | CompletionUsage]:
     """A suggestion is trimmed as a whole, so each choice is one piece."""
 
     async def start(_: OnText) -> Completion:
-        return await _suggested(service, asked, Completion(id="", created=0, model="", choices=[]), owner)
+        return await _suggested(service, asked, Completion(id="", created=0, model="", choices=[]))
 
     async with aclosing(streamed(start)) as items:
         async for item in items:

@@ -14,12 +14,12 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
 from starling_server.completion.completer import OnText
+from starling_server.completion.resolved_request import ResolvedRequest, resolved
 from starling_server.completion.service import Service
 from starling_server.errors import RequestError
 from starling_server.http.complete import Api
 from starling_server.http.models import resolve
 from starling_server.http.responses import Streamed, answer, streamed
-from starling_server.models.adapters import BARE
 from starling_server.owners import Owner
 from starling_server.schema import MOST_STOPS, CompleteRequest, CompleteResponse, StopText, at_most
 
@@ -124,19 +124,19 @@ class Infill:
         With `stream`, server-sent events: the content, trimmed and so in one piece, then the rest with `stop: true`.
         """
         service = self._api.loaded()
-        asked = suggestion(body, await resolve(service, body.model))
-        owner = Owner(request.state.client)
+        adapter = await resolve(service, body.model)
+        asked = resolved(suggestion(body), adapter, Owner(request.state.client), service.config)
         if body.stream:
-            return Streamed(_events(service, asked, body, owner), service.config.seconds)
-        return await answer(request, _answered(service, asked, body, owner))
+            return Streamed(_events(service, asked, body), service.config.seconds)
+        return await answer(request, _answered(service, asked, body))
 
 
-def suggestion(body: InfillRequest, adapter: str | None) -> CompleteRequest:
-    """The same request in our own shape."""
+def suggestion(body: InfillRequest) -> CompleteRequest:
+    """The same request in our own shape, without its adapter."""
     most = None if body.n_predict is None or body.n_predict < 0 else min(body.n_predict, MOST_TOKENS)
     seed = None if body.seed is None or body.seed < 0 else body.seed
     return CompleteRequest(
-        prefix=body.input_prefix + body.prompt, suffix=body.input_suffix, adapter=adapter or BARE, max_tokens=most,
+        prefix=body.input_prefix + body.prompt, suffix=body.input_suffix, max_tokens=most,
         temperature=body.temperature or 0.0, top_p=body.top_p or 1.0, seed=seed, stop=tuple(body.stop or ()),
     )  # fmt: skip
 
@@ -174,14 +174,14 @@ def selected(whole: dict[str, Any], fields: list[str]) -> Selected:
     return found
 
 
-async def _answered(service: Service, asked: CompleteRequest, body: InfillRequest, owner: Owner) -> dict[str, Any]:
-    whole = infilled(await service.complete(asked, owner=owner)).model_dump()
+async def _answered(service: Service, asked: ResolvedRequest, body: InfillRequest) -> dict[str, Any]:
+    whole = infilled(await service.answer(asked)).model_dump()
     return whole if body.response_fields is None else selected(whole, body.response_fields)
 
 
-async def _events(service: Service, asked: CompleteRequest, body: InfillRequest, owner: Owner) -> AsyncGenerator[bytes]:
+async def _events(service: Service, asked: ResolvedRequest, body: InfillRequest) -> AsyncGenerator[bytes]:
     async def start(_: OnText) -> CompleteResponse:
-        return await service.complete(asked, owner=owner)
+        return await service.answer(asked)
 
     try:
         async with aclosing(streamed(start)) as items:

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from starling_server.completion.service import Service
 from starling_server.config import Mode, ModelConfig, ServiceConfig
+from starling_server.engine.protocols import AdapterId
 from starling_server.models.adapters import BARE, Adapter
 from starling_server.schema import CompleteRequest
 from starling_server.serve.start import start
@@ -46,7 +47,7 @@ class Engine(Protocol):
 class Scorer(Protocol):
     """A runner that gives log-probabilities of text (`runner_torch`)."""
 
-    def score(self, adapter: str | None, ids: list[int], start: int) -> list[float]:
+    def score(self, adapter: AdapterId | None, ids: list[int], start: int) -> list[float]:
         """Nats of each of `ids[start:]` given all before it."""
         ...
 
@@ -79,8 +80,8 @@ class InProcess:
         made = self.writer.hole(hole, "spm")
         if not isinstance(runner, Scorer) or len(made.ids) > runner.context:
             return None, 0
-        version = self.service.adapters.version(None if self.adapter == BARE else self.adapter)
-        scores = runner.score(version, made.ids, made.prompt_tokens)
+        version = self.service.adapters.resolve(self.adapter)
+        scores = runner.score(version.key if version else None, made.ids, made.prompt_tokens)
         return -sum(scores), len(scores)
 
 
@@ -101,8 +102,8 @@ def served(
 
 def in_process(service: Service, adapter: str = BARE) -> InProcess:
     """The engine over `service`; its loss is taken on the prompts that the adapter is served with."""
-    trained = service.adapters.trained(None if adapter == BARE else adapter)
-    sizes = (trained.context_tokens, trained.max_tokens) if trained else _sizes(service)
+    version = service.adapters.resolve(adapter)
+    sizes = (version.fim.context_tokens, version.fim.max_tokens) if version else _sizes(service)
     return InProcess(service, adapter, Writer(service.backend.tokenizer, service.backend.fim, *sizes))
 
 
