@@ -1,6 +1,6 @@
-"""What a place in a document calls for: nothing, one line or a block.
+"""The extent of a suggestion at a cursor: nothing, one line or a block.
 
-By syntax where there is a grammar for the language, by indentation and a line's last characters elsewhere.
+Decided by syntax where there is a grammar for the language, else by indentation and a line's last characters.
 """
 
 import re
@@ -19,7 +19,7 @@ LANGUAGES = {
     **{"cpp": "C++", "cs": "C#", "csharp": "C#"},
     **{"javascriptreact": "JavaScript", "typescriptreact": "TypeScript"},
 }
-"""Editors' ids of languages to grammars."""
+"""Grammar by an editor's language id."""
 HEADS = {
     "python": re.compile(
         r"[\s)\]}]*(?:(?:async|case|class|def|elif|else|except|finally|for|if|match|try|while|with)\b.*:|->.*:|:)\s*$"
@@ -27,18 +27,17 @@ HEADS = {
     "ruby": re.compile(r"^\s*(?:begin|case|class|def|for|if|module|unless|until|while)\b|\bdo\s*\|[^|]*\|\s*$"),
     "lua": re.compile(r"\bfunction\b[^()]*\([^)]*\)\s*$"),
 }
-"""Lines that open a block, where the last characters do not tell or (Python's colon) tell too much."""
+"""Lines that open a block, where the last characters are not enough or (Python's colon) too general."""
 _OPENS = re.compile(r"([:{(\[]|=>|->|\b(?:then|do|begin|else))\s*$")
 _GOES_ON = re.compile(r"[-+*/%&|^=<>.,\\]\s*$|^\s*\}?\s*(?:else|elsif|ensure|repeat|rescue|when)\b")
-"""Lines that are not over, and further heads of blocks in languages without braces."""
+"""Incomplete lines, and further block heads in languages without braces."""
 LONGEST = 1_000
-"""Characters at a line's end that are looked at: these patterns take the square of a line's length, and the interpreter
-stands still meanwhile."""
+"""Max characters at a line's end that are matched: these patterns take quadratic time and hold the interpreter lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """The syntax at the cursor, as far as it matters here."""
+    """Whether the cursor is in a comment or a string."""
 
     comment: bool = False
     string: bool = False
@@ -71,7 +70,7 @@ def inside_word(line: str, rest: str) -> bool:
 
 
 def opens_block(line: str, below: str, language: str | None) -> bool:
-    """Whether `line` opens a block that is not there yet, judging by how the lines below are indented."""
+    """Whether `line` opens a block that does not exist yet, by the indentation of the lines below."""
     own, said = HEADS.get((language or "").lower()), _said(line)
     if not (_OPENS.search(said) or (own and own.search(said))):
         return False
@@ -82,18 +81,18 @@ def opens_block(line: str, below: str, language: str | None) -> bool:
 
 
 def may_be_followed_deeper(line: str) -> bool:
-    """Whether, in whichever language, the line after `line` may be indented more than it."""
+    """Whether the line after `line` may be indented more, in any language."""
     said = _said(line)
     return any(found.search(said) for found in (_OPENS, _GOES_ON, *HEADS.values()))
 
 
 def _said(line: str) -> str:
-    """What a line says, or the end of it."""
+    """The line, stripped, or the end of a long one."""
     return line.strip()[-LONGEST:]
 
 
 def look_around(prefix: str, suffix: str, grammar: str | None) -> Around:
-    """Whether the cursor stands in a comment or in a string; in neither where there is no grammar."""
+    """Whether the cursor is in a comment or in a string; neither where there is no grammar."""
     near = prefix[-NEAR:]
     if len(prefix) > NEAR:  # from a line's beginning, where there is one
         near = near[near.find("\n") + 1 :]
@@ -108,7 +107,7 @@ def look_around(prefix: str, suffix: str, grammar: str | None) -> Around:
 
 
 def _ended(text: str, begin: int, end: int, at: int) -> bool:
-    """Whether a comment that starts at `begin` is over at `at`; one to the line's end goes on while it is typed."""
+    """Whether a comment that starts at `begin` has ended at `at`; a line comment continues while it is typed."""
     return end <= at and text[begin : begin + 2] == "/*"
 
 

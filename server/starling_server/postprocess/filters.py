@@ -1,8 +1,7 @@
 """Model text to insertable text: small pure functions, composed by `trim`.
 
-Each answers a complaint that people have about every completion tool: text that repeats what is already right of
-the cursor, closers typed twice, the same line over and over. Brackets are counted without telling strings and comments
-apart from code.
+Each fixes a common complaint about completion tools: text that repeats what is already right of the cursor, closers
+typed twice, the same line over and over. Brackets are counted without distinguishing strings and comments from code.
 """
 
 import re
@@ -41,19 +40,19 @@ def open_brackets(text: str) -> int:
 
 QUOTES = ('"', "'", "`")
 MIN_OVERLAP = 3
-"""Shorter agreements with the text right of the cursor happen by chance, unless they are its whole line."""
+"""Shorter matches with the text right of the cursor happen by chance, unless they are its whole line."""
 MAX_REPEATS = 3
 """A line or block this many times in a row is a loop."""
 LONGEST_BLOCK = 8
-"""Lines of a block that is looked for in repetitions."""
+"""Max lines of a repeated block."""
 ECHO = 8
-"""Visible characters of lines that a suggestion does not repeat from above by chance."""
+"""Visible characters from which repeating the lines above is no coincidence."""
 _LOOP = re.compile(r"((?=.{0,39}[^\W\d_]).{2,40}?)\1{3,}(.*)$", re.DOTALL)
 """Four times the same 2 to 40 characters up to the end, a letter among them: rulers and rows of zeros are no loops."""
 _SENTINEL = re.compile(r"<\|endoftext\|>|<(?:fim_\w+|file_sep|repo_name|filename|gh_stars|issue_\w+|jupyter_\w+)>")
 """StarCoder's special tokens, where a model writes them out in pieces."""
 _STRAY = re.compile(r"\n+t\Z")
-"""What StarCoder2 likes to put behind a newline."""
+"""StarCoder2 often writes this after a newline."""
 _LEAD = re.compile(r"^[ \t]+", re.MULTILINE)
 
 
@@ -61,9 +60,9 @@ Filter = Callable[[str, Cursor], str]
 
 
 def trim(text: str, cursor: Cursor, off: Collection[str] = ()) -> str:
-    """What may be inserted at the cursor, `""` for nothing; `off` names filters that are left out.
+    """The insertable part of `text` at the cursor, `""` for nothing; `off` names filters to skip.
 
-    Blanks left of the cursor that the prompt does not hold are what `text` begins with; they are taken off.
+    `text` starts with the cursor's held blanks, which are removed.
     """
     text = cursor.after_held(text) or ""
     for name, apply in FILTERS.items():
@@ -78,7 +77,7 @@ def drop_sentinels(text: str, cursor: Cursor) -> str:
 
 
 def drop_stray(text: str, cursor: Cursor) -> str:
-    """Take off a lone `t` on the last line."""
+    """Remove a lone `t` on the last line."""
     return _STRAY.sub("", text)
 
 
@@ -99,13 +98,13 @@ def fit_blanks(text: str, cursor: Cursor) -> str:
 
 
 def drop_double_blank(text: str, cursor: Cursor) -> str:
-    """Do not begin with blanks right after one on the same line."""
+    """Remove leading blanks where the cursor already follows one on its line."""
     line = cursor.line
     return text.lstrip(" ") if line.strip() and line[-1] in " \t" else text
 
 
 def fit_depth(text: str, cursor: Cursor) -> str:
-    """On a line of blanks, take off indentation beyond the cursor's that nothing above calls for."""
+    """On a blank line, remove indentation beyond the cursor's, unless the line above opens a block."""
     body = text.lstrip(" \t")
     extra = text[: len(text) - len(body)]
     above, line = cursor.prefix[: max(0, cursor.line_start - 1)], cursor.line
@@ -130,7 +129,7 @@ def drop_repetition(text: str, cursor: Cursor) -> str:
 
 
 def drop_loop(text: str, cursor: Cursor) -> str:
-    """Keep one round of what the text ends in saying over and over: `a.b.b.b.b.b` -> `a.b`."""
+    """Keep one round of a loop at the text's end: `a.b.b.b.b.b` -> `a.b`."""
     loop = _LOOP.search(text)
     if loop is None or not loop[1].startswith(loop[2]):
         return text
@@ -166,7 +165,7 @@ def drop_following_lines(text: str, cursor: Cursor) -> str:
 
 
 def drop_echo(text: str, cursor: Cursor) -> str:
-    """Nothing where all that is suggested is the lines just above once more."""
+    """Drop a suggestion that only repeats the lines just above."""
     if cursor.line.strip():
         return text
     above = [line.strip() for line in cursor.prefix.split("\n")[:-1] if line.strip()]

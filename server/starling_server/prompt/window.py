@@ -1,10 +1,10 @@
-"""Which part of the text around the cursor a prompt holds.
+"""The part of the text around the cursor that goes into the prompt.
 
-Two properties matter. The window is the same function in training and in serving. And its edges are *stable*:
-StarCoder models have learnt absolute positions, so a cached token is only valid at its own position, and an edge
-that crept with every keystroke would throw the whole cache away. The left edge therefore lies at a line start near
-a multiple of a quantum counted from the document's start, the right edge near one counted from its end; each moves
-only when a whole quantum (about a quarter of its budget) has to go.
+The window is the same function in training and in serving, and its edges are *stable*: StarCoder models have learnt
+absolute positions, so a cached token is only valid at its own position, and an edge that moved with every keystroke
+would invalidate the whole cache. The left edge therefore lies at a line start near a multiple of a quantum counted from
+the document's start, the right edge near one counted from its end; each moves only by a whole quantum (about a quarter
+of its budget).
 """
 
 from bisect import bisect_left
@@ -18,15 +18,15 @@ from starling_server.prompt.fim import SENTINELS
 Encode = Callable[[str], Sequence[int]]
 
 SUFFIX_SHARE = 0.3
-"""Share of the budget that the text after the cursor may take; what it leaves goes to the text before."""
+"""Max share of the budget for the text after the cursor; the rest goes to the text before."""
 CHARS_PER_TOKEN = 3
-"""A low estimate (3.45 measured on Python with an 8k vocabulary) that sizes the quantum and nothing else."""
+"""A low estimate (3.45 measured on Python with an 8k vocabulary), used only to size the quantum."""
 STEPS = 4
 """Quanta in a full budget."""
 CLIP = 1 << 16
 """Characters; two to three of these are more than the largest window holds."""
 REACH = STEPS * 3
-"""Quanta that are looked at: more text than any budget holds."""
+"""Max quanta that are tried: more text than any budget holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def budget(context_tokens: int, max_tokens: int) -> int:
 
 
 def clip(prefix: str, suffix: str) -> tuple[str, str]:
-    """The part of a large document that a request carries, cut at places that move only every `CLIP` characters."""
+    """The part of a large document that a request carries; the cuts move only every `CLIP` characters."""
     start = max(0, len(prefix) - 2 * CLIP) // CLIP * CLIP
     surplus = max(0, len(suffix) - 2 * CLIP) // CLIP * CLIP
     return prefix[start:], suffix[: len(suffix) - surplus]
@@ -81,7 +81,7 @@ def fit_suffix(text: str, budget: int, quantum: int, encode: Encode) -> list[int
 
 
 def _longest(part: Callable[[int], Sequence[int]], first: int, last: int, budget: int) -> Sequence[int]:
-    """The first of the ever shorter parts `first..last` within the budget; the last where none is."""
+    """The first of the ever shorter parts `first..last` that fits the budget; the last where none does."""
     once = cache(part)
     step = bisect_left(range(first, last), True, key=lambda at: len(once(at)) <= budget)
     return once(first + step)
