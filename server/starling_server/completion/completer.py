@@ -10,7 +10,7 @@ from functools import partial
 from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.config import Reason, ServiceConfig
 from starling_server.engine.backend import Backend
-from starling_server.engine.engine import Finish, Interrupt, Job, Steps, Usage
+from starling_server.engine.engine import Interrupt, Job, Steps, Usage
 from starling_server.engine.prompt_lookup import Drafter
 from starling_server.engine.protocols import Likely, Sampling
 from starling_server.models.adapter_versions import AdapterVersion
@@ -21,7 +21,7 @@ from starling_server.postprocess.filters import trim
 from starling_server.postprocess.stops import TextStop
 from starling_server.prompt import window
 from starling_server.prompt.cursor import Cursor
-from starling_server.schema import Choice
+from starling_server.schema import Choice, Finish
 
 OnText = Callable[[str], None]
 """Called on the worker's thread with the raw text so far."""

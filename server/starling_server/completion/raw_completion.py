@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from starling_server.completion.completer import OnText, decode
 from starling_server.completion.service import Service
-from starling_server.engine.engine import Finish, Job, Steps, Usage
+from starling_server.engine.engine import Job, Steps, Usage
 from starling_server.engine.protocols import GREEDY, Likely, Sampling
 from starling_server.engine.scheduler import Interrupted, Ticket
 from starling_server.errors import UnreadablePrompt
@@ -16,6 +16,7 @@ from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import ALONE, Owner
 from starling_server.postprocess import stops
 from starling_server.postprocess.stops import TextStop
+from starling_server.schema import Finish
 
 
 @dataclass(frozen=True, slots=True)

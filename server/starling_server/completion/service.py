@@ -24,7 +24,7 @@ from starling_server.errors import Overloaded
 from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.owners import ALONE, Owner
 from starling_server.prompt.cursor import Cursor
-from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse, Timings, Usage
+from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -165,21 +165,12 @@ class Service:
 
 
 def _response(base: str, adapter: str | None, found: Suggested, total_ms: float) -> CompleteResponse:
-    used = found.usage
     return CompleteResponse(
         id=uuid4().hex,
         base=base,
         adapter=adapter,
         choices=found.choices,
-        usage=Usage(
-            prompt_tokens=used.prompt_tokens,
-            cached_tokens=used.cached_tokens,
-            completion_tokens=used.completion_tokens,
-            drafted_tokens=used.drafted_tokens,
-            accepted_tokens=used.accepted_tokens,
-        ),
-        timings=Timings(
-            queue_ms=found.queue_ms, prefill_ms=used.prefill_ms, decode_ms=used.decode_ms, total_ms=total_ms
-        ),
+        usage=found.usage.on_wire(),
+        timings=found.usage.timings(found.queue_ms, total_ms),
         prompt=found.prompt,
     )

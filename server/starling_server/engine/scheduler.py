@@ -21,9 +21,10 @@ from itertools import cycle, groupby
 from time import monotonic
 from typing import Any, TypeVar
 
-from starling_server.engine.engine import Finish, Steps
+from starling_server.engine.engine import Steps
 from starling_server.engine.protocols import AdapterId, Call, Feed
 from starling_server.errors import Overloaded, Stalled
+from starling_server.schema import Finish
 
 T = TypeVar("T")
 Forward = Callable[[Sequence[Any]], list[Any]]

@@ -17,11 +17,11 @@ from starling_server.schema import CompleteRequest, TextEvent
 
 
 class Api:
-    """The routes' methods, over a service that may still be loading."""
+    """The route's methods, over a service that may still be loading."""
 
     def __init__(self) -> None:
         self.service: Service | None = None
-        """The one that answers; None while it is loaded, at first or again."""
+        """None while it is being loaded, at first or again."""
         self.activity = Activity()
 
     async def complete(self, body: CompleteRequest, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """`/infill`: llama.cpp's shape, so that llama.vim and llama.vscode work with nothing but an address.
 
-The answer is a suggestion as `/complete` gives it. The prompt is ours, with typed text at its end, so llama.cpp's
-settings about caches have nothing to say here.
+The answer is a suggestion as `/complete` gives it. The prompt is Starling's, with the typed text at its end, so
+llama.cpp's cache settings do not apply.
 """
 
 import json
@@ -26,7 +26,7 @@ from starling_server.schema import MOST_STOPS, CompleteRequest, CompleteResponse
 MOST_TOKENS = 512
 MOST_CHUNKS, MOST_FIELDS = 1024, 100
 STOP_TYPES: dict[str, str] = {"length": "limit", "deadline": "limit", "stop": "eos"}
-"""llama.cpp's word for how an answer ended, by ours; our own stops are its `word`."""
+"""llama.cpp's stop type by finish reason; Starling's own stops are `word`."""
 StopType = Literal["eos", "limit", "word", "none"]
 
 
@@ -45,7 +45,7 @@ Chunks = Annotated[list[Chunk], Field(max_length=MOST_CHUNKS, fail_fast=True), a
 
 
 class InfillRequest(BaseModel):
-    """llama.cpp's fields that count here; all others (samplers, slots, caches) are not looked at."""
+    """The llama.cpp fields that are used here; all others (samplers, slots, caches) are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -142,7 +142,7 @@ def suggestion(body: InfillRequest) -> CompleteRequest:
 
 
 def infilled(found: CompleteResponse) -> InfillResponse:
-    """Our answer in llama.cpp's words."""
+    """A suggestion in llama.cpp's shape."""
     choice, used, times = found.choices[0], found.usage, found.timings
     computed = used.prompt_tokens - used.cached_tokens
     timings = InfillTimings(
@@ -163,7 +163,7 @@ def infilled(found: CompleteResponse) -> InfillResponse:
 
 
 def selected(whole: dict[str, Any], fields: list[str]) -> Selected:
-    """What `fields` name, nested ones by their path with slashes, under those names; what is not there is left out."""
+    """The values that `fields` name, nested ones by a path with slashes; missing ones are left out."""
     found = dict[str, Any]()
     for field in fields:
         value: Any = whole
@@ -200,5 +200,5 @@ def _event(part: dict[str, Any]) -> bytes:
 
 
 def _share(amount: float, of: float) -> float:
-    """0 where there is nothing to share by."""
+    """0 where `of` is 0."""
     return amount / of if of else 0.0

@@ -8,12 +8,13 @@ import torch
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
-from starling_server.engine.engine import Engine, Finish, Job
+from starling_server.engine.engine import Engine, Job
 from starling_server.engine.prefix_cache import Pool
 from starling_server.engine.protocols import GREEDY, Feed, Rows
 from starling_server.owners import ALONE
 from starling_server.prompt import window
 from starling_server.prompt.cursor import Cursor
+from starling_server.schema import Finish
 
 CACHE = 1 << 28
 TOKENS, CURSORS = 8, 30

@@ -13,13 +13,14 @@ from time import perf_counter
 from typing import Any
 
 from starling_server.backends.openai.client import News, Stream, Upstream, Wish
-from starling_server.engine.engine import Finish, Job, Steps, Usage
+from starling_server.engine.engine import Job, Steps, Usage
 from starling_server.engine.protocols import AdapterId, Likely, Poll
 from starling_server.errors import UnknownAdapter
 from starling_server.models.adapter_memory import Need
 from starling_server.models.adapter_versions import AdapterKey
 from starling_server.owners import Owner
 from starling_server.prompt.fim import Tokenizer
+from starling_server.schema import Finish
 
 ROWS = 64
 """Completions that the other server has under way for us at most; more wait here, newest first."""
