@@ -62,7 +62,8 @@ async def fill(service: Service, asked: Sequence[CompleteRequest]) -> list[Pair]
     for number, request in enumerate(asked):
         answers = dict[bool, CompleteResponse]()
         for drafts in (number % 2 == 1, number % 2 == 0):
-            service.config = replace(service.config, drafts=drafts)
+            config = replace(service.config, drafts=drafts)
+            service.completer = replace(service.completer, config=config)
             answers[drafts] = await service.complete(request)
         pairs.append(Pair(answers[True], answers[False]))
     return pairs

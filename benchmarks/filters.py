@@ -27,8 +27,9 @@ from starling_server.engine.engine import Engine, Job
 from starling_server.engine.protocols import GREEDY
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import Extent, decide
-from starling_server.postprocess.filters import FILTERS, Place, trim
+from starling_server.postprocess.filters import FILTERS, trim
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor
 from starling_training.examples.spans import Hole, cut, draw
 from starling_training.sources import corpus
 
@@ -69,7 +70,7 @@ def ask(backend: Backend, hole: Hole) -> Answer:
     """The model's own answer, with nothing in its way."""
     context = min(ServiceConfig().context_tokens, backend.engine.runner.context)
     budget = window.budget(context, TOKENS)
-    fitted = window.fit(hole.prefix, hole.suffix, budget, backend.tokenizer.encode)
+    fitted = window.fit(Cursor.at(hole.prefix, hole.suffix), budget, backend.tokenizer.encode)
     prompt = backend.fim.prompt(fitted.prefix, fitted.suffix)
     job = Job(prompt, TOKENS, backend.fim.stops, GREEDY)
     assert isinstance(backend.engine, Engine)
@@ -97,18 +98,19 @@ def keep(kept: Path | None, answer: Answer) -> None:
 def inserted(answer: Answer, without: Collection[str] = ()) -> str:
     """What would be inserted, with some rules and filters left out."""
     hole = answer.hole
-    extent = decide(hole.prefix, hole.suffix, LANGUAGE)
+    cursor = Cursor.at(hole.prefix, hole.suffix)
+    extent = decide(cursor, LANGUAGE)
     if extent == "nothing":
         if "inside-word" not in without:
             return ""
         extent = "line"
     on: list[Rule] = [rule for rule in RULES if f"stop {rule}" not in without]
-    rules = stops.rules(extent, hole.prefix, hole.suffix, on)["extent" in without :]
+    rules = stops.rules(extent, cursor, on)["extent" in without :]
     fired = next(
         (each for size in range(len(answer.text) + 1) if (each := stops.first(rules, answer.text[:size]))), None
     )
     whole = answer.text[: fired[0]] if fired else complete(answer)
-    return trim(whole, Place(hole.prefix, hole.suffix), without)
+    return trim(whole, cursor, without)
 
 
 def complete(answer: Answer) -> str:
@@ -120,11 +122,12 @@ def complete(answer: Answer) -> str:
 
 def expected(hole: Hole) -> str:
     """What belongs there: the middle up to where the place's extent ends, unfiltered."""
-    extent: Extent = decide(hole.prefix, hole.suffix, LANGUAGE)
+    cursor = Cursor.at(hole.prefix, hole.suffix)
+    extent: Extent = decide(cursor, LANGUAGE)
     if extent == "nothing":
         return hole.middle.rstrip()
-    text = window.hold_blanks(hole.prefix)[1] + hole.middle
-    fired = stops.first(stops.rules(extent, hole.prefix, hole.suffix, ()), text)
+    text = cursor.held + hole.middle
+    fired = stops.first(stops.rules(extent, cursor, ()), text)
     return (text[: fired[0]] if fired else text)[len(text) - len(hole.middle) :].rstrip()
 
 

@@ -19,6 +19,7 @@ from random import Random
 from starling_server.backends.torch import loading
 from starling_server.models import bases, families
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor
 from starling_training.config import DataConfig
 from starling_training.examples.dataset import Writer, epoch_rows, example
 from starling_training.sources import corpus
@@ -53,7 +54,7 @@ def ours(documents: Sequence[Document], writer: Writer, config: DataConfig) -> C
             continue
         text = documents[row.document].text
         made = example(row, text, writer)
-        fitted = window.fit(text[: row.start], text[row.end :], budget, writer.tokenizer.encode)
+        fitted = window.fit(Cursor.at(text[: row.start], text[row.end :]), budget, writer.tokenizer.encode)
         asked = writer.fim.prompt(fitted.prefix, fitted.suffix, row.form)
         middle = writer.tokenizer.encode(fitted.held + text[row.start : row.end])
         whole = made.ids == [*asked, *middle, writer.fim.end] and len(made.ids) <= writer.context_tokens

@@ -54,7 +54,8 @@ def endless(service: Service) -> Service:
 
     Stop ids become ordinary ids. Stop rules of the text are looked at no more, in the whole process.
     """
-    service.backend = replace(service.backend, fim=replace(service.backend.fim, stops=frozenset()))
+    backend = replace(service.backend, fim=replace(service.backend.fim, stops=frozenset()))
+    service.completer = replace(service.completer, backend=backend)
     stops.first = _no_stop
     return service
 

@@ -21,6 +21,7 @@ from starling_server.config import ModelConfig
 from starling_server.models import adapters, bases, families
 from starling_server.models.manifest import prompt_format
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor
 from starling_server.prompt.fim import Fim, Tokenizer
 from starling_server.schema import CompleteRequest
 
@@ -65,7 +66,7 @@ class Prompts:
 
     def cut(self, prefix: str, suffix: str) -> window.Window:
         """What of a document is sent."""
-        return window.fit(prefix, suffix, self.budget, self.tokenizer.encode)
+        return window.fit(Cursor.at(prefix, suffix), self.budget, self.tokenizer.encode)
 
     def ids(self, prefix: str, suffix: str) -> list[int]:
         """The prompt, suffix first."""

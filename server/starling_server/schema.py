@@ -1,4 +1,4 @@
-"""The wire's types: what `/complete` takes and answers, and the problem document of every error."""
+"""Types on the wire: requests and answers of `/complete`, and the problem document of every error."""
 
 from collections.abc import Sized
 from typing import Annotated, Any, Literal, Self, cast
@@ -9,8 +9,15 @@ from pydantic_core import PydanticCustomError
 from starling_server.config import Mode, Reason
 
 Finish = Reason | Literal["nothing", "stop", "length", "deadline", "superseded", "cancelled"]
+"""Why a generation ended. `stop`: the model or a text that the request names; `length`: `max_tokens`."""
 ENDED: frozenset[Finish] = frozenset({"deadline", "superseded", "cancelled"})
 """Reasons of answers that are not whole."""
+OpenAIFinish = Literal["stop", "length"]
+
+
+def openai_finish(reason: Finish) -> OpenAIFinish:
+    """`reason` as OpenAI's API has it: `length` for every text that was cut short by a limit."""
+    return "length" if reason == "length" or reason in ENDED else "stop"
 
 
 MOST_STOPS = 64
@@ -18,7 +25,7 @@ StopText = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 def at_most(count: int) -> BeforeValidator:
-    """Looks at a list's length before anything looks at its items, of which there may be a million."""
+    """Check a list's length before its items are validated, of which there may be a million."""
 
     def check(value: Any) -> Any:
         if isinstance(value, list | tuple) and len(cast(Sized, value)) > count:
@@ -33,22 +40,22 @@ def at_most(count: int) -> BeforeValidator:
 
 
 class CompleteRequest(BaseModel):
-    """A cursor, and what to suggest there. Only `prefix` is required."""
+    """A cursor, and how to suggest there. Only `prefix` is required."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prefix: str = Field(description="The document's text before the cursor.")
     suffix: str = Field(default="", description="The document's text after the cursor.")
-    path: str | None = Field(default=None, description="The document's path, for the log; the prompt does not hold it.")
+    path: str | None = Field(default=None, description="The document's path, for the log; not part of the prompt.")
     language: str | None = Field(
         default=None,
-        description="The document's language by its id in LSP, such as python or typescriptreact: its syntax says what "
-        "the place calls for. The prompt does not hold it.",
+        description="The document's language as an LSP id, such as python or typescriptreact; its syntax decides the "
+        "extent of a suggestion. Not part of the prompt.",
     )
     adapter: str | None = Field(
         default=None,
         max_length=500,
-        description="An adapter's name, `base` for the bare base; without it the server's default.",
+        description="An adapter's name, or `base` for the bare base; default: the server's.",
     )
     session: str | None = Field(
         default=None,
@@ -59,30 +66,33 @@ class CompleteRequest(BaseModel):
         default=None,
         ge=0,
         le=512,
-        description="Most tokens of a choice. 0 reads the prompt, when nothing else is asked, so that what is asked "
-        "there next comes sooner.",
+        description="Max tokens of a choice. 0 only prefills the prompt, at low priority, so that the next request "
+        "there is answered sooner.",
     )
     temperature: float = Field(default=0.0, ge=0.0, le=2.0, description="0 is greedy.")
     top_p: float = Field(
         default=1.0,
         gt=0.0,
         le=1.0,
-        description="With a temperature: only the likeliest tokens that make up this share.",
+        description="With a temperature: sample from the most likely tokens that make up this probability.",
     )
     seed: int | None = Field(default=None, ge=0, lt=2**63, description="Makes sampling repeatable.")
     stop: Annotated[tuple[StopText, ...], Field(max_length=MOST_STOPS, fail_fast=True), at_most(MOST_STOPS)] = Field(
-        default=(), description="Texts that end a suggestion and are not part of it."
+        default=(), description="Texts that end a suggestion; not included in it."
     )
     n: int = Field(
-        default=1, ge=1, le=8, description="Choices; equal ones come once. More than one needs a temperature."
+        default=1,
+        ge=1,
+        le=8,
+        description="Choices; equal ones are merged. More than one needs a temperature.",
     )
-    mode: Mode | None = Field(default=None, description="One line, a block, or by where the cursor is.")
-    comments: bool = Field(default=True, description="Whether the inside of comments gets suggestions.")
+    mode: Mode | None = Field(default=None, description="One line, a block, or decided by the cursor's position.")
+    comments: bool = Field(default=True, description="Whether to suggest inside comments.")
     deadline_ms: int | None = Field(
-        default=None, ge=1, le=600_000, description="Answer with what is there after this time."
+        default=None, ge=1, le=600_000, description="Return partial output after this many milliseconds."
     )
     stream: bool = Field(default=False, description="Answer with server-sent events.")
-    show_prompt: bool = Field(default=False, description="Tell in the answer's `prompt` what the model was given.")
+    show_prompt: bool = Field(default=False, description="Return the model's prompt in the answer's `prompt`.")
 
     @model_validator(mode="after")
     def _choices_differ(self) -> Self:
@@ -99,9 +109,9 @@ class Choice(BaseModel):
 
 
 class Usage(BaseModel):
-    """Token counts; `cached_tokens` of the prompt were not computed again.
+    """Token counts; `cached_tokens` of the prompt came from the prefix cache.
 
-    Of the completion's tokens, `accepted_tokens` were guessed right before the model was asked.
+    Of the completion's tokens, `accepted_tokens` were accepted drafts.
     """
 
     prompt_tokens: int = 0
@@ -131,13 +141,13 @@ class CompleteResponse(BaseModel):
     timings: Timings
     prompt: str | None = Field(
         default=None,
-        description="With `show_prompt`: the prompt's tokens as text. Null where the model was not asked, since the "
-        "answer was known or the place wants none.",
+        description="With `show_prompt`: the prompt's tokens as text. Null where the model did not run, because the "
+        "answer was cached or the cursor's position gets no suggestion.",
     )
 
 
 class TextEvent(BaseModel):
-    """While streaming: what was generated since the last event, not trimmed yet. The `done` event's text counts."""
+    """While streaming: text generated since the last event, not trimmed yet. The `done` event has the final text."""
 
     delta: str
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from starling_server.engine.protocols import Feed, Likely, Sampler, Sampling
+from starling_server.engine.protocols import AdapterId, Feed, Likely, Sampler, Sampling
 
 VOCABULARY = 6
 TOKEN_BYTES = 8
@@ -16,9 +16,9 @@ class History:
     def __init__(self) -> None:
         self.open_caches = 0
 
-    def open(self, adapter: str | None) -> list[int]:
+    def open(self, adapter: AdapterId | None) -> list[int]:
         self.open_caches += 1
-        return [len(adapter or "")]
+        return [len(str(adapter or ""))]
 
     def feed(self, feeds: Sequence[Feed]) -> list[list[int]]:
         return [self._one(feed) for feed in feeds]

@@ -1,4 +1,4 @@
-"""From a request to an answer: what the language server and every HTTP endpoint share. No torch.
+"""From a request to an answer, shared by the language server and every HTTP endpoint. No torch.
 
 In: a `CompleteRequest` or a raw prompt. Out: a `CompleteResponse`, or the raw continuation.
 May import: `engine`, `postprocess`, `models`, `prompt` and the root's modules.

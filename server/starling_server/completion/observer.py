@@ -1,4 +1,4 @@
-"""Who counts what becomes of requests. No torch."""
+"""Hooks called when a request completes or fails. No torch."""
 
 import asyncio
 from typing import Protocol
@@ -8,19 +8,19 @@ from starling_server.schema import CompleteResponse
 
 
 class Observer(Protocol):
-    """Told once of each request."""
+    """Called once per request."""
 
     def answered(self, response: CompleteResponse) -> None:
-        """Somebody got an answer."""
+        """A request was answered."""
         ...
 
     def failed(self, adapter: str | None, outcome: str) -> None:
-        """Somebody got none: `cancelled`, since its client left, or an error's kind."""
+        """A request was not answered: `outcome` is `cancelled`, because its client left, or an error's kind."""
         ...
 
 
 class Nobody:
-    """Counts nothing."""
+    """The observer that ignores every call."""
 
     def answered(self, response: CompleteResponse) -> None:
         """Nothing."""
@@ -30,7 +30,7 @@ class Nobody:
 
 
 def ending(error: BaseException) -> str:
-    """How a request without an answer is counted."""
+    """The outcome of a request that ended with `error`."""
     if isinstance(error, asyncio.CancelledError):
         return "cancelled"
     return error.kind if isinstance(error, RequestError) else "error"

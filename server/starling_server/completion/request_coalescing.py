@@ -1,7 +1,7 @@
-"""Generations under way, and the requests that they will answer.
+"""Running generations and the requests that they will answer.
 
-A key that agrees with what a running generation has written so far does not end it: the request waits for the same
-generation, which then leads to where the cursor is now. One that disagrees ends it at its next token.
+A typed key that agrees with the text of a running generation does not cancel it: the new request waits for the same
+generation and gets the rest of its text. A key that disagrees cancels it at its next token.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from starling_server.engine.scheduler import Session, Ticket
 
 T = TypeVar("T")
 GRACE_SECONDS = 0.03
-"""How long a session's generation outlives its last waiter: editors cancel the old request before they send the new."""
+"""How long a generation runs on without a waiter: editors cancel the old request before they send the new one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,24 +21,24 @@ class Flight(Generic[T]):
     """One generation for one cursor."""
 
     scope: tuple[object, ...]
-    """Everything but the place that the answer depends on."""
+    """Everything but the position that the answer depends on."""
     prefix: str
     suffix: str
     wanted: str
-    """The prefix of the newest request that waits for it; `prefix` and what was typed since."""
+    """The prefix of the newest request that waits for it: `prefix` and the keys typed since."""
     ticket: Ticket = field(init=False)
     landed: "asyncio.Future[T]" = field(init=False)
-    """Both are set before anybody but the worker sees the flight."""
+    """Both are set before the flight is shared with other requests."""
     text: str = ""
-    """What may be inserted at `prefix` so far."""
+    """The insertable text at `prefix` so far."""
     waiting: int = 0
 
     def leads_to(self, scope: tuple[object, ...], prefix: str, suffix: str) -> bool:
-        """Whether its answer may go on at `prefix`."""
+        """Whether its answer may continue at `prefix`."""
         return self.scope == scope and self.suffix == suffix and self._agrees(prefix)
 
     def heard(self, text: str, ticket: Ticket) -> None:
-        """Take note of the text so far, on the worker's thread; end what no longer leads anywhere."""
+        """Note the text so far, on the worker's thread; cancel where it disagrees with the newest request."""
         self.text = text
         if not self._agrees(self.wanted):
             ticket.cancel("superseded")
@@ -58,7 +58,7 @@ class Flights(Generic[T]):
         self._newest: dict[Session, Flight[T]] = {}
 
     def find(self, session: Session | None, scope: tuple[object, ...], prefix: str, suffix: str) -> Flight[T] | None:
-        """The session's flight, where it leads to `prefix`; it is wanted there from now on."""
+        """The session's flight, where it leads to `prefix`; its newest request is there from now on."""
         flight = self._newest.get(session) if session is not None else None
         if flight is None or flight.landed.done() or not flight.leads_to(scope, prefix, suffix):
             return None
@@ -78,7 +78,7 @@ class Flights(Generic[T]):
         flight.landed.add_done_callback(forget)
 
     async def wait(self, flight: Flight[T], grace: float) -> T:
-        """What `flight` brings; it ends `grace` seconds after the last of those who wait for it has gone."""
+        """The result of `flight`, which is cancelled `grace` seconds after its last waiter has gone."""
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.landed)
@@ -95,7 +95,7 @@ class Flights(Generic[T]):
 
 
 def landing(outcome: Awaitable[T]) -> "asyncio.Future[T]":
-    """`outcome` as a future that many may wait for and nobody has to."""
+    """`outcome` as a future with any number of waiters, none included."""
     future = asyncio.ensure_future(outcome)
     future.add_done_callback(lambda done: done.cancelled() or done.exception())
     return future

@@ -1,106 +1,59 @@
-"""From a request to an answer: window, prompt, engine, stop, trim. The one object that LSP and HTTP share."""
+"""The service that the language server and every HTTP endpoint share: sessions, cached suggestions, prefetch, queue.
+
+What a request's text becomes is `completer`'s; this decides whether the model has to run for it, and when.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import TypeVar
 from uuid import uuid4
 
+from starling_server.completion.completer import Completer, OnText, Suggested
 from starling_server.completion.observer import Nobody, Observer, ending
-from starling_server.completion.request_coalescing import GRACE_SECONDS, Flight, Flights, landing
-from starling_server.completion.suggestion_cache import Recall, Remembered, continuation
-from starling_server.config import Mode, ServiceConfig
+from starling_server.completion.resolved_request import ResolvedRequest, resolved
+from starling_server.completion.sessions import Sessions, memory_errors
+from starling_server.completion.suggestion_cache import Recall, Remembered
+from starling_server.config import ServiceConfig
 from starling_server.engine.backend import Backend
-from starling_server.engine.engine import Finish, Job, Steps, Usage
-from starling_server.engine.prompt_lookup import Drafter
-from starling_server.engine.protocols import Sampling
-from starling_server.engine.scheduler import Interrupted, Scheduler, Session, Ticket
-from starling_server.errors import OutOfMemory, Overloaded
+from starling_server.engine.engine import Steps
+from starling_server.engine.scheduler import Scheduler, Ticket
+from starling_server.errors import Overloaded
 from starling_server.models.adapter_registry import AdapterRegistry
-from starling_server.models.manifest import prompt_format
 from starling_server.owners import ALONE, Owner
-from starling_server.postprocess import stops
-from starling_server.postprocess.completion_scope import decide
-from starling_server.postprocess.filters import Place, trim
-from starling_server.postprocess.stops import Stop, TextStop
-from starling_server.prompt import window
-from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse, Timings
-from starling_server.schema import Usage as WireUsage
+from starling_server.prompt.cursor import Cursor
+from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-OnText = Callable[[str], None]
-"""Called on the worker's thread with the raw text so far."""
-HALF_CHARACTER = "\ufffd"
 DRAFT_ANSWERS = 4
-"""Newest answers of the session that drafts are looked for in."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """A request with every default filled in."""
-
-    prefix: str
-    suffix: str
-    adapter: str | None
-    version: str | None
-    """Of the adapter."""
-    owner: Owner
-    session: tuple[Owner, str] | None
-    """The name is the owner's own choice: another's session of the same name is another session."""
-    max_tokens: int
-    temperature: float
-    top_p: float
-    seed: int | None
-    stop: tuple[str, ...]
-    n: int
-    mode: Mode
-    language: str | None
-    comments: bool
-    seconds: float
-    show_prompt: bool
-
-    @property
-    def scope(self) -> tuple[object, ...]:
-        """What the remembered answers of this request have in common."""
-        asked = (self.max_tokens, self.mode, self.language, self.comments, self.stop)
-        return (self.session, self.adapter, self.version, *asked)
-
-    @property
-    def memorable(self) -> bool:
-        """Whether asking again, as an editor does with every key, would give the same answer."""
-        return self.session is not None and self.temperature == 0 and self.n == 1 and self.max_tokens > 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What the worker's thread brings back."""
-
-    choices: list[Choice]
-    usage: Usage
-    queue_ms: float
-    prompt: str | None = None
-    """Where it was asked for."""
+"""Newest answers of the session that are searched for drafts."""
 
 
 class Service:
-    """Answers requests; every method is safe to call from one event loop while the worker runs."""
+    """Answers requests. Every method may be called from one event loop while the worker runs."""
 
     def __init__(self, backend: Backend, adapters: AdapterRegistry, config: ServiceConfig) -> None:
-        self.backend, self.adapters = backend, adapters
-        self.config = config
+        self.completer = Completer(backend, config)
+        self.adapters = adapters
         self.observer: Observer = Nobody()
         runner = backend.engine.runner
         self.scheduler = Scheduler(backend.engine.feed, runner.rows, 1 + runner.draft, config.queue)
-        self._flights = Flights[_Outcome](self.scheduler.cancel)
+        self._sessions = Sessions(self.scheduler, self._suggest)
         self._recall = Recall()
-        self._newest: dict[Session, _Ask] = {}
-        self._ahead: _Ask | None = None
+        self._ahead: ResolvedRequest | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """The loaded base."""
+        return self.completer.backend
+
+    @property
+    def config(self) -> ServiceConfig:
+        """Defaults of requests, and which rules are on."""
+        return self.completer.config
 
     async def complete(
         self, request: CompleteRequest, on_text: OnText | None = None, owner: Owner = ALONE
@@ -109,53 +62,42 @@ class Service:
 
         Cancelling the task stops the model.
         """
+        return await self.answer(await self.resolve(request, owner), on_text)
+
+    async def resolve(self, request: CompleteRequest, owner: Owner = ALONE) -> ResolvedRequest:
+        """`request` with its defaults and its adapter's version; raises UnknownAdapter."""
         await self.adapters.find(request.adapter)
-        ask = self._resolve(request, owner)
+        return self._resolved(request, owner)
+
+    async def answer(self, ask: ResolvedRequest, on_text: OnText | None = None) -> CompleteResponse:
+        """Answer a resolved request, as `complete` does."""
         try:
-            response = await self._complete(request, ask, on_text)
+            response = await self._respond(ask, on_text)
         except BaseException as error:
-            self.observer.failed(ask.adapter, ending(error))
+            self.observer.failed(ask.adapter_name, ending(error))
             raise
         self.observer.answered(response)
         return response
 
-    async def _complete(self, request: CompleteRequest, ask: _Ask, on_text: OnText | None) -> CompleteResponse:
-        started = perf_counter()
-        remembered = self._recall.find(ask.scope, ask.prefix, ask.suffix) if ask.memorable else None
-        if remembered is not None:
-            outcome = _Outcome([_choice(remembered, "stop")], Usage(), 0.0)
-        else:
-            outcome = await self._ask_model(ask, on_text)
-        self._look_ahead(ask, outcome.choices[0])
-        total_ms, used = (perf_counter() - started) * 1e3, outcome.usage
-        log.debug(
-            "%s (%s): %s in %.0f ms, prompt %d of which cached %d, generated %d",
-            request.path, request.language, outcome.choices[0].finish_reason, total_ms,
-            used.prompt_tokens, used.cached_tokens, used.completion_tokens,
-        )  # fmt: skip
-        return self._respond(ask, outcome, total_ms)
-
     def remembers(self, request: CompleteRequest) -> bool:
-        """Whether `complete` would answer from memory."""
-        ask = self._resolve(request)
-        return ask.memorable and self._recall.find(ask.scope, ask.prefix, ask.suffix) is not None
+        """Whether the answer to `request` is cached."""
+        ask = self._resolved(request, ALONE)
+        return ask.is_repeatable and self._cached(ask) is not None
 
-    async def check(self, request: CompleteRequest) -> None:
-        """Raise what `complete` would raise at once, without asking the model."""
-        await self.adapters.find(request.adapter)
-        self._resolve(request)
+    def check(self) -> None:
+        """Raise Overloaded where the queue is full."""
         if self.scheduler.full:
             raise Overloaded("Too many requests wait already: try again later, or raise --queue.")
 
     async def run(self, work: Callable[[Ticket], Steps[T]], seconds: float) -> T:
-        """What other work for the model brings; it ends after `seconds`, or as soon as this task is cancelled.
+        """Run other work on the worker's thread; it ends after `seconds`, or as soon as this task is cancelled.
 
         Raises Interrupted where it ended before it began, OutOfMemory.
         """
         ticket, future = self.scheduler.submit(work, None, seconds)
         late = asyncio.get_running_loop().call_later(seconds, self.scheduler.expire, ticket)
         try:
-            with _memory():
+            with memory_errors():
                 return await asyncio.wrap_future(future)
         finally:
             late.cancel()
@@ -163,226 +105,72 @@ class Service:
 
     @property
     def generations(self) -> tuple[int, int]:
-        """How many the model has begun for somebody so far, and how many run now."""
+        """Foreground generations begun so far, and generations that run now."""
         return self.scheduler.begun, self.scheduler.running
 
     def close(self, seconds: float | None = None) -> None:
         """Stop the worker, waiting that long at most; running requests end as cancelled."""
         self.scheduler.close(seconds)
 
-    def _resolve(self, request: CompleteRequest, owner: Owner = ALONE) -> _Ask:
-        adapter = self.adapters.resolve(request.adapter)
-        return _Ask(
-            prefix=request.prefix,
-            suffix=request.suffix,
-            adapter=adapter,
-            version=self.adapters.version(adapter),
-            owner=owner,
-            session=None if request.session is None else (owner, request.session),
-            max_tokens=self.config.max_tokens if request.max_tokens is None else request.max_tokens,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            seed=request.seed,
-            stop=request.stop,
-            n=request.n,
-            mode=request.mode or self.config.mode,
-            language=request.language,
-            comments=request.comments,
-            seconds=(request.deadline_ms or self.config.deadline_ms) / 1e3,
-            show_prompt=request.show_prompt,
-        )
+    def _resolved(self, request: CompleteRequest, owner: Owner) -> ResolvedRequest:
+        return resolved(request, self.adapters.resolve(request.adapter), owner, self.config)
 
-    async def _ask_model(self, ask: _Ask, on_text: OnText | None) -> _Outcome:
-        """From a generation that is under way and leads here, else from one of its own."""
-        if not ask.memorable:
-            return await self._flights.wait(self._start(ask, on_text), 0)
-        assert ask.session is not None
-        self._newest[ask.session] = ask
-        try:
-            flight = self._flights.find(ask.session, ask.scope, ask.prefix, ask.suffix) if on_text is None else None
-            outcome = await self._ride(flight, ask) if flight else None
-            if outcome is None and self._newest.get(ask.session) is not ask:
-                return _nothing("superseded")
-            return outcome or await self._flights.wait(self._start(ask, on_text), GRACE_SECONDS)
-        finally:
-            if self._newest.get(ask.session) is ask:
-                del self._newest[ask.session]
+    def _cached(self, ask: ResolvedRequest) -> str | None:
+        return self._recall.find(ask.scope, ask.prefix, ask.suffix)
 
-    async def _ride(self, flight: Flight[_Outcome], ask: _Ask) -> _Outcome | None:
-        """What `flight` brings, seen from further on; None where it does not lead here after all."""
-        outcome = await self._flights.wait(flight, GRACE_SECONDS)
-        choice = outcome.choices[0]
-        if choice.finish_reason in ENDED:
-            return None
-        answer = Remembered(flight.scope, flight.prefix, flight.suffix, choice.text)
-        text = continuation(answer, ask.prefix)
-        return None if text is None else replace(outcome, choices=[_choice(text, choice.finish_reason)])
+    async def _respond(self, ask: ResolvedRequest, on_text: OnText | None) -> CompleteResponse:
+        started = perf_counter()
+        cached = self._cached(ask) if ask.is_repeatable else None
+        if cached is not None:
+            found = Suggested([Choice(text=cached, finish_reason="stop")])
+        else:
+            found = await self._sessions.generate(ask, on_text)
+        self._look_ahead(ask, found.choices[0])
+        total_ms, used = (perf_counter() - started) * 1e3, found.usage
+        log.debug(
+            "%s (%s): %s in %.0f ms, prompt %d of which cached %d, generated %d",
+            ask.path, ask.language, found.choices[0].finish_reason, total_ms,
+            used.prompt_tokens, used.cached_tokens, used.completion_tokens,
+        )  # fmt: skip
+        return _response(self.backend.id, ask.adapter_name, found, total_ms)
 
-    def _start(self, ask: _Ask, on_text: OnText | None) -> Flight[_Outcome]:
-        """A generation of its own for `ask`."""
-        flight = Flight[_Outcome](ask.scope, ask.prefix, ask.suffix, wanted=ask.prefix)
-        newline = _newline(ask)
-        line = window.normalize(ask.prefix).rpartition("\n")[2]
+    def _suggest(
+        self, ask: ResolvedRequest, cursor: Cursor, ticket: Ticket, on_text: OnText | None
+    ) -> Steps[Suggested]:
+        """On the worker's thread: generate, and cache a whole answer for the keys that follow, whoever waits for it."""
 
-        def work(ticket: Ticket) -> Steps[_Outcome]:
-            def heard(text: str) -> None:
-                shown = window.behind_held(text, line) or ""
-                flight.heard(shown.replace("\n", newline), ticket)
-                if on_text is not None:
-                    on_text(shown)
+        def recent() -> list[str]:
+            return self._recall.newest(ask.scope, DRAFT_ANSWERS)
 
-            return self._generate(ask, ticket, heard)
-
-        background = ask.max_tokens == 0
-        flight.ticket, future = self.scheduler.submit(work, ask.session, ask.seconds, background)
-        flight.landed = landing(_land(flight.ticket, future))
-        late = asyncio.get_running_loop().call_later(ask.seconds, self.scheduler.expire, flight.ticket)
-        flight.landed.add_done_callback(lambda _: late.cancel())
-        self._flights.add(ask.session if ask.memorable else None, flight)
-        return flight
-
-    def _remember(self, ask: _Ask, choice: Choice) -> None:
-        """Keep a whole answer for the keys that follow it, whoever still waits for it. On the worker's thread."""
-        if ask.memorable and choice.finish_reason not in ENDED:
+        with self.adapters.hold(ask.adapter) as adapter:
+            steps = self.completer.suggest(ask, cursor, adapter, ticket.interrupted, recent, on_text)
+            found = replace((yield from steps), queue_ms=ticket.queue_ms)
+        choice = found.choices[0]
+        is_whole = choice.finish_reason not in {*ENDED, "nothing"}
+        if ask.is_repeatable and is_whole and adapter == ask.adapter:
             self._recall.add(Remembered(ask.scope, ask.prefix, ask.suffix, choice.text, ask.owner.client))
+        return found
 
-    def _look_ahead(self, ask: _Ask, choice: Choice) -> None:
+    def _look_ahead(self, ask: ResolvedRequest, choice: Choice) -> None:
         """Compute in the background, once, what follows the acceptance of `choice`."""
-        if not (self.config.prefetch and ask.memorable and choice.text) or choice.finish_reason in ENDED:
+        if not (self.config.prefetch and ask.is_repeatable and choice.text) or choice.finish_reason in ENDED:
             return
         accepted = replace(ask, prefix=ask.prefix + choice.text)
-        known = self._recall.find(accepted.scope, accepted.prefix, accepted.suffix) is not None
-        if accepted != self._ahead and not known:
+        if accepted != self._ahead and self._cached(accepted) is None:
             self._ahead = accepted
+            cursor = Cursor.at(accepted.prefix, accepted.suffix)
             self.scheduler.submit(
-                lambda ticket: self._generate(accepted, ticket, None), None, accepted.seconds, background=True
+                lambda ticket: self._suggest(accepted, cursor, ticket, None), None, accepted.seconds, background=True
             )
 
-    def _generate(self, ask: _Ask, ticket: Ticket, on_text: OnText | None) -> Steps[_Outcome]:
-        """On the worker's thread: the answer under the adapter's newest version, which stays in memory meanwhile."""
-        with self.adapters.hold(ask.adapter) as adapter:
-            return (yield from self._answer(ask, ticket, adapter, on_text))
 
-    def _answer(self, ask: _Ask, ticket: Ticket, adapter: str | None, on_text: OnText | None) -> Steps[_Outcome]:
-        """All choices of one request; equal ones are given once."""
-        place = Place(window.normalize(ask.prefix), window.normalize(ask.suffix))
-        extent = decide(place.prefix, place.suffix, ask.language, ask.mode, ask.comments)
-        if extent == "nothing":
-            return _nothing("nothing", ticket.queue_ms)
-        cut = window.fit(ask.prefix, ask.suffix, self._budget(ask), self._encode(ask))
-        written = prompt_format(self.backend.fim, self.adapters.trained(ask.adapter))
-        prompt = written.prompt(cut.prefix, cut.suffix)
-        rules = stops.rules(extent, place.prefix, place.suffix, self.config.rules)
-        rules += [TextStop(ask.stop)] if ask.stop else []
-        usage, choices = Usage(), dict[str, Choice]()
-        for number in range(ask.n):
-            seed = None if ask.seed is None else ask.seed + number
-            sampling = Sampling(ask.temperature, ask.top_p, seed)
-            drafter = self._drafter(ask, prompt) if self.config.drafts else None
-            ends, interrupted, owner = self.backend.fim.stops, ticket.interrupted, ask.owner
-            job = Job(prompt, ask.max_tokens, ends, sampling, adapter, None, interrupted, drafter, owner)
-            text, finish, used = yield from self._choose(rules, place, job, on_text if number == 0 else None)
-            choice = _choice(text.replace("\n", _newline(ask)), finish)
-            usage = used if number == 0 else usage.and_more(used)
-            choices.setdefault(choice.text, choice)
-        shown = self.backend.tokenizer.decode(prompt) if ask.show_prompt else None
-        outcome = _Outcome(list(choices.values()), usage, ticket.queue_ms, shown)
-        self._remember(ask, outcome.choices[0])
-        return outcome
-
-    def _choose(
-        self, rules: Sequence[Stop], place: Place, job: Job, on_text: OnText | None
-    ) -> Steps[tuple[str, Finish, Usage]]:
-        """One choice: decode until the model or a stop ends it, then trim."""
-        generation = self.backend.engine.generate(job)
-        text, ids, fired = "", list[int](), None
-        try:
-            while fired is None and (token := (yield from generation.next())) is not None:
-                ids.append(token)
-                text = self.backend.tokenizer.decode(ids).rstrip(HALF_CHARACTER)
-                fired = stops.first(rules, text)
-                if on_text is not None and fired is None:
-                    on_text(text)
-        finally:
-            generation.close()
-        at, finish = fired or (None, generation.finish)
-        whole = text[:at] if fired else _whole_lines(text, generation.finish)
-        return trim(whole, place, sentinels=self.backend.fim.text_sentinels), finish, generation.usage
-
-    def _drafter(self, ask: _Ask, prompt: list[int]) -> Callable[[], Drafter]:
-        """What drafts are looked for in: this session's newest answers, then the prompt."""
-
-        def make() -> Drafter:
-            answers = self._recall.newest(ask.scope, DRAFT_ANSWERS)
-            return Drafter([*(self._encode(ask)(answer) for answer in answers), prompt])
-
-        return make
-
-    def _encode(self, ask: _Ask) -> window.Encode:
-        """The tokenizer with what it remembers of this client's text."""
-        return partial(self.backend.tokenizer.encode, client=ask.owner.client)
-
-    def _budget(self, ask: _Ask) -> int:
-        """Tokens for prefix and suffix: those that the adapter was trained with."""
-        trained, room = self.adapters.trained(ask.adapter), self.backend.engine.runner.context
-        if trained is not None:
-            return window.budget(min(trained.context_tokens, room), trained.max_tokens)
-        context = min(self.config.context_tokens, room)
-        return window.budget(context, min(max(ask.max_tokens, self.config.max_tokens), context // 2))
-
-    def _respond(self, ask: _Ask, outcome: _Outcome, total_ms: float) -> CompleteResponse:
-        used = outcome.usage
-        return CompleteResponse(
-            id=uuid4().hex,
-            base=self.backend.id,
-            adapter=ask.adapter,
-            choices=outcome.choices,
-            usage=WireUsage(
-                prompt_tokens=used.prompt_tokens,
-                cached_tokens=used.cached_tokens,
-                completion_tokens=used.completion_tokens,
-                drafted_tokens=used.drafted_tokens,
-                accepted_tokens=used.accepted_tokens,
-            ),
-            timings=Timings(
-                queue_ms=outcome.queue_ms, prefill_ms=used.prefill_ms, decode_ms=used.decode_ms, total_ms=total_ms
-            ),
-            prompt=outcome.prompt,
-        )
-
-
-async def _land(ticket: Ticket, future: "Future[_Outcome]") -> _Outcome:
-    try:
-        with _memory():
-            return await asyncio.wrap_future(future)
-    except Interrupted as ended:
-        return _nothing(ended.reason, ticket.queue_ms)
-
-
-@contextmanager
-def _memory() -> Generator[None]:
-    """The model's lack of memory as the request's error."""
-    try:
-        yield
-    except MemoryError as error:
-        raise OutOfMemory("The model ran out of memory: lower --context-tokens or serve a smaller base.") from error
-
-
-def _nothing(reason: Finish, queue_ms: float = 0.0) -> _Outcome:
-    return _Outcome([_choice("", reason)], Usage(), queue_ms)
-
-
-def _newline(ask: _Ask) -> str:
-    """The document's own."""
-    return "\r\n" if "\r\n" in ask.prefix or "\r\n" in ask.suffix else "\n"
-
-
-def _choice(text: str, finish: Finish) -> Choice:
-    return Choice(text=text, finish_reason=finish)
-
-
-def _whole_lines(text: str, finish: Finish) -> str:
-    """Text that was cut short keeps its complete lines, or its only one as far as it goes."""
-    if finish == "stop" or "\n" not in text.strip():
-        return text
-    return text[: text.rindex("\n")]
+def _response(base: str, adapter: str | None, found: Suggested, total_ms: float) -> CompleteResponse:
+    return CompleteResponse(
+        id=uuid4().hex,
+        base=base,
+        adapter=adapter,
+        choices=found.choices,
+        usage=found.usage.on_wire(),
+        timings=found.usage.timings(found.queue_ms, total_ms),
+        prompt=found.prompt,
+    )

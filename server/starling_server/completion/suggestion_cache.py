@@ -1,7 +1,7 @@
-"""Suggestions that are still known, so that typing along one costs no model.
+"""Cached suggestions, so that typing along one does not run the model.
 
-An answer stays right while the text after the cursor is the same and the text before it agrees: the user typed the
-suggestion's first characters (or accepted part of it), or took back some that were typed before it was asked for.
+An answer stays valid while the text after the cursor is the same and the text before it agrees: the user typed the
+suggestion's first characters (or accepted part of it), or deleted some characters before the position it was made for.
 """
 
 import sys
@@ -12,12 +12,12 @@ from time import monotonic
 from starling_server.owners import outgoing
 
 MAX_BACKSPACE = 40
-"""Characters that may be taken back; further than that the suggestion was for something else."""
+"""Characters that may be deleted; further back the suggestion was for something else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An answer and the place that it was given for."""
+    """An answer and the position that it was given at."""
 
     scope: tuple[object, ...]
     """Everything else that the answer depends on: session, adapter, mode, length."""
@@ -25,23 +25,23 @@ class Remembered:
     suffix: str
     text: str
     client: str = ""
-    """Whose answer it is, for whom it takes up room."""
+    """The client whose share of the cache it uses."""
     since: float = field(default_factory=monotonic, compare=False)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, all of its strings included."""
+        """Memory that it takes, including all of its strings."""
         return sum(map(sys.getsizeof, (self.prefix, self.suffix, self.text, repr(self.scope))))
 
 
 class Recall:
-    """The newest answers, bounded in number and in bytes. Thread-safe: the worker adds, the event loop asks."""
+    """The newest answers, bounded in number and in bytes. Thread-safe: the worker adds, the event loop reads."""
 
     def __init__(self, most: int = 64, most_bytes: int = 16 << 20) -> None:
         """The newest answer is kept whatever its size."""
         self._answers = list[Remembered]()
         self._sizes = list[int]()
-        """Of each answer."""
+        """Bytes of each answer."""
         self._most, self._most_bytes = most, most_bytes
         self._lock = Lock()
 
@@ -51,7 +51,7 @@ class Recall:
         return sum(self._sizes)
 
     def add(self, answer: Remembered) -> None:
-        """Remember `answer`, and forget older ones where they are too many or too large (`owners.outgoing`)."""
+        """Cache `answer`, and evict older ones where there are too many or too many bytes (`owners.outgoing`)."""
         size = answer.nbytes
         with self._lock:
             self._answers.append(answer)
@@ -60,10 +60,10 @@ class Recall:
                 self._forget()
 
     def find(self, scope: tuple[object, ...], prefix: str, suffix: str) -> str | None:
-        """What to suggest here as far as memory tells, None where it does not.
+        """The cached suggestion at this position, None where there is none.
 
-        An answer that was given here or before goes before one that was given further on and looked ahead to: what a
-        person reads while typing along must not grow under their hands.
+        An answer that was given here or earlier in the line takes precedence over one that was prefetched further on:
+        the text that a person reads while typing along must not grow.
         """
         with self._lock:
             newest_first = [a for a in reversed(self._answers) if a.scope == scope and a.suffix == suffix]
@@ -72,7 +72,7 @@ class Recall:
         return min(known, key=lambda pair: pair[0])[1] if known else None
 
     def newest(self, scope: tuple[object, ...], most: int) -> list[str]:
-        """The last answers given in `scope`, the newest last."""
+        """The last answers given in `scope`, newest last."""
         with self._lock:
             return [answer.text for answer in self._answers if answer.scope == scope and answer.text][-most:]
 
@@ -83,7 +83,7 @@ class Recall:
 
 
 def continuation(answer: Remembered, prefix: str) -> str | None:
-    """What is left of `answer` at `prefix`; None where the two disagree or nothing is left of it."""
+    """The rest of `answer` at `prefix`; None where the two disagree or nothing is left."""
     typed = len(prefix) - len(answer.prefix)
     if typed == 0:
         return answer.text if prefix == answer.prefix else None

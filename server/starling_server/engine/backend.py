@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from starling_server.engine.engine import Generates
-from starling_server.models.adapter_registry import HoldsAdapters
+from starling_server.models.adapter_memory import HoldsAdapters
 from starling_server.models.bases import Base
 from starling_server.prompt.fim import Fim, Vocabulary
 

@@ -1,21 +1,34 @@
 """Prefill in chunks, decode, verify drafts, stop, cancel: policy only, over a runner.
 
-A generation is a coroutine: it yields what it wants fed and is sent the logits, so that whoever drives it may run the
-steps of several as one forward. Before every step it asks whether it should go on, so a cancelled request costs at most
-the forward it is in, in prefill as in decoding. What was computed stays in the cache for the next request.
+A generation is a coroutine: it yields what it wants fed and is sent the logits, so that its driver may run the
+steps of several as one forward. Before every step it checks for an interrupt, so a cancelled request costs at most one
+more forward, in prefill as in decoding. Computed sequences stay in the prefix cache for the next request.
 """
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from starling_server.config import Reason
 from starling_server.engine.prefix_cache import CachedSequence, PrefixCache
 from starling_server.engine.prompt_lookup import Drafter, agreed
-from starling_server.engine.protocols import GREEDY, Call, Feed, Likely, Logits, Rows, Runner, Sampler, Sampling, Sizes
+from starling_server.engine.protocols import (
+    GREEDY,
+    AdapterId,
+    Call,
+    Feed,
+    Likely,
+    Logits,
+    Rows,
+    Runner,
+    Sampler,
+    Sampling,
+    Sizes,
+)
 from starling_server.owners import ALONE, Owner
+from starling_server.schema import Finish, Timings
+from starling_server.schema import Usage as WireUsage
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -24,7 +37,6 @@ Steps = Generator[Call, Any, T]
 None instead means that it was ended while it waited."""
 Feeds = Generator[Feed, Rows | None, T]
 """The same of an engine over a runner: it only feeds."""
-Finish = Reason | Literal["nothing", "stop", "length", "deadline", "superseded", "cancelled"]
 Interrupt = Callable[[], Finish | None]
 """Asked before every forward; anything but None ends the generation with that reason."""
 
@@ -44,7 +56,7 @@ class Job:
     stops: frozenset[int]
     """Ids that end the generation and are not part of it."""
     sampling: Sampling = GREEDY
-    adapter: str | None = None
+    adapter: AdapterId | None = None
     """None is the bare base."""
     logprobs: int | None = None
     """How many of the likeliest ids are noted beside each token; None notes nothing."""
@@ -57,19 +69,19 @@ class Job:
 
 @dataclass(slots=True)
 class Usage:
-    """What one generation took; filled in as it goes."""
+    """Counts and times of one generation, updated as it runs."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
-    """Of the drafted ones, those that decoding would have given too."""
+    """Drafted tokens that decoding would have given too."""
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
 
     def and_more(self, other: "Usage") -> "Usage":
-        """Both generations' work; the prompt was the same."""
+        """The sum of two generations from the same prompt, whose tokens count once."""
         return replace(
             self,
             completion_tokens=self.completion_tokens + other.completion_tokens,
@@ -78,6 +90,20 @@ class Usage:
             prefill_ms=self.prefill_ms + other.prefill_ms,
             decode_ms=self.decode_ms + other.decode_ms,
         )
+
+    def on_wire(self) -> WireUsage:
+        """The counts, as answers give them."""
+        return WireUsage(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            completion_tokens=self.completion_tokens,
+            drafted_tokens=self.drafted_tokens,
+            accepted_tokens=self.accepted_tokens,
+        )
+
+    def timings(self, queue_ms: float, total_ms: float) -> Timings:
+        """The times, as answers give them."""
+        return Timings(queue_ms=queue_ms, prefill_ms=self.prefill_ms, decode_ms=self.decode_ms, total_ms=total_ms)
 
 
 class Generation:
@@ -261,7 +287,7 @@ class Generates(Protocol):
         """Do once, with any `token`, what the first request should not have to wait for."""
         ...
 
-    def forget(self, adapter: str) -> None:
+    def forget(self, adapter: AdapterId) -> None:
         """Drop what is kept under an adapter's version that goes."""
         ...
 
@@ -299,7 +325,7 @@ class Engine:
             self.runner.feed([Feed(cache, [token] * count)])
         self.runner.close(cache)
 
-    def forget(self, adapter: str) -> None:
+    def forget(self, adapter: AdapterId) -> None:
         """Drop the sequences kept under `adapter`."""
         self.prefix_cache.forget(adapter)
 

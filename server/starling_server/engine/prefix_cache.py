@@ -10,7 +10,7 @@ first when the bytes run out, each client's in proportion (`owners`).
 from dataclasses import dataclass, field
 from time import monotonic
 
-from starling_server.engine.protocols import Cache, Runner
+from starling_server.engine.protocols import AdapterId, Cache, Runner
 from starling_server.owners import Owner, outgoing
 
 SAME_CURSOR = 0.5
@@ -22,7 +22,7 @@ class CachedSequence:
     """Tokens whose keys and values are in `cache`, in order."""
 
     owner: Owner
-    adapter: str | None
+    adapter: AdapterId | None
     cache: Cache
     ids: list[int] = field(default_factory=list[int])
     used: float = 0.0
@@ -53,7 +53,7 @@ class PrefixCache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, owner: Owner, adapter: str | None, prompt: list[int]) -> CachedSequence:
+    def take(self, owner: Owner, adapter: AdapterId | None, prompt: list[int]) -> CachedSequence:
         """A sequence of `owner` that holds a proper prefix of `prompt` and is the caller's own until `put` back.
 
         At least the prompt's last token is left to feed, since logits come from feeding.
@@ -92,13 +92,13 @@ class PrefixCache:
         while self._kept:
             self.drop(self._kept.pop())
 
-    def forget(self, adapter: str | None) -> None:
+    def forget(self, adapter: AdapterId | None) -> None:
         """Drop every kept sequence of `adapter`."""
         for kept in [kept for kept in self._kept if kept.adapter == adapter]:
             self._kept.remove(kept)
             self.drop(kept)
 
-    def _longest(self, owner: Owner, adapter: str | None, ids: list[int]) -> tuple[CachedSequence | None, int]:
+    def _longest(self, owner: Owner, adapter: AdapterId | None, ids: list[int]) -> tuple[CachedSequence | None, int]:
         best, shared = None, 0
         for kept in self._kept:
             if (kept.owner, kept.adapter) == (owner, adapter) and (common := common_prefix(kept.ids, ids)) > shared:

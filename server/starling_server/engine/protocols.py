@@ -4,7 +4,7 @@ A runner holds the weights; a *cache* holds the keys and values of one token seq
 never looks inside either, nor inside logits: it feeds, rewinds, forks, and hands logits to a sampler.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ Rows = Any
 Cache = Any
 """Keys and values of the runner's own type."""
 Sampler = Callable[[Logits], int]
+AdapterId = Hashable
+"""One version of an adapter (`models.AdapterKey` when serving). The engine and the runners only compare it."""
 COLDEST = 1e-4
 """A temperature below this is greedy: logits over it would be no numbers any more."""
 
@@ -52,7 +54,7 @@ class Feed:
     """At least one id; they extend the cache."""
     keep: int = 1
     """Logits are wanted after each of this many last ids."""
-    adapter: str | None = None
+    adapter: AdapterId | None = None
     """The cache's."""
 
 
@@ -85,7 +87,7 @@ class Runner(Sizes, Protocol):
     chunk: int
     """Prefill tokens per forward that keep this device busy and a cancelled request waiting shortly."""
 
-    def open(self, adapter: str | None) -> Cache:
+    def open(self, adapter: AdapterId | None) -> Cache:
         """An empty cache; `adapter` None means the bare base."""
         ...
 

@@ -21,9 +21,10 @@ from itertools import cycle, groupby
 from time import monotonic
 from typing import Any, TypeVar
 
-from starling_server.engine.engine import Finish, Steps
-from starling_server.engine.protocols import Call, Feed
+from starling_server.engine.engine import Steps
+from starling_server.engine.protocols import AdapterId, Call, Feed
 from starling_server.errors import Overloaded, Stalled
+from starling_server.schema import Finish
 
 T = TypeVar("T")
 Forward = Callable[[Sequence[Any]], list[Any]]
@@ -303,10 +304,10 @@ def _tokens(entry: Entry) -> int:
     return len(entry.feed.ids) if isinstance(entry.feed, Feed) else 1
 
 
-def _adapter(entry: Entry) -> str | None:
+def _adapter(entry: Entry) -> AdapterId | None:
     assert entry.feed is not None
     return entry.feed.adapter if isinstance(entry.feed, Feed) else None
 
 
-def _unique(names: Iterable[str | None]) -> list[str | None]:
-    return [name for name, _ in groupby(sorted(names, key=lambda name: name or ""))]
+def _unique(adapters: Iterable[AdapterId | None]) -> list[AdapterId | None]:
+    return [adapter for adapter, _ in groupby(sorted(adapters, key=lambda adapter: str(adapter or "")))]

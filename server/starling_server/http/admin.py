@@ -1,4 +1,4 @@
-"""What operators ask: how the server is, what it counts, and which adapters it has."""
+"""Endpoints for operators: health, metrics and adapters."""
 
 import asyncio
 import os
@@ -104,6 +104,5 @@ def names_a_folder(name: str) -> bool:
 
 
 def _state(state: State) -> AdapterState:
-    return AdapterState(
-        name=state.name, version=state.version, loaded=state.loaded, bytes=state.nbytes, broken=state.broken
-    )
+    version = None if state.version is None else str(state.version)
+    return AdapterState(name=state.name, version=version, loaded=state.loaded, bytes=state.nbytes, broken=state.broken)

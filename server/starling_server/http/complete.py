@@ -6,6 +6,7 @@ from contextlib import aclosing
 from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
+from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.completion.service import Service
 from starling_server.errors import NotReady, RequestError
 from starling_server.http.middleware.activity import Activity
@@ -16,11 +17,11 @@ from starling_server.schema import CompleteRequest, TextEvent
 
 
 class Api:
-    """The routes' methods, over a service that may still be loading."""
+    """The route's methods, over a service that may still be loading."""
 
     def __init__(self) -> None:
         self.service: Service | None = None
-        """The one that answers; None while it is loaded, at first or again."""
+        """None while it is being loaded, at first or again."""
         self.activity = Activity()
 
     async def complete(self, body: CompleteRequest, request: Request) -> Response:
@@ -32,8 +33,9 @@ class Api:
         service, owner = self.loaded(), Owner(request.state.client)
         await request.state.place.cost(body.n)
         if body.stream:
-            await service.check(body)
-            return Streamed(_events(service, body, owner), (body.deadline_ms or service.config.deadline_ms) / 1e3)
+            ask = await service.resolve(body, owner)
+            service.check()
+            return Streamed(_events(service, ask), ask.seconds)
         return await answer(request, service.complete(body, owner=owner))
 
     def loaded(self) -> Service:
@@ -43,10 +45,10 @@ class Api:
         return self.service
 
 
-async def _events(service: Service, body: CompleteRequest, owner: Owner) -> AsyncGenerator[bytes]:
+async def _events(service: Service, ask: ResolvedRequest) -> AsyncGenerator[bytes]:
     """Server-sent events of one answer; leaving early stops the model."""
     try:
-        async with aclosing(streamed(lambda tell: service.complete(body, tell, owner))) as items:
+        async with aclosing(streamed(lambda tell: service.answer(ask, tell))) as items:
             async for item in items:
                 if isinstance(item, str):
                     yield format_sse_event(event="text", data_str=TextEvent(delta=item).model_dump_json())

@@ -1,4 +1,4 @@
-"""`/v1/completions`: OpenAI's shape. With a suffix a suggestion, without one the model's own words."""
+"""`/v1/completions`: OpenAI's shape. With a suffix it is a suggestion, without one a raw continuation."""
 
 import asyncio
 import json
@@ -11,10 +11,11 @@ from uuid import uuid4
 from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
+from starling_server.completion.completer import OnText
 from starling_server.completion.raw_completion import Continuation, Written, check, write
-from starling_server.completion.service import OnText, Service
+from starling_server.completion.resolved_request import ResolvedRequest, resolved
+from starling_server.completion.service import Service
 from starling_server.engine.backend import Backend
-from starling_server.engine.engine import Usage
 from starling_server.engine.protocols import Sampling
 from starling_server.errors import Overloaded, RequestError, UnreadablePrompt
 from starling_server.http.complete import Api
@@ -24,27 +25,22 @@ from starling_server.http.completions_wire import (
     Completion,
     CompletionRequest,
     CompletionUsage,
-    Finish,
     Logprobs,
-    PromptDetails,
 )
 from starling_server.http.models import resolve
 from starling_server.http.responses import Streamed, answer, streamed, together
-from starling_server.models.adapters import BARE
+from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import ALONE, Owner
-from starling_server.schema import CompleteRequest
-
-CUT = frozenset({"length", "deadline", "superseded", "cancelled"})
-"""Reasons of ours that are OpenAI's `length`; all others are its `stop`."""
+from starling_server.schema import CompleteRequest, OpenAIFinish, Usage, openai_finish
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Part of a choice; with a reason its last."""
+    """Part of a choice; the last part has a finish reason."""
 
     text: str
     index: int
-    finish: Finish | None = None
+    finish: OpenAIFinish | None = None
 
 
 class Completions:
@@ -61,15 +57,14 @@ class Completions:
         service = self._api.loaded()
         adapter = await resolve(service, body.model)
         owner = Owner(request.state.client, body.cache_salt or "")
-        begun = Completion(
-            id=f"cmpl-{uuid4().hex}", created=int(time()), model=adapter or service.backend.id, choices=[]
-        )
+        model = adapter.name if adapter else service.backend.id
+        begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=model, choices=[])
         if body.suffix is not None:
-            asked = suggestion(body, adapter)
+            asked = resolved(suggestion(body), adapter, owner, service.config)
             await request.state.place.cost(body.choices)
             if body.stream:
-                return _stream(service, begun, body, suggested_pieces(service, asked, owner))
-            return await answer(request, _suggested(service, asked, begun, owner))
+                return _stream(service, begun, body, suggested_pieces(service, asked))
+            return await answer(request, _suggested(service, asked, begun))
         generations = len(body.prompts) * body.choices
         at_once = 1 if body.stream else generations
         await request.state.place.cost(generations, at_once)
@@ -81,20 +76,20 @@ class Completions:
         return await answer(request, _written(service, raw, bool(body.echo), begun))
 
 
-def suggestion(body: CompletionRequest, adapter: str | None) -> CompleteRequest:
-    """The same request in our own shape."""
+def suggestion(body: CompletionRequest) -> CompleteRequest:
+    """The same request in our own shape, without its adapter."""
     most = None if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
     prompt = body.prompts[0]
     assert isinstance(prompt, str)
     assert body.suffix is not None
     return CompleteRequest(
-        prefix=prompt, suffix=body.suffix, adapter=adapter or BARE, max_tokens=most, temperature=body.draw,
+        prefix=prompt, suffix=body.suffix, max_tokens=most, temperature=body.draw,
         top_p=body.top_p or 1.0, seed=body.seed, stop=body.stops, n=body.choices,
     )  # fmt: skip
 
 
 def continuations(
-    service: Service, body: CompletionRequest, adapter: str | None, owner: Owner = ALONE
+    service: Service, body: CompletionRequest, adapter: AdapterVersion | None, owner: Owner = ALONE
 ) -> list[Continuation]:
     """One for each choice of each prompt; raises UnreadablePrompt."""
     most = service.config.max_tokens if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
@@ -110,7 +105,7 @@ def continuations(
 
 
 def _ids(backend: Backend, prompt: str | list[int]) -> list[int]:
-    """A prompt's ids; an empty one begins where documents do."""
+    """A prompt's ids; for an empty prompt the id before a document."""
     if isinstance(prompt, str):
         return backend.tokenizer.encode_marked(prompt) or [backend.fim.end]
     if max(prompt) >= backend.tokenizer.size:
@@ -120,15 +115,13 @@ def _ids(backend: Backend, prompt: str | list[int]) -> list[int]:
     return prompt
 
 
-async def _suggested(service: Service, asked: CompleteRequest, begun: Completion, owner: Owner) -> Completion:
-    found = await service.complete(asked, owner=owner)
-    used = found.usage
+async def _suggested(service: Service, asked: ResolvedRequest, begun: Completion) -> Completion:
+    found = await service.answer(asked)
     choices = [
-        Choice(text=each.text, index=at, finish_reason=_finish(each.finish_reason))
+        Choice(text=each.text, index=at, finish_reason=openai_finish(each.finish_reason))
         for at, each in enumerate(found.choices)
     ]
-    counts = usage([Usage(used.prompt_tokens, used.cached_tokens, used.completion_tokens)])
-    return begun.model_copy(update={"choices": choices, "usage": counts})
+    return begun.model_copy(update={"choices": choices, "usage": CompletionUsage.total([found.usage])})
 
 
 async def _written(service: Service, raw: Sequence[Continuation], echo: bool, begun: Completion) -> Completion:
@@ -139,18 +132,20 @@ async def _written(service: Service, raw: Sequence[Continuation], echo: bool, be
             Choice(
                 text=(service.backend.tokenizer.decode(asked.prompt) if echo else "") + each.text,
                 index=at,
-                finish_reason=_finish(each.finish),
+                finish_reason=openai_finish(each.finish),
                 logprobs=None if asked.logprobs is None else logprobs(service.backend, each),
             )
             for at, (asked, each) in enumerate(zip(raw, found, strict=True))
         ]
 
     choices = await asyncio.to_thread(told)  # log-probabilities of 128 choices take seconds to put into words
-    return begun.model_copy(update={"choices": choices, "usage": usage([each.usage for each in found])})
+    return begun.model_copy(
+        update={"choices": choices, "usage": CompletionUsage.total([each.usage.on_wire() for each in found])}
+    )
 
 
 def logprobs(backend: Backend, written: Written) -> Logprobs:
-    """The tokens that its text begins in."""
+    """Log-probabilities of the tokens that start inside the text."""
     decode = backend.tokenizer.decode
     offsets = [len(decode([each.token for each in written.likely[:at]])) for at in range(len(written.likely))]
     inside = [each for each, offset in zip(written.likely, offsets, strict=True) if offset < len(written.text)]
@@ -162,13 +157,11 @@ def logprobs(backend: Backend, written: Written) -> Logprobs:
     )
 
 
-async def suggested_pieces(
-    service: Service, asked: CompleteRequest, owner: Owner
-) -> AsyncGenerator[Piece | CompletionUsage]:
+async def suggested_pieces(service: Service, asked: ResolvedRequest) -> AsyncGenerator[Piece | CompletionUsage]:
     """A suggestion is trimmed as a whole, so each choice is one piece."""
 
     async def start(_: OnText) -> Completion:
-        return await _suggested(service, asked, Completion(id="", created=0, model="", choices=[]), owner)
+        return await _suggested(service, asked, Completion(id="", created=0, model="", choices=[]))
 
     async with aclosing(streamed(start)) as items:
         async for item in items:
@@ -182,7 +175,7 @@ async def suggested_pieces(
 async def written_pieces(
     service: Service, raw: Sequence[Continuation], echo: bool
 ) -> AsyncGenerator[Piece | CompletionUsage]:
-    """The choices one after the other, as they are written, within one deadline; then what they took together."""
+    """The choices one after the other, as they are generated, within one deadline; then their total usage."""
     spent = list[Usage]()
     due = monotonic() + service.config.seconds
     for at, asked in enumerate(raw):
@@ -195,26 +188,12 @@ async def written_pieces(
         async with aclosing(streamed(lambda tell, asked=asked, left=left: write(service, asked, left, tell))) as items:
             async for item in items:
                 if isinstance(item, Written):
-                    spent.append(item.usage)
-                    yield Piece(item.text[len(sent) :], at, _finish(item.finish))
+                    spent.append(item.usage.on_wire())
+                    yield Piece(item.text[len(sent) :], at, openai_finish(item.finish))
                 else:
                     sent += item
                     yield Piece(item, at)
-    yield usage(spent)
-
-
-def usage(spent: Sequence[Usage]) -> CompletionUsage:
-    """What all took together."""
-    prompt, written = sum(each.prompt_tokens for each in spent), sum(each.completion_tokens for each in spent)
-    cached = sum(each.cached_tokens for each in spent)
-    return CompletionUsage(
-        prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written,
-        prompt_tokens_details=PromptDetails(cached_tokens=cached),
-    )  # fmt: skip
-
-
-def _finish(reason: str) -> Finish:
-    return "length" if reason in CUT else "stop"
+    yield CompletionUsage.total(spent)
 
 
 def _stream(
@@ -227,7 +206,7 @@ def _stream(
 async def _events(
     begun: Completion, with_usage: bool, pieces: AsyncGenerator[Piece | CompletionUsage]
 ) -> AsyncGenerator[bytes]:
-    """Server-sent events; what fails when the status is already sent is told as OpenAI's client expects it."""
+    """Server-sent events; an error after the status was sent has the form that OpenAI's client expects."""
     try:
         async with aclosing(pieces):
             async for piece in pieces:

@@ -1,12 +1,12 @@
 """OpenAI's shape of a completion, as far as it is served: what `/v1/completions` and `/v1/models` take and answer."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from starling_server.schema import MOST_STOPS, StopText, at_most
+from starling_server.schema import MOST_STOPS, OpenAIFinish, StopText, Usage, at_most
 
-Finish = Literal["stop", "length"]
 Text = Annotated[str, Field(max_length=2_000_000)]
 MOST_IDS = 200_000
 Ids = Annotated[
@@ -165,7 +165,7 @@ class Choice(BaseModel):
 
     text: str
     index: int
-    finish_reason: Finish | None
+    finish_reason: OpenAIFinish | None
     logprobs: Logprobs | None = None
 
 
@@ -182,6 +182,18 @@ class CompletionUsage(BaseModel):
     completion_tokens: int = 0
     total_tokens: int = 0
     prompt_tokens_details: PromptDetails = PromptDetails()
+
+    @classmethod
+    def total(cls, spent: Sequence[Usage]) -> "CompletionUsage":
+        """The sum of `spent`."""
+        prompt, written = sum(each.prompt_tokens for each in spent), sum(each.completion_tokens for each in spent)
+        cached = sum(each.cached_tokens for each in spent)
+        return cls(
+            prompt_tokens=prompt,
+            completion_tokens=written,
+            total_tokens=prompt + written,
+            prompt_tokens_details=PromptDetails(cached_tokens=cached),
+        )
 
 
 class Completion(BaseModel):

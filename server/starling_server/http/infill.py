@@ -1,7 +1,7 @@
 """`/infill`: llama.cpp's shape, so that llama.vim and llama.vscode work with nothing but an address.
 
-The answer is a suggestion as `/complete` gives it. The prompt is ours, with typed text at its end, so llama.cpp's
-settings about caches have nothing to say here.
+The answer is a suggestion as `/complete` gives it. The prompt is Starling's, with the typed text at its end, so
+llama.cpp's cache settings do not apply.
 """
 
 import json
@@ -13,19 +13,20 @@ from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
-from starling_server.completion.service import OnText, Service
+from starling_server.completion.completer import OnText
+from starling_server.completion.resolved_request import ResolvedRequest, resolved
+from starling_server.completion.service import Service
 from starling_server.errors import RequestError
 from starling_server.http.complete import Api
 from starling_server.http.models import resolve
 from starling_server.http.responses import Streamed, answer, streamed
-from starling_server.models.adapters import BARE
 from starling_server.owners import Owner
 from starling_server.schema import MOST_STOPS, CompleteRequest, CompleteResponse, StopText, at_most
 
 MOST_TOKENS = 512
 MOST_CHUNKS, MOST_FIELDS = 1024, 100
 STOP_TYPES: dict[str, str] = {"length": "limit", "deadline": "limit", "stop": "eos"}
-"""llama.cpp's word for how an answer ended, by ours; our own stops are its `word`."""
+"""llama.cpp's stop type by finish reason; Starling's own stops are `word`."""
 StopType = Literal["eos", "limit", "word", "none"]
 
 
@@ -44,7 +45,7 @@ Chunks = Annotated[list[Chunk], Field(max_length=MOST_CHUNKS, fail_fast=True), a
 
 
 class InfillRequest(BaseModel):
-    """llama.cpp's fields that count here; all others (samplers, slots, caches) are not looked at."""
+    """The llama.cpp fields that are used here; all others (samplers, slots, caches) are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -123,25 +124,25 @@ class Infill:
         With `stream`, server-sent events: the content, trimmed and so in one piece, then the rest with `stop: true`.
         """
         service = self._api.loaded()
-        asked = suggestion(body, await resolve(service, body.model))
-        owner = Owner(request.state.client)
+        adapter = await resolve(service, body.model)
+        asked = resolved(suggestion(body), adapter, Owner(request.state.client), service.config)
         if body.stream:
-            return Streamed(_events(service, asked, body, owner), service.config.seconds)
-        return await answer(request, _answered(service, asked, body, owner))
+            return Streamed(_events(service, asked, body), service.config.seconds)
+        return await answer(request, _answered(service, asked, body))
 
 
-def suggestion(body: InfillRequest, adapter: str | None) -> CompleteRequest:
-    """The same request in our own shape."""
+def suggestion(body: InfillRequest) -> CompleteRequest:
+    """The same request in our own shape, without its adapter."""
     most = None if body.n_predict is None or body.n_predict < 0 else min(body.n_predict, MOST_TOKENS)
     seed = None if body.seed is None or body.seed < 0 else body.seed
     return CompleteRequest(
-        prefix=body.input_prefix + body.prompt, suffix=body.input_suffix, adapter=adapter or BARE, max_tokens=most,
+        prefix=body.input_prefix + body.prompt, suffix=body.input_suffix, max_tokens=most,
         temperature=body.temperature or 0.0, top_p=body.top_p or 1.0, seed=seed, stop=tuple(body.stop or ()),
     )  # fmt: skip
 
 
 def infilled(found: CompleteResponse) -> InfillResponse:
-    """Our answer in llama.cpp's words."""
+    """A suggestion in llama.cpp's shape."""
     choice, used, times = found.choices[0], found.usage, found.timings
     computed = used.prompt_tokens - used.cached_tokens
     timings = InfillTimings(
@@ -162,7 +163,7 @@ def infilled(found: CompleteResponse) -> InfillResponse:
 
 
 def selected(whole: dict[str, Any], fields: list[str]) -> Selected:
-    """What `fields` name, nested ones by their path with slashes, under those names; what is not there is left out."""
+    """The values that `fields` name, nested ones by a path with slashes; missing ones are left out."""
     found = dict[str, Any]()
     for field in fields:
         value: Any = whole
@@ -173,14 +174,14 @@ def selected(whole: dict[str, Any], fields: list[str]) -> Selected:
     return found
 
 
-async def _answered(service: Service, asked: CompleteRequest, body: InfillRequest, owner: Owner) -> dict[str, Any]:
-    whole = infilled(await service.complete(asked, owner=owner)).model_dump()
+async def _answered(service: Service, asked: ResolvedRequest, body: InfillRequest) -> dict[str, Any]:
+    whole = infilled(await service.answer(asked)).model_dump()
     return whole if body.response_fields is None else selected(whole, body.response_fields)
 
 
-async def _events(service: Service, asked: CompleteRequest, body: InfillRequest, owner: Owner) -> AsyncGenerator[bytes]:
+async def _events(service: Service, asked: ResolvedRequest, body: InfillRequest) -> AsyncGenerator[bytes]:
     async def start(_: OnText) -> CompleteResponse:
-        return await service.complete(asked, owner=owner)
+        return await service.answer(asked)
 
     try:
         async with aclosing(streamed(start)) as items:
@@ -199,5 +200,5 @@ def _event(part: dict[str, Any]) -> bytes:
 
 
 def _share(amount: float, of: float) -> float:
-    """0 where there is nothing to share by."""
+    """0 where `of` is 0."""
     return amount / of if of else 0.0

@@ -7,6 +7,7 @@ from starling_server.completion.service import Service
 from starling_server.errors import UnknownAdapter
 from starling_server.http.complete import Api
 from starling_server.http.completions_wire import ModelCard, ModelList
+from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.models.adapters import BARE
 
 DEFAULT = "starling"
@@ -28,14 +29,14 @@ class Models:
     async def one(self, name: str) -> ModelCard:
         """One of them."""
         adapter = await resolve(self._api.loaded(), name)
-        return self._card(adapter or self._api.loaded().backend.id)
+        return self._card(adapter.name if adapter else self._api.loaded().backend.id)
 
     def _card(self, name: str) -> ModelCard:
         return ModelCard(id=name, created=self._since)
 
 
-async def resolve(service: Service, name: str | None) -> str | None:
-    """An adapter's name from a request's `model`, None for the bare base; raises UnknownAdapter."""
+async def resolve(service: Service, name: str | None) -> AdapterVersion | None:
+    """The version that a request's `model` means, None for the bare base; raises UnknownAdapter."""
     registry = service.adapters
     if name == service.backend.id:
         return registry.resolve(BARE)

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from starling_server.completion.service import OnText
+from starling_server.completion.completer import OnText
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]

@@ -1,6 +1,6 @@
-"""What a place in a document calls for: nothing, one line or a block.
+"""The extent of a suggestion at a cursor: nothing, one line or a block.
 
-By syntax where there is a grammar for the language, by indentation and a line's last characters elsewhere.
+Decided by syntax where there is a grammar for the language, else by indentation and a line's last characters.
 """
 
 import re
@@ -9,6 +9,7 @@ from typing import Literal
 
 from starling_server.config import Mode
 from starling_server.postprocess.syntax import GRAMMARS, parse
+from starling_server.prompt.cursor import Cursor
 
 Extent = Literal["nothing", "line", "block"]
 NEAR = 20_000
@@ -18,7 +19,7 @@ LANGUAGES = {
     **{"cpp": "C++", "cs": "C#", "csharp": "C#"},
     **{"javascriptreact": "JavaScript", "typescriptreact": "TypeScript"},
 }
-"""Editors' ids of languages to grammars."""
+"""Grammar by an editor's language id."""
 HEADS = {
     "python": re.compile(
         r"[\s)\]}]*(?:(?:async|case|class|def|elif|else|except|finally|for|if|match|try|while|with)\b.*:|->.*:|:)\s*$"
@@ -26,33 +27,32 @@ HEADS = {
     "ruby": re.compile(r"^\s*(?:begin|case|class|def|for|if|module|unless|until|while)\b|\bdo\s*\|[^|]*\|\s*$"),
     "lua": re.compile(r"\bfunction\b[^()]*\([^)]*\)\s*$"),
 }
-"""Lines that open a block, where the last characters do not tell or (Python's colon) tell too much."""
+"""Lines that open a block, where the last characters are not enough or (Python's colon) too general."""
 _OPENS = re.compile(r"([:{(\[]|=>|->|\b(?:then|do|begin|else))\s*$")
 _GOES_ON = re.compile(r"[-+*/%&|^=<>.,\\]\s*$|^\s*\}?\s*(?:else|elsif|ensure|repeat|rescue|when)\b")
-"""Lines that are not over, and further heads of blocks in languages without braces."""
+"""Incomplete lines, and further block heads in languages without braces."""
 LONGEST = 1_000
-"""Characters at a line's end that are looked at: these patterns take the square of a line's length, and the interpreter
-stands still meanwhile."""
+"""Max characters at a line's end that are matched: these patterns take quadratic time and hold the interpreter lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """The syntax at the cursor, as far as it matters here."""
+    """Whether the cursor is in a comment or a string."""
 
     comment: bool = False
     string: bool = False
 
 
-def decide(prefix: str, suffix: str, language: str | None, mode: Mode = "auto", comments: bool = True) -> Extent:
-    """What to suggest between `prefix` and `suffix` in a document of `language` (an editor's id, None for unknown).
+def decide(cursor: Cursor, language: str | None, mode: Mode = "auto", comments: bool = True) -> Extent:
+    """The extent of a suggestion at `cursor` in a document of `language` (an editor's id, None for unknown).
 
-    Nothing inside a word, since whatever goes there is not what the person reads; nothing inside comments without
-    `comments`. With a `mode` other than `auto` the extent is that one.
+    Nothing inside a word, where a suggestion would split it; nothing inside comments unless `comments` is set. A `mode`
+    other than `auto` is the extent itself.
     """
-    line, (rest, _, below) = prefix[prefix.rfind("\n") + 1 :], suffix.partition("\n")
+    line, rest = cursor.line, cursor.rest
     if inside_word(line, rest):
         return "nothing"
-    around = look_around(prefix, suffix, LANGUAGES.get((language or "").lower()))
+    around = look_around(cursor.prefix, cursor.suffix, LANGUAGES.get((language or "").lower()))
     if around.comment and not comments:
         return "nothing"
     if mode != "auto":
@@ -61,7 +61,7 @@ def decide(prefix: str, suffix: str, language: str | None, mode: Mode = "auto", 
         return "line"
     if not line.strip():
         return "block"
-    return "block" if opens_block(line, below, language) else "line"
+    return "block" if opens_block(line, cursor.below, language) else "line"
 
 
 def inside_word(line: str, rest: str) -> bool:
@@ -70,7 +70,7 @@ def inside_word(line: str, rest: str) -> bool:
 
 
 def opens_block(line: str, below: str, language: str | None) -> bool:
-    """Whether `line` opens a block that is not there yet, judging by how the lines below are indented."""
+    """Whether `line` opens a block that does not exist yet, by the indentation of the lines below."""
     own, said = HEADS.get((language or "").lower()), _said(line)
     if not (_OPENS.search(said) or (own and own.search(said))):
         return False
@@ -81,18 +81,18 @@ def opens_block(line: str, below: str, language: str | None) -> bool:
 
 
 def may_be_followed_deeper(line: str) -> bool:
-    """Whether, in whichever language, the line after `line` may be indented more than it."""
+    """Whether the line after `line` may be indented more, in any language."""
     said = _said(line)
     return any(found.search(said) for found in (_OPENS, _GOES_ON, *HEADS.values()))
 
 
 def _said(line: str) -> str:
-    """What a line says, or the end of it."""
+    """The line, stripped, or the end of a long one."""
     return line.strip()[-LONGEST:]
 
 
 def look_around(prefix: str, suffix: str, grammar: str | None) -> Around:
-    """Whether the cursor stands in a comment or in a string; in neither where there is no grammar."""
+    """Whether the cursor is in a comment or in a string; neither where there is no grammar."""
     near = prefix[-NEAR:]
     if len(prefix) > NEAR:  # from a line's beginning, where there is one
         near = near[near.find("\n") + 1 :]
@@ -107,7 +107,7 @@ def look_around(prefix: str, suffix: str, grammar: str | None) -> Around:
 
 
 def _ended(text: str, begin: int, end: int, at: int) -> bool:
-    """Whether a comment that starts at `begin` is over at `at`; one to the line's end goes on while it is typed."""
+    """Whether a comment that starts at `begin` has ended at `at`; a line comment continues while it is typed."""
     return end <= at and text[begin : begin + 2] == "/*"
 
 

@@ -1,18 +1,16 @@
 """Model text to insertable text: small pure functions, composed by `trim`.
 
-Each answers a complaint that people have about every completion tool: text that repeats what is already right of
-the cursor, closers typed twice, the same line over and over. Brackets are counted without telling strings and comments
-apart from code.
+Each fixes a common complaint about completion tools: text that repeats what is already right of the cursor, closers
+typed twice, the same line over and over. Brackets are counted without distinguishing strings and comments from code.
 """
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 
 from starling_server.models import families
 from starling_server.postprocess.completion_scope import indentation, may_be_followed_deeper
-from starling_server.prompt.window import behind_held, hold_blanks
+from starling_server.prompt.cursor import Cursor
 
 OPENERS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = frozenset(OPENERS.values())
@@ -44,67 +42,53 @@ def open_brackets(text: str) -> int:
 
 QUOTES = ('"', "'", "`")
 MIN_OVERLAP = 3
-"""Shorter agreements with the text right of the cursor happen by chance, unless they are its whole line."""
+"""Shorter matches with the text right of the cursor happen by chance, unless they are its whole line."""
 MAX_REPEATS = 3
 """A line or block this many times in a row is a loop."""
 LONGEST_BLOCK = 8
-"""Lines of a block that is looked for in repetitions."""
+"""Max lines of a repeated block."""
 ECHO = 8
-"""Visible characters of lines that a suggestion does not repeat from above by chance."""
+"""Visible characters from which repeating the lines above is no coincidence."""
 _LOOP = re.compile(r"((?=.{0,39}[^\W\d_]).{2,40}?)\1{3,}(.*)$", re.DOTALL)
 """Four times the same 2 to 40 characters up to the end, a letter among them: rulers and rows of zeros are no loops."""
 _STRAY = re.compile(r"\n+t\Z")
-"""What StarCoder2 likes to put behind a newline."""
+"""StarCoder2 often writes this after a newline."""
 _LEAD = re.compile(r"^[ \t]+", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where text goes: what is left and right of the cursor, with plain newlines."""
-
-    prefix: str
-    suffix: str
-
-    @property
-    def rest(self) -> str:
-        """What stands right of the cursor on its line, without the blanks around it."""
-        return self.suffix.partition("\n")[0].strip()
-
-
-Filter = Callable[[str, Place], str]
+Filter = Callable[[str, Cursor], str]
 
 
 def trim(
-    text: str, place: Place, off: Collection[str] = (), sentinels: Collection[str] = families.TEXT_SENTINELS
+    text: str, cursor: Cursor, off: Collection[str] = (), sentinels: Collection[str] = families.TEXT_SENTINELS
 ) -> str:
-    """What may be inserted at the cursor, `""` for nothing; `off` names filters that are left out.
+    """The insertable part of `text` at the cursor, `""` for nothing; `off` names filters to skip.
 
-    `sentinels` are the base's `Fim.text_sentinels`, all families' where the base is not known.
-
-    Blanks left of the cursor that the prompt does not hold are what `text` begins with; they are taken off.
+    `text` starts with the cursor's held blanks, which are removed. `sentinels` are the base's `Fim.text_sentinels`, all
+    families' where the base is not known.
     """
-    text = behind_held(text, place.prefix) or ""
+    text = cursor.after_held(text) or ""
     filters = FILTERS | {"sentinels": partial(drop_sentinels, sentinels=sentinels)}
     for name, apply in filters.items():
-        text = text if name in off else apply(text, place)
+        text = text if name in off else apply(text, cursor)
     return text.rstrip()
 
 
-def drop_sentinels(text: str, place: Place, sentinels: Collection[str] = families.TEXT_SENTINELS) -> str:
+def drop_sentinels(text: str, cursor: Cursor, sentinels: Collection[str] = families.TEXT_SENTINELS) -> str:
     """Cut at a sentinel that the model wrote in pieces, as ordinary tokens."""
     return text[: min((at for name in sentinels if (at := text.find(name)) >= 0), default=len(text))]
 
 
-def drop_stray(text: str, place: Place) -> str:
-    """Take off a lone `t` on the last line."""
+def drop_stray(text: str, cursor: Cursor) -> str:
+    """Remove a lone `t` on the last line."""
     return _STRAY.sub("", text)
 
 
-def fit_blanks(text: str, place: Place) -> str:
+def fit_blanks(text: str, cursor: Cursor) -> str:
     """Indent as the document does: tabs where its lines begin with tabs, else spaces."""
     if "\n" not in text:
         return text
-    lines = _LEAD.findall(place.prefix + place.suffix)
+    lines = _LEAD.findall(cursor.prefix + cursor.suffix)
     if not lines:
         return text
     tabs = sum(lead.startswith("\t") for lead in lines)
@@ -116,17 +100,17 @@ def fit_blanks(text: str, place: Place) -> str:
     return head + newline + _LEAD.sub(lambda lead: lead[0].replace("\t", " " * unit), body)
 
 
-def drop_double_blank(text: str, place: Place) -> str:
-    """Do not begin with blanks right after one on the same line."""
-    line = place.prefix[place.prefix.rfind("\n") + 1 :]
+def drop_double_blank(text: str, cursor: Cursor) -> str:
+    """Remove leading blanks where the cursor already follows one on its line."""
+    line = cursor.line
     return text.lstrip(" ") if line.strip() and line[-1] in " \t" else text
 
 
-def fit_depth(text: str, place: Place) -> str:
-    """On a line of blanks, take off indentation beyond the cursor's that nothing above calls for."""
+def fit_depth(text: str, cursor: Cursor) -> str:
+    """On a blank line, remove indentation beyond the cursor's, unless the line above opens a block."""
     body = text.lstrip(" \t")
     extra = text[: len(text) - len(body)]
-    above, _, line = place.prefix.rpartition("\n")
+    above, line = cursor.prefix[: max(0, cursor.line_start - 1)], cursor.line
     if not extra or line.strip():
         return text
     last = above.rstrip().rpartition("\n")[2]
@@ -135,36 +119,35 @@ def fit_depth(text: str, place: Place) -> str:
     return body.replace(f"\n{line}{extra}", f"\n{line}")
 
 
-def drop_repetition(text: str, place: Place) -> str:
+def drop_repetition(text: str, cursor: Cursor) -> str:
     """Keep one of a line or block that comes three times or more in a row, and nothing after it."""
-    indent = hold_blanks(place.prefix)[1]
-    lines = (indent + text).split("\n")
+    lines = (cursor.held + text).split("\n")
     for size in range(1, min(LONGEST_BLOCK, len(lines) // MAX_REPEATS) + 1):
         for first in range(len(lines) - MAX_REPEATS * size + 1):
             block = lines[first : first + size]
             again = lines[first : first + MAX_REPEATS * size]
             if any(line.strip() for line in block) and again == block * MAX_REPEATS:
-                return "\n".join(lines[: first + size])[len(indent) :]
+                return "\n".join(lines[: first + size])[len(cursor.held) :]
     return text
 
 
-def drop_loop(text: str, place: Place) -> str:
-    """Keep one round of what the text ends in saying over and over: `a.b.b.b.b.b` -> `a.b`."""
+def drop_loop(text: str, cursor: Cursor) -> str:
+    """Keep one round of a loop at the text's end: `a.b.b.b.b.b` -> `a.b`."""
     loop = _LOOP.search(text)
     if loop is None or not loop[1].startswith(loop[2]):
         return text
     return text[: loop.end(1)]
 
 
-def drop_surplus_closers(text: str, place: Place) -> str:
+def drop_surplus_closers(text: str, cursor: Cursor) -> str:
     """Cut at a closing bracket that nothing in `text` opened, where the same one stands right of the cursor."""
     at = first_surplus_closer(text)
-    return text[:at] if at is not None and text[at] == place.rest[:1] else text
+    return text[:at] if at is not None and text[at] == cursor.rest.strip()[:1] else text
 
 
-def drop_overlap(text: str, place: Place) -> str:
+def drop_overlap(text: str, cursor: Cursor) -> str:
     """Cut the end of `text` that repeats the rest of the cursor's line."""
-    rest, body = place.rest, text.rstrip()
+    rest, body = cursor.rest.strip(), text.rstrip()
     for size in range(min(len(rest), len(body)), 0, -1):
         enough = size == len(rest) or size >= MIN_OVERLAP or closes_quote(body[-size:], body)
         if enough and body.endswith(rest[:size]) and not _unbalances(body, len(body) - size):
@@ -172,9 +155,9 @@ def drop_overlap(text: str, place: Place) -> str:
     return text
 
 
-def drop_following_lines(text: str, place: Place) -> str:
+def drop_following_lines(text: str, cursor: Cursor) -> str:
     """Cut lines at the end of `text` that are the lines below the cursor's."""
-    below = [line.strip() for line in place.suffix.partition("\n")[2].split("\n") if line.strip()]
+    below = [line.strip() for line in cursor.below.split("\n") if line.strip()]
     lines = text.split("\n")
     for first in range(len(lines)):
         tail = [line.strip() for line in lines[first:] if line.strip()]
@@ -184,11 +167,11 @@ def drop_following_lines(text: str, place: Place) -> str:
     return text
 
 
-def drop_echo(text: str, place: Place) -> str:
-    """Nothing where all that is suggested is the lines just above once more."""
-    if place.prefix[place.prefix.rfind("\n") + 1 :].strip():
+def drop_echo(text: str, cursor: Cursor) -> str:
+    """Drop a suggestion that only repeats the lines just above."""
+    if cursor.line.strip():
         return text
-    above = [line.strip() for line in place.prefix.split("\n")[:-1] if line.strip()]
+    above = [line.strip() for line in cursor.prefix.split("\n")[:-1] if line.strip()]
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     repeats = lines and above[-len(lines) :] == lines and sum(map(len, lines)) >= ECHO
     return "" if repeats else text

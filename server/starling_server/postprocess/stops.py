@@ -1,6 +1,6 @@
-"""When a suggestion has said enough, judged on its text while it is generated. Pure: no tokens, no torch.
+"""When to stop generating, judged on the text so far. Pure: no tokens, no torch.
 
-A stop looks at all text so far and answers with the index to cut at, or None to go on.
+A stop maps the text so far to the index to cut at, or None to go on.
 """
 
 import re
@@ -11,10 +11,10 @@ from typing import Protocol
 from starling_server.config import Reason, Rule
 from starling_server.postprocess.completion_scope import Extent, indentation
 from starling_server.postprocess.filters import first_surplus_closer
-from starling_server.prompt.window import behind_held, hold_blanks
+from starling_server.prompt.cursor import Cursor
 
 LONG_LINE = 20
-"""Visible characters of a line that does not come again by chance."""
+"""Visible characters from which a repeated line is no coincidence."""
 SAME_LINES = 3
 """A line this many times in a row is a loop."""
 _CLOSER = re.compile(r"\s*([)\]}]|end\b)")
@@ -25,7 +25,7 @@ class Stop(Protocol):
 
     @property
     def reason(self) -> Reason:
-        """What the answer's `finish_reason` says when this rule ended it."""
+        """The answer's `finish_reason` when this rule ended it."""
         ...
 
     def __call__(self, text: str) -> int | None:
@@ -49,10 +49,10 @@ class LineStop:
 
 @dataclass(frozen=True, slots=True)
 class BlockStop:
-    """One block: until a line is indented less than it, or two blank lines follow each other."""
+    """One block: until a line is indented less than the block, or two blank lines in a row."""
 
     opener_indent: int | None
-    """Indentation of the line that opens the block, where the cursor is at its end; None on an empty line."""
+    """Indentation of the line that opens the block, where the cursor is at that line's end; None on an empty line."""
     reason: Reason = "block"
 
     def __call__(self, text: str) -> int | None:
@@ -79,14 +79,14 @@ class BlockStop:
 
 @dataclass(frozen=True, slots=True)
 class SuffixStop:
-    """What stands below the cursor already: the first line there, where it is long enough to be no chance."""
+    """The first line below the cursor, where it is long enough that repeating it is no coincidence."""
 
     below: str
-    """That line without the blanks around it."""
+    """That line, stripped."""
     reason: Reason = "suffix"
 
     def __call__(self, text: str) -> int | None:
-        """Cut before a whole line that is the one below."""
+        """Cut before a whole line that equals it."""
         at = 0
         for line in text.split("\n")[:-1]:
             if line.strip() == self.below and at:
@@ -97,7 +97,7 @@ class SuffixStop:
 
 @dataclass(frozen=True, slots=True)
 class BracketStop:
-    """A closing bracket that the text has not opened and that stands right of the cursor already."""
+    """A closing bracket that the text has not opened and that is right of the cursor already."""
 
     following: str
     """The first visible character right of the cursor."""
@@ -111,12 +111,12 @@ class BracketStop:
 
 @dataclass(frozen=True, slots=True)
 class RepeatStop:
-    """The same line over and over."""
+    """The same line `SAME_LINES` times in a row."""
 
     reason: Reason = "repeat"
 
     def __call__(self, text: str) -> int | None:
-        """Cut behind the last of them; trimming keeps one."""
+        """Cut after the last of them; trimming keeps one."""
         lines = text.split("\n")[:-1]
         last = lines[-SAME_LINES:]
         looped = len(last) == SAME_LINES and last[0].strip() and len(set(last)) == 1
@@ -125,15 +125,14 @@ class RepeatStop:
 
 @dataclass(frozen=True, slots=True)
 class IndentStop:
-    """Text without the blanks left of the cursor, which nobody would be shown (`window.behind_held`)."""
+    """Text that lacks the blanks held back from the prompt (`Cursor.after_held`), of which nothing can be inserted."""
 
-    line: str
-    """The cursor's line up to it."""
+    cursor: Cursor
     reason: Reason = "indent"
 
     def __call__(self, text: str) -> int | None:
-        """Cut all of it, as soon as that can be seen."""
-        return 0 if behind_held(text, self.line) is None else None
+        """Cut everything as soon as the text differs from the blanks."""
+        return 0 if self.cursor.after_held(text) is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,37 +147,36 @@ class TextStop:
         return min((at for stop in self.texts if (at := text.find(stop)) >= 0), default=None)
 
     def may_begin(self, text: str) -> int:
-        """How many characters at the end of `text` may yet turn out to be the beginning of one of them."""
+        """Number of characters at the end of `text` that may be the beginning of one of them."""
         longest = min(len(text), max(map(len, self.texts), default=1) - 1)
         ends = (size for size in range(longest, 0, -1) if any(stop.startswith(text[-size:]) for stop in self.texts))
         return next(ends, 0)
 
 
-def rules(extent: Extent, prefix: str, suffix: str, on: Collection[Rule]) -> list[Stop]:
-    """All stops for a cursor between `prefix` and `suffix`: the extent's own and those of `on` that apply there."""
-    rest, _, below = suffix.partition("\n")
-    found: list[Stop] = [_end(extent, prefix, rest.strip())]
-    if hold_blanks(prefix)[1]:
-        found.append(IndentStop(prefix[prefix.rfind("\n") + 1 :]))
-    first = next((line.strip() for line in below.split("\n") if line.strip()), "")
+def rules(extent: Extent, cursor: Cursor, on: Collection[Rule]) -> list[Stop]:
+    """All stops at `cursor`: the extent's own and those of `on` that apply there."""
+    rest = cursor.rest.strip()
+    found: list[Stop] = [_end(extent, cursor.line, rest)]
+    if cursor.held:
+        found.append(IndentStop(cursor))
+    first = next((line.strip() for line in cursor.below.split("\n") if line.strip()), "")
     if "suffix" in on and len(first) >= LONG_LINE:
         found.append(SuffixStop(first))
-    if "bracket" in on and rest.strip():
-        found.append(BracketStop(rest.strip()[0]))
+    if "bracket" in on and rest:
+        found.append(BracketStop(rest[0]))
     if "repeat" in on:
         found.append(RepeatStop())
     return found
 
 
 def first(stops: Iterable[Stop], text: str) -> tuple[int, Reason] | None:
-    """Where `text` should be cut and why, by the stop that cuts most; None where it should go on."""
+    """Index to cut `text` at and reason, of the stop that cuts earliest; None to go on."""
     fired: list[tuple[int, Reason]] = [(at, stop.reason) for stop in stops if (at := stop(text)) is not None]
     return min(fired, default=None)
 
 
-def _end(extent: Extent, prefix: str, rest: str) -> Stop:
-    """How far a suggestion may go, where `rest` is what stands on the cursor's line."""
-    line = prefix[prefix.rfind("\n") + 1 :]
+def _end(extent: Extent, line: str, rest: str) -> Stop:
+    """The extent's own stop, with `line` before the cursor and `rest` after it on the same line."""
     if extent == "line":
         return LineStop(rest_blank=not rest)
     return BlockStop(indentation(line) if line.strip() else None)

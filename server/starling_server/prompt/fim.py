@@ -1,4 +1,4 @@
-"""The prompt's one owner: what serving sends and what training learns from are both built here.
+"""Prompts for serving and examples for training, both built here.
 
 `example ids = prompt ids + middle ids + end id`, joined as ids, so a training example begins with exactly
 the prompt that serving sends for the same text. Orders (Bavarian et al. 2022, and StarCoder's released models):
@@ -19,7 +19,7 @@ SENTINELS = 3
 
 
 class Names(Protocol):
-    """A vocabulary in which special tokens are looked up."""
+    """Looks up special tokens."""
 
     def special_id(self, token: str) -> int | None:
         """Id of a special token by its literal spelling, None where the vocabulary lacks it."""
@@ -27,10 +27,10 @@ class Names(Protocol):
 
 
 class Tokenizer(Names, Protocol):
-    """What is asked of a tokenizer; Hugging Face's satisfy it through `loading.TextTokenizer`."""
+    """Text to ids and back."""
 
     def encode(self, text: str, client: str = "") -> list[int]:
-        """Ids of `text`, special tokens' spellings read as plain text; with what is remembered of this client's."""
+        """Ids of `text`, special tokens' spellings read as plain text; uses the cache of this client's text."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -39,7 +39,7 @@ class Tokenizer(Names, Protocol):
 
 
 class Vocabulary(Tokenizer, Protocol):
-    """A tokenizer that also reads raw prompts, which only `/v1/completions` does: all else is text."""
+    """A tokenizer that also reads raw prompts with special tokens, used by `/v1/completions` only."""
 
     @property
     def size(self) -> int:

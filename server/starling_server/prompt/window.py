@@ -1,10 +1,10 @@
-"""Which part of the text around the cursor a prompt holds.
+"""The part of the text around the cursor that goes into the prompt.
 
-Two properties matter. The window is the same function in training and in serving. And its edges are *stable*:
-StarCoder models have learnt absolute positions, so a cached token is only valid at its own position, and an edge
-that crept with every keystroke would throw the whole cache away. The left edge therefore lies at a line start near
-a multiple of a quantum counted from the document's start, the right edge near one counted from its end; each moves
-only when a whole quantum (about a quarter of its budget) has to go.
+The window is the same function in training and in serving, and its edges are *stable*: StarCoder models have learnt
+absolute positions, so a cached token is only valid at its own position, and an edge that moved with every keystroke
+would invalidate the whole cache. The left edge therefore lies at a line start near a multiple of a quantum counted from
+the document's start, the right edge near one counted from its end; each moves only by a whole quantum (about a quarter
+of its budget).
 """
 
 from bisect import bisect_left
@@ -12,30 +12,31 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from starling_server.prompt.cursor import Cursor
 from starling_server.prompt.fim import SENTINELS
 
 Encode = Callable[[str], Sequence[int]]
 
 SUFFIX_SHARE = 0.3
-"""Share of the budget that the text after the cursor may take; what it leaves goes to the text before."""
+"""Max share of the budget for the text after the cursor; the rest goes to the text before."""
 CHARS_PER_TOKEN = 3
-"""A low estimate (3.45 measured on Python with an 8k vocabulary) that sizes the quantum and nothing else."""
+"""A low estimate (3.45 measured on Python with an 8k vocabulary), used only to size the quantum."""
 STEPS = 4
 """Quanta in a full budget."""
 CLIP = 1 << 16
 """Characters; two to three of these are more than the largest window holds."""
 REACH = STEPS * 3
-"""Quanta that are looked at: more text than any budget holds."""
+"""Max quanta that are tried: more text than any budget holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ids of the text that goes into the prompt, and what of it does not."""
+    """Ids of the text that goes into the prompt, and the blanks that are left out of it."""
 
     prefix: list[int]
     suffix: list[int]
     held: str
-    """Blanks left of the cursor that were held back from the prefix: the completion starts with them."""
+    """The cursor's held blanks: the completion starts with them."""
 
 
 def budget(context_tokens: int, max_tokens: int) -> int:
@@ -43,52 +44,19 @@ def budget(context_tokens: int, max_tokens: int) -> int:
     return context_tokens - max_tokens - SENTINELS
 
 
-def normalize(text: str) -> str:
-    """`text` with newlines as the model has learnt them."""
-    return text.replace("\r\n", "\n")
-
-
 def clip(prefix: str, suffix: str) -> tuple[str, str]:
-    """The part of a large document that a request carries, cut at places that move only every `CLIP` characters."""
+    """The part of a large document that a request carries; the cuts move only every `CLIP` characters."""
     start = max(0, len(prefix) - 2 * CLIP) // CLIP * CLIP
     surplus = max(0, len(suffix) - 2 * CLIP) // CLIP * CLIP
     return prefix[start:], suffix[: len(suffix) - surplus]
 
 
-def hold_blanks(prefix: str) -> tuple[str, str]:
-    """Split off the blanks of a line that holds nothing else, or the space that a line ends with.
-
-    `"a:\\n    "` -> `("a:\\n", "    ")`, `"x = "` -> `("x =", " ")`. A tokenizer joins indentation, and a space before
-    a word, with what follows: a prompt that ends inside shows the model a sequence that real text hardly ever has (a
-    space by itself stands before a comment in Python, so comments are what came).
-    """
-    line_start = prefix.rfind("\n") + 1
-    line = prefix[line_start:]
-    if line and not line.strip(" \t"):
-        return prefix[:line_start], line
-    return (prefix[:-1], " ") if line.endswith(" ") else (prefix, "")
-
-
-def behind_held(text: str, prefix: str) -> str | None:
-    """What of the model's `text` goes to the cursor behind `prefix`; None where it lacks the blanks held back there.
-
-    Empty while `text` may yet come to have them.
-    """
-    head, held = hold_blanks(prefix)
-    if held and head[-1:] in ("", "\n"):
-        text = text.lstrip("\n")
-    if text.startswith(held):
-        return text[len(held) :]
-    return "" if held.startswith(text) else None
-
-
-def fit(prefix: str, suffix: str, tokens: int, encode: Encode) -> Window:
-    """The part of `prefix` and `suffix` that fits `tokens` together."""
-    prefix, held = hold_blanks(normalize(prefix))
-    most_suffix = int(tokens * SUFFIX_SHARE)
-    suffix_ids = fit_suffix(normalize(suffix), most_suffix, _quantum(most_suffix), encode)
-    prefix_ids = fit_prefix(prefix, tokens - len(suffix_ids), _quantum(tokens - most_suffix), encode)
-    return Window(prefix_ids, suffix_ids, held)
+def fit(cursor: Cursor, tokens: int, encode: Encode) -> Window:
+    """The text around `cursor` that fits `tokens` together; the held blanks are left out."""
+    max_suffix = int(tokens * SUFFIX_SHARE)
+    suffix_ids = fit_suffix(cursor.suffix, max_suffix, _quantum(max_suffix), encode)
+    prefix_ids = fit_prefix(cursor.head, tokens - len(suffix_ids), _quantum(tokens - max_suffix), encode)
+    return Window(prefix_ids, suffix_ids, cursor.held)
 
 
 def fit_prefix(text: str, budget: int, quantum: int, encode: Encode) -> list[int]:
@@ -113,7 +81,7 @@ def fit_suffix(text: str, budget: int, quantum: int, encode: Encode) -> list[int
 
 
 def _longest(part: Callable[[int], Sequence[int]], first: int, last: int, budget: int) -> Sequence[int]:
-    """The first of the ever shorter parts `first..last` within the budget; the last where none is."""
+    """The first of the ever shorter parts `first..last` that fits the budget; the last where none does."""
     once = cache(part)
     step = bisect_left(range(first, last), True, key=lambda at: len(once(at)) <= budget)
     return once(first + step)

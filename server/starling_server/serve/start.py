@@ -10,6 +10,7 @@ from starling_server.completion.service import Service
 from starling_server.config import HERE, ModelConfig, ServiceConfig
 from starling_server.engine.backend import Backend
 from starling_server.errors import UsageError
+from starling_server.models.adapter_memory import AdapterMemory
 from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.models.adapters import Adapter
 
@@ -25,14 +26,8 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
         model = replace(model, base=served[0].manifest.base.id)
         log.info("base %s: the one that adapter %s was trained on", model.base, served[0].name)
     backend = _load(model, service, served)
-    registry = AdapterRegistry(
-        backend.adapters,
-        backend.id,
-        backend.fingerprint,
-        backend.fim.family,
-        service.adapters_mb << 20,
-        backend.engine.forget,
-    )
+    memory = AdapterMemory(backend.adapters, service.adapters_mb << 20, backend.engine.forget)
+    registry = AdapterRegistry(memory, backend.id, backend.fingerprint, backend.fim.family)
     for adapter in served:
         registry.take(adapter)
     registry.default = served[0].name if served else None

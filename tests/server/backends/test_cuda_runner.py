@@ -20,7 +20,7 @@ from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig
 from starling_server.engine.engine import Engine, Job
 from starling_server.engine.prompt_lookup import Drafter
-from starling_server.engine.protocols import GREEDY, Feed, Runner
+from starling_server.engine.protocols import GREEDY, AdapterId, Feed, Runner
 from starling_server.models import bases
 
 CACHE = 1 << 28
@@ -46,7 +46,7 @@ def prompt(seed: int, phrases: int) -> list[int]:
     return [1, *(i for _ in range(phrases) for i in rng.choice(known))]
 
 
-def job(ids: list[int], drafts: bool = False, tokens: int = TOKENS, name: str | None = None) -> Job:
+def job(ids: list[int], drafts: bool = False, tokens: int = TOKENS, name: AdapterId | None = None) -> Job:
     return Job(ids, tokens, frozenset(), GREEDY, name, drafter=partial(Drafter, [ids]) if drafts else None)
 
 

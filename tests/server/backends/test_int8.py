@@ -16,6 +16,7 @@ from starling_server.engine.protocols import Feed
 from starling_server.errors import BaseModelError
 from starling_server.models import bases
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor
 
 SOURCES = sorted((Path(__file__).parents[3] / "server/starling_server").rglob("*.py"))
 
@@ -94,7 +95,7 @@ def _loss(loaded: Loaded) -> float:
     for path in SOURCES[:12]:
         text = path.read_text()
         at = text.index("\n", len(text) // 2) + 1
-        cut = window.fit(text[:at], text[at + 40 :], 500, loaded.tokenizer.encode)
+        cut = window.fit(Cursor.at(text[:at], text[at + 40 :]), 500, loaded.tokenizer.encode)
         prompt = loaded.fim.prompt(cut.prefix, cut.suffix)
         middle = loaded.tokenizer.encode(text[at : at + 40])
         found += runner.score(None, [*prompt, *middle], len(prompt))

@@ -8,11 +8,13 @@ import torch
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
-from starling_server.engine.engine import Engine, Finish, Job
+from starling_server.engine.engine import Engine, Job
 from starling_server.engine.prefix_cache import PrefixCache
 from starling_server.engine.protocols import GREEDY, Feed, Rows
 from starling_server.owners import ALONE
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor
+from starling_server.schema import Finish
 
 CACHE = 1 << 28
 TOKENS, CURSORS = 8, 30
@@ -35,7 +37,7 @@ class CountingRunner(TorchRunner):
 
 
 def prompt_at(loaded: Loaded, prefix: str, suffix: str) -> list[int]:
-    cut = window.fit(prefix, suffix, BUDGET, loaded.tokenizer.encode)
+    cut = window.fit(Cursor.at(prefix, suffix), BUDGET, loaded.tokenizer.encode)
     return loaded.fim.prompt(cut.prefix, cut.suffix)
 
 
@@ -85,7 +87,7 @@ def test_typing_feeds_new_tokens_only(tiny: Loaded, source: str) -> None:
     prompts = cached = 0
     for size in range(len(typed) + 1):
         prefix = source[:at] + typed[:size]
-        cut = window.fit(prefix, source[at + 500 :], window.budget(320, 64), tiny.tokenizer.encode)
+        cut = window.fit(Cursor.at(prefix, source[at + 500 :]), window.budget(320, 64), tiny.tokenizer.encode)
         generation = engine.generate(Job(tiny.fim.prompt(cut.prefix, cut.suffix), 0, tiny.fim.stops, GREEDY))
         list(generation)
         if not starts or starts[-1] != cut.prefix[:16]:

@@ -13,6 +13,7 @@ from starling_server.engine.engine import Engine, Job, Usage
 from starling_server.engine.prompt_lookup import GRAMS, Drafter, agreed
 from starling_server.engine.protocols import Sampling
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor
 
 CACHE = 1 << 28
 IDS = st.lists(st.integers(0, 5), max_size=40)
@@ -65,7 +66,7 @@ def answers(
     total, found, rng = Usage(), list[list[int]](), random.Random(1)
     for number in range(40):
         at = rng.randrange(len(text) - 10)
-        cut = window.fit(text[:at], text[at + 10 :], 500, loaded.tokenizer.encode)
+        cut = window.fit(Cursor.at(text[:at], text[at + 10 :]), 500, loaded.tokenizer.encode)
         prompt = loaded.fim.prompt(cut.prefix, cut.suffix)
         sampling = Sampling(temperature, seed=number)
         drafter = partial(Drafter, [prompt]) if drafts else None

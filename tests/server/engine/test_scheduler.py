@@ -9,7 +9,7 @@ import pytest
 
 from starling_server.completion.suggestion_cache import Recall, Remembered
 from starling_server.engine.engine import Steps
-from starling_server.engine.protocols import Feed, Rows
+from starling_server.engine.protocols import AdapterId, Feed, Rows
 from starling_server.engine.scheduler import LATE, Interrupted, Scheduler, Ticket
 from starling_server.errors import Overloaded, Stalled
 
@@ -154,7 +154,7 @@ def test_a_forward_that_fails_ends_those_that_shared_it() -> None:
 
 
 def test_requests_that_decode_share_forwards_by_adapter() -> None:
-    seen = list[list[tuple[int, str | None]]]()
+    seen = list[list[tuple[int, AdapterId | None]]]()
 
     def watched(feeds: Sequence[Feed]) -> list[Rows]:
         seen.append([(len(feed.ids), feed.adapter) for feed in feeds])

@@ -15,8 +15,10 @@ from starling_server.backends.openai.remote_engine import RemoteModels
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.errors import AdapterError, BrokenAdapter, UnknownAdapter
-from starling_server.models import adapter_registry, adapters, arriving
+from starling_server.models import adapter_folders, adapters
+from starling_server.models.adapter_memory import AdapterMemory
 from starling_server.models.adapter_registry import AdapterRegistry
+from starling_server.models.adapter_versions import AdapterKey
 from starling_server.models.bases import Base
 
 
@@ -30,12 +32,11 @@ def runner(tiny: Loaded) -> TorchRunner:
     return TorchRunner(tiny)
 
 
-def make(tiny: Loaded, runner: TorchRunner, most_bytes: int = 0) -> tuple[AdapterRegistry, list[str]]:
+def make(tiny: Loaded, runner: TorchRunner, most_bytes: int = 0) -> tuple[AdapterRegistry, list[AdapterKey]]:
     """A shelf, and what it has let go of."""
-    forgotten = list[str]()
-    return AdapterRegistry(
-        runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, most_bytes, forgotten.append
-    ), forgotten
+    forgotten = list[AdapterKey]()
+    memory = AdapterMemory(runner, most_bytes, forgotten.append)
+    return AdapterRegistry(memory, tiny.base.id, tiny.fingerprint, tiny.fim.family), forgotten
 
 
 def home(name: str) -> Path:
@@ -51,12 +52,13 @@ def test_the_least_recently_used_goes_when_bytes_run_out(tiny: Loaded, base: Bas
     one = shelf.nbytes
     assert one > 0
     bounded, forgotten = make(tiny, runner, round(2.5 * one))
-    runner.remove_adapter(str(first))
+    runner.remove_adapter(first)
     bounded.scan()
     keys = {name: bounded.ready(name) for name in "ab"}
     bounded.ready("a")
-    with bounded.hold("c") as key:
-        keys["c"] = key
+    with bounded.hold(bounded.resolve("c")) as held:
+        assert held is not None
+        keys["c"] = held.key
     assert forgotten == [keys["b"]]
     assert set(runner.adapters) == {keys["a"], keys["c"]}
     assert bounded.nbytes == 2 * one
@@ -67,22 +69,28 @@ def test_those_under_way_keep_their_version(tiny: Loaded, base: Base, runner: To
     shelf, forgotten = make(tiny, runner)
     adapter.write(home("a"), base, 1)
     shelf.scan()
-    with shelf.hold("a") as old:
+    with shelf.hold(shelf.resolve("a")) as old:
         adapter.write(home("a"), base, 2)
         shelf.scan()
-        with shelf.hold("a") as new:
-            assert new != old
-            assert shelf.version("a") == new
-            assert set(runner.adapters) == {old, new}
+        with shelf.hold(shelf.resolve("a")) as new:
+            assert old is not None
+            assert new is not None
+            assert new.key != old.key
+            assert shelf.resolve("a") == new
+            assert set(runner.adapters) == {old.key, new.key}
+            with shelf.hold(old) as same:
+                assert same == old
         assert forgotten == []
-    assert forgotten == [old]
-    assert set(runner.adapters) == {new}
+    assert forgotten == [old.key]
+    assert set(runner.adapters) == {new.key}
+    with shelf.hold(old) as other:
+        assert other == new, "the files of the old one are gone"
 
 
 def test_what_cannot_be_loaded_leaves_the_old_one(
     tiny: Loaded, base: Base, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arriving, "STILL_SECONDS", 0.0)
+    monkeypatch.setattr(adapter_folders, "STILL_SECONDS", 0.0)
     shelf, forgotten = make(tiny, runner)
     adapter.write(home("a"), base, 1)
     shelf.scan()
@@ -113,8 +121,8 @@ def test_what_is_gone_is_served_no_longer_but_not_at_once(
     key = served.ready("a")
     rmtree(home("a"))
     served.scan()
-    assert served.resolve("a") == "a", "it may only be changing places"
-    monkeypatch.setattr(adapter_registry, "GONE_SECONDS", 0.0)
+    assert served.resolve("a") is not None, "it may only be changing places"
+    monkeypatch.setattr(adapter_folders, "GONE_SECONDS", 0.0)
     served.scan()
     with pytest.raises(UnknownAdapter):
         served.resolve("a")
@@ -130,9 +138,9 @@ def test_a_folder_that_was_named_is_not_replaced_by_its_namesake(
     shelf.add(adapters.load(adapter.write(tmp_path / "a", base, 1)))
     adapter.write(home("a"), base, 2)
     adapter.write(home(".a.new"), base, 2)
-    before = shelf.version("a")
+    before = shelf.resolve("a")
     assert shelf.names() == ["a"]
-    assert shelf.version("a") == before
+    assert shelf.resolve("a") == before
     with pytest.raises(UnknownAdapter):
         shelf.offer("../a")
 
@@ -161,7 +169,7 @@ def test_a_disk_that_hangs_holds_nobody_up(
         return iter(())
 
     monkeypatch.setattr(adapters, "folders", folders)
-    monkeypatch.setattr(adapter_registry, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(adapter_folders, "PATIENCE_SECONDS", 0.01)
     looking = threading.Thread(target=served.scan)
     looking.start()
     hangs.wait()
@@ -193,7 +201,9 @@ def test_a_word_is_a_name_also_where_a_folder_here_has_it(
 
 def test_an_adapter_that_the_other_server_gets_later_is_asked_for_again(tiny: Loaded, base: Base) -> None:
     there = SimpleNamespace(url="http://there", names=list[str])
-    served = AdapterRegistry(RemoteModels(1024, cast(Upstream, there)), base.id, tiny.fingerprint, tiny.fim.family)
+    served = AdapterRegistry(
+        AdapterMemory(RemoteModels(1024, cast(Upstream, there))), base.id, tiny.fingerprint, tiny.fim.family
+    )
     served.add(adapters.load(adapter.write(home("a"), base)))
     with pytest.raises(UnknownAdapter, match="serves no model 'a': load"):
         served.ready("a")

@@ -18,8 +18,10 @@ from starling_server import untrusted
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.errors import AdapterError
-from starling_server.models import adapters, arriving, bases, lora, manifest
+from starling_server.models import adapter_folders, adapters, bases, lora, manifest
+from starling_server.models.adapter_memory import AdapterMemory
 from starling_server.models.adapter_registry import AdapterRegistry
+from starling_server.models.adapter_versions import AdapterKey
 from starling_server.models.bases import Base
 
 NEEDS_BASE = ("no-such-layer", "layer-escapes", "a-norm", "wide")
@@ -84,7 +86,9 @@ def test_an_adapter_larger_than_the_budget_is_refused_by_its_header(tiny: Loaded
     """Its file is a hole; among the others it would make all of theirs as large."""
     folder = make(tmp_path / "large", base, hostile.sparse_rank(192))
     runner, small = TorchRunner(tiny), adapter.write(tmp_path / "small", base)
-    shelf = AdapterRegistry(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, runner.need(small).own)
+    shelf = AdapterRegistry(
+        AdapterMemory(runner, runner.need(small).own), tiny.base.id, tiny.fingerprint, tiny.fim.family
+    )
     with pytest.raises(AdapterError, match=r"takes [\d.]+ MiB and --adapters-mb allows"):
         shelf.take(adapters.load(folder))
     assert shelf.take(adapters.load(small)) == "small"
@@ -106,13 +110,13 @@ def test_one_of_a_large_rank_makes_the_others_large_only_while_it_is_there(
 def test_room_is_made_before_all_grow(tiny: Loaded, base: Base, tmp_path: Path) -> None:
     runner, folders = TorchRunner(tiny), [adapter.write(tmp_path / name, base) for name in "abc"]
     most = 30 * runner.need(folders[0]).own
-    shelf = AdapterRegistry(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family, most)
+    shelf = AdapterRegistry(AdapterMemory(runner, most), tiny.base.id, tiny.fingerprint, tiny.fim.family)
     for folder in folders:
         shelf.take(adapters.load(folder))
     shelf.take(adapters.load(make(tmp_path / "large", base, hostile.sparse_rank(192))))
-    assert [name.partition("@")[0] for name in runner.adapters] == ["large"]
+    assert [key.name for key in runner.adapters if isinstance(key, AdapterKey)] == ["large"]
     shelf.ready("a")
-    assert [name.partition("@")[0] for name in runner.adapters] == ["a"]
+    assert [key.name for key in runner.adapters if isinstance(key, AdapterKey)] == ["a"]
 
 
 def test_what_another_users_server_cannot_read_is_not_called_damaged(tiny: Loaded, base: Base) -> None:
@@ -159,7 +163,7 @@ def test_a_copy_is_judged_when_it_holds_still_and_reported_once(
     tiny: Loaded, base: Base, runner: TorchRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    shelf = AdapterRegistry(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family)
+    shelf = AdapterRegistry(AdapterMemory(runner), tiny.base.id, tiny.fingerprint, tiny.fim.family)
     whole, half = adapter.write(tmp_path / "whole", base), adapters.home() / "half"
     half.mkdir(parents=True)
     data = (whole / adapters.WEIGHTS).read_bytes()
@@ -172,7 +176,7 @@ def test_a_copy_is_judged_when_it_holds_still_and_reported_once(
         with pytest.raises(AdapterError, match="if they are being copied, ask again"):
             raise_as_adapter_error(shelf, "half")
     assert caplog.records == []
-    monkeypatch.setattr(arriving, "STILL_SECONDS", 0.0)
+    monkeypatch.setattr(adapter_folders, "STILL_SECONDS", 0.0)
     for _ in range(3):
         sleep(0.01)
         shelf.scan()
@@ -180,7 +184,7 @@ def test_a_copy_is_judged_when_it_holds_still_and_reported_once(
     assert [state.name for state in shelf.states()] == ["half"]
     (half / adapters.WEIGHTS).write_bytes(data)
     shelf.scan()
-    assert shelf.resolve("half") == "half"
+    assert shelf.resolve("half") is not None
     assert shelf.states()[0].broken is None
 
 
@@ -194,7 +198,7 @@ def raise_as_adapter_error(shelf: AdapterRegistry, name: str) -> None:
 def test_a_look_that_began_after_one_came_is_not_repeated(
     tiny: Loaded, runner: TorchRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = AdapterRegistry(runner, tiny.base.id, tiny.fingerprint, tiny.fim.family)
+    shelf = AdapterRegistry(AdapterMemory(runner), tiny.base.id, tiny.fingerprint, tiny.fim.family)
     looks, begun, over = list[int](), threading.Event(), threading.Event()
 
     def folders() -> Generator[Path]:
@@ -232,7 +236,7 @@ def zoo(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Generator[servi
     os.mkfifo(home / "a-pipe")
     (home / "a-loop").symlink_to("a-loop")
     with serving.protected(folder, "--adapter", "good") as server:
-        sleep(arriving.STILL_SECONDS)
+        sleep(adapter_folders.STILL_SECONDS)
         yield server
 
 

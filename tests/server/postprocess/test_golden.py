@@ -9,8 +9,8 @@ import pytest
 from starling_server.config import RULES
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import decide
-from starling_server.postprocess.filters import Place, trim
-from starling_server.prompt import window
+from starling_server.postprocess.filters import trim
+from starling_server.prompt.cursor import Cursor
 
 FOLDER = Path(__file__).with_name("golden")
 MARKS = str.maketrans({"·": " ", "→": "\t", "␍": "\r"})
@@ -52,20 +52,19 @@ CASES = [case for path in sorted(FOLDER.glob("*.txt")) for case in read(path)]
 @pytest.mark.parametrize("case", [case for case in CASES if case.written is not None], ids=lambda case: case.id)
 def test_what_is_inserted(case: Case) -> None:
     assert case.written is not None
-    prefix, suffix = window.normalize(case.prefix), window.normalize(case.suffix)
-    extent = decide(prefix, suffix, case.language)
-    rules = stops.rules("line" if extent == "line" else "block", prefix, suffix, RULES)
-    head, held = window.hold_blanks(prefix)
-    written = case.written if head[-1:] in ("", "\n") else held + case.written
+    cursor = Cursor.at(case.prefix, case.suffix)
+    extent = decide(cursor, case.language)
+    rules = stops.rules("line" if extent == "line" else "block", cursor, RULES)
+    written = case.written if cursor.head[-1:] in ("", "\n") else cursor.held + case.written
     steps = (stops.first(rules, written[:size]) for size in range(len(written) + 1))
     fired = next((each for each in steps if each), None)  # as it is written, character by character
-    assert trim(written[: fired[0]] if fired else written, Place(prefix, suffix)) == case.expected
+    assert trim(written[: fired[0]] if fired else written, cursor) == case.expected
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.written is None], ids=lambda case: case.id)
 def test_what_a_place_calls_for(case: Case) -> None:
     extent, _, without = case.expected.partition(" without ")
-    assert decide(case.prefix, case.suffix, case.language, comments=without != "comments") == extent
+    assert decide(Cursor.at(case.prefix, case.suffix), case.language, comments=without != "comments") == extent
 
 
 def test_there_are_enough() -> None:

@@ -24,6 +24,7 @@ from starling_server.postprocess import parser_client
 from starling_server.postprocess.completion_scope import Around, decide, look_around
 from starling_server.postprocess.parser_client import Client, Source
 from starling_server.postprocess.syntax import GRAMMARS, parse
+from starling_server.prompt.cursor import Cursor
 from starling_training.examples.spans import draw
 from starling_training.scoring.metrics import parses
 
@@ -59,7 +60,7 @@ def test_a_server_answers_a_hostile_request_and_the_next(tmp_path: Path) -> None
 def test_without_a_tree_indentation_decides() -> None:
     assert look_around(HOSTILE, "", "Java") == Around()
     for suffix in ("", ")\n"):
-        assert decide(HOSTILE, suffix, "java") == decide(HOSTILE, suffix, None)
+        assert decide(Cursor.at(HOSTILE, suffix), "java") == decide(Cursor.at(HOSTILE, suffix), None)
 
 
 def test_training_and_judging_take_the_file_as_one_without_a_tree() -> None:

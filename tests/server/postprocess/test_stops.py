@@ -6,6 +6,7 @@ from starling_server.config import RULES, Mode, Rule
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import Extent, decide
 from starling_server.postprocess.stops import BlockStop, IndentStop, LineStop
+from starling_server.prompt.cursor import Cursor
 
 STOPS = [
     # prefix, suffix, generated text, where it is cut
@@ -27,12 +28,12 @@ STOPS = [
 
 
 def extent(prefix: str, suffix: str) -> Extent:
-    return decide(prefix, suffix, None)
+    return decide(Cursor.at(prefix, suffix), None)
 
 
 @pytest.mark.parametrize(("prefix", "suffix", "text", "expected"), STOPS)
 def test_stops_while_generating(prefix: str, suffix: str, text: str, expected: str) -> None:
-    rules = stops.rules(extent(prefix, suffix), prefix, suffix, RULES)
+    rules = stops.rules(extent(prefix, suffix), Cursor.at(prefix, suffix), RULES)
     fired = next((fired for size in range(len(text) + 1) if (fired := stops.first(rules, text[:size]))), None)
     assert fired is not None
     assert text[: fired[0]] == expected
@@ -47,23 +48,23 @@ def test_stops_while_generating(prefix: str, suffix: str, text: str, expected: s
     ],
 )
 def test_a_rule_can_be_switched_off(rule: Rule, prefix: str, suffix: str, text: str) -> None:
-    fired = stops.first(stops.rules(extent(prefix, suffix), prefix, suffix, RULES), text)
+    fired = stops.first(stops.rules(extent(prefix, suffix), Cursor.at(prefix, suffix), RULES), text)
     assert fired is not None
     assert fired[1] == rule
     others: list[Rule] = [other for other in RULES if other != rule]
-    assert stops.first(stops.rules(extent(prefix, suffix), prefix, suffix, others), text) is None
+    assert stops.first(stops.rules(extent(prefix, suffix), Cursor.at(prefix, suffix), others), text) is None
 
 
 def test_indentation_that_may_yet_be_the_cursors_goes_on() -> None:
     for text in ("", "\n", "  ", "    ", "    x", "\n      x"):
-        assert IndentStop("    ")(text) is None
+        assert IndentStop(Cursor.at("    "))(text) is None
 
 
 def test_modes() -> None:
     def stop(mode: Mode, prefix: str, suffix: str) -> type:
-        extent = decide(prefix, suffix, None, mode)
+        extent = decide(Cursor.at(prefix, suffix), None, mode)
         assert extent != "nothing"
-        return type(stops.rules(extent, prefix, suffix, ())[0])
+        return type(stops.rules(extent, Cursor.at(prefix, suffix), ())[0])
 
     assert stop("line", "def f():", "\n") is LineStop
     assert stop("block", "x = ", "\n") is BlockStop

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from starling_server.postprocess.completion_scope import decide, may_be_followed_deeper
 from starling_server.postprocess.syntax import GRAMMARS, parse
+from starling_server.prompt.cursor import Cursor
 
 SNIPPETS = {
     "C": ("int add(int a) { return twice(a); }", "twice(a)"),
@@ -52,10 +53,10 @@ def test_any_text_and_place(text: str, at: int) -> None:
 @pytest.mark.parametrize("language", ["python", "ruby", "lua", None])
 def test_a_line_as_long_as_a_request_may_be(tail: str, language: str | None) -> None:
     """Patterns that take the square of its length would be at it for days."""
-    assert decide("def f(a):\n    return a\n" + tail, "", language) in ("line", "block")
+    assert decide(Cursor.at("def f(a):\n    return a\n" + tail), language) in ("line", "block")
     assert not may_be_followed_deeper(" " * 2_000_000 + "x")
 
 
 @pytest.mark.parametrize(("line", "extent"), [("while x:" + " " * 900, "block"), ("x" * 900, "line")])
 def test_what_a_long_line_says_counts(line: str, extent: str) -> None:
-    assert decide(line, "", "python") == extent
+    assert decide(Cursor.at(line), "python") == extent

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor, hold_blanks, normalize
 
 TEXT = st.text(st.sampled_from("ab (\n\r\t):é😀"), max_size=400)
 
@@ -21,28 +22,28 @@ def text_of(ids: list[int]) -> str:
 
 @given(TEXT, TEXT, st.integers(8, 300))
 def test_a_window_is_the_text_around_the_cursor_within_the_budget(prefix: str, suffix: str, tokens: int) -> None:
-    cut = window.fit(prefix, suffix, tokens, characters)
+    cut = window.fit(Cursor.at(prefix, suffix), tokens, characters)
     assert len(cut.prefix) + len(cut.suffix) <= tokens
-    assert window.normalize(prefix).endswith(text_of(cut.prefix) + cut.held)
-    assert window.normalize(suffix).startswith(text_of(cut.suffix))
+    assert normalize(prefix).endswith(text_of(cut.prefix) + cut.held)
+    assert normalize(suffix).startswith(text_of(cut.suffix))
 
 
 @given(TEXT, TEXT)
 def test_short_text_is_there_whole(prefix: str, suffix: str) -> None:
-    cut = window.fit(prefix, suffix, 4000, characters)
-    assert text_of(cut.prefix) + cut.held == window.normalize(prefix)
-    assert text_of(cut.suffix) == window.normalize(suffix)
+    cut = window.fit(Cursor.at(prefix, suffix), 4000, characters)
+    assert text_of(cut.prefix) + cut.held == normalize(prefix)
+    assert text_of(cut.suffix) == normalize(suffix)
 
 
 def test_blanks_that_a_tokenizer_joins_with_what_follows_are_held_back() -> None:
-    assert window.hold_blanks("if a:\n    ") == ("if a:\n", "    ")
-    assert window.hold_blanks("if a:\n\t") == ("if a:\n", "\t")
-    assert window.hold_blanks("if a:\n    b") == ("if a:\n    b", "")
-    assert window.hold_blanks("  ") == ("", "  ")
-    assert window.hold_blanks("a\n") == ("a\n", "")
-    assert window.hold_blanks("x = ") == ("x =", " ")
-    assert window.hold_blanks("x =  ") == ("x = ", " ")
-    assert window.hold_blanks("x =\t") == ("x =\t", "")
+    assert hold_blanks("if a:\n    ") == ("if a:\n", "    ")
+    assert hold_blanks("if a:\n\t") == ("if a:\n", "\t")
+    assert hold_blanks("if a:\n    b") == ("if a:\n    b", "")
+    assert hold_blanks("  ") == ("", "  ")
+    assert hold_blanks("a\n") == ("a\n", "")
+    assert hold_blanks("x = ") == ("x =", " ")
+    assert hold_blanks("x =  ") == ("x = ", " ")
+    assert hold_blanks("x =\t") == ("x =\t", "")
 
 
 @pytest.mark.parametrize(
@@ -60,12 +61,12 @@ def test_blanks_that_a_tokenizer_joins_with_what_follows_are_held_back() -> None
     ],
 )
 def test_text_goes_behind_what_was_held_back(prefix: str, text: str, shown: str | None) -> None:
-    assert window.behind_held(text, prefix) == shown
+    assert Cursor.at(prefix).after_held(text) == shown
 
 
 def test_edges_lie_at_line_starts() -> None:
     text = "".join(f"line {n}\n" for n in range(400))
-    cut = window.fit(text, text, 300, characters)
+    cut = window.fit(Cursor.at(text, text), 300, characters)
     assert text[-len(cut.prefix) - 1] == "\n"
     assert cut.suffix[-1] == ord("\n")
 
@@ -77,18 +78,18 @@ def test_typing_moves_the_left_edge_at_most_once_in_a_quarter_of_the_budget(type
     starts = set[int]()
     for size in range(len(typed)):
         prefix = document + typed[:size]
-        cut = window.fit(prefix, document, 1000, characters)
+        cut = window.fit(Cursor.at(prefix, document), 1000, characters)
         starts.add(len(prefix) - len(cut.prefix) - len(cut.held))
     assert len(starts) <= 2
 
 
 def test_a_line_without_end_is_cut_hard() -> None:
-    cut = window.fit("x" * 10_000, "y" * 10_000, 100, characters)
+    cut = window.fit(Cursor.at("x" * 10_000, "y" * 10_000), 100, characters)
     assert 75 < len(cut.prefix) + len(cut.suffix) <= 100
 
 
 def test_the_budget_leaves_room_for_prompt_and_middle(tiny: Loaded, source: str) -> None:
-    cut = window.fit(source, source, window.budget(1024, 64), tiny.tokenizer.encode)
+    cut = window.fit(Cursor.at(source, source), window.budget(1024, 64), tiny.tokenizer.encode)
     assert len(tiny.fim.prompt(cut.prefix, cut.suffix)) + 64 <= 1024
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor, hold_blanks
 from starling_training.config import DataConfig
 from starling_training.examples.dataset import (
     IGNORED,
@@ -36,7 +37,7 @@ def documents(source: str) -> list[Document]:
 
 def serving_prompt(writer: Writer, prefix: str, suffix: str) -> list[int]:
     """As `starling_server.completion.service` builds it."""
-    cropped = window.fit(prefix, suffix, window.budget(CONTEXT, 64), writer.tokenizer.encode)
+    cropped = window.fit(Cursor.at(prefix, suffix), window.budget(CONTEXT, 64), writer.tokenizer.encode)
     return writer.fim.prompt(cropped.prefix, cropped.suffix)
 
 
@@ -52,7 +53,7 @@ def test_every_middle_follows_the_prompt_that_serving_sends(writer: Writer, docu
             assert middle[-1] == writer.fim.end
             assert len(middle) <= 64
             assert len(made.ids) <= CONTEXT
-            _, held = window.hold_blanks(hole.prefix)
+            _, held = hold_blanks(hole.prefix)
             assert writer.tokenizer.decode(middle[:-1]) == held + hole.middle
             checked += 1
     assert checked >= 400

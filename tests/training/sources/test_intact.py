@@ -4,6 +4,7 @@ from pathlib import Path
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.prompt import window
+from starling_server.prompt.cursor import Cursor
 from starling_training.config import DataConfig
 from starling_training.examples.dataset import Writer, epoch_rows, example
 from starling_training.sources import corpus
@@ -19,7 +20,7 @@ def test_every_middle_of_an_epoch_sees_its_whole_window(tiny: Loaded) -> None:
     for row in epoch_rows(documents, writer, DataConfig(fim_rate=1.0), epoch=1):
         text = documents[row.document].text
         ids = example(row, text, writer).ids
-        fitted = window.fit(text[: row.start], text[row.end :], budget, writer.tokenizer.encode)
+        fitted = window.fit(Cursor.at(text[: row.start], text[row.end :]), budget, writer.tokenizer.encode)
         assert row.form != "plain"
         prompt = writer.fim.prompt(fitted.prefix, fitted.suffix, row.form)
         middle = writer.tokenizer.encode(fitted.held + text[row.start : row.end])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from starling_server.prompt import window
+from starling_server.prompt.cursor import hold_blanks
 from starling_server.prompt.fim import SENTINELS, Fim, Tokenizer
 from starling_training.base.stream import Stream
 from starling_training.examples.dataset import IGNORED
@@ -89,7 +89,7 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
         return spans[0] if spans else None
 
     def _fill(self, text: str, span: Span, most: int, random: Random) -> list[int]:
-        head, held = window.hold_blanks(text[: span.start])
+        head, held = hold_blanks(text[: span.start])
         prefix, suffix = self._tokenizer.encode(head), self._tokenizer.encode(text[span.end :])
         middle = self._tokenizer.encode(held + text[span.start : span.end])
         order = "spm" if random.random() < SPM_RATE else "psm"
@@ -101,5 +101,5 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
     def _fits(self, text: str, span: Span, most: int) -> bool:
         if span.length > most * CHARS_PER_TOKEN:
             return False
-        _, held = window.hold_blanks(text[: span.start])
+        _, held = hold_blanks(text[: span.start])
         return len(self._tokenizer.encode(held + text[span.start : span.end])) < most

@@ -10,7 +10,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from starling_server.errors import SourceError
-from starling_server.prompt import window
+from starling_server.prompt.cursor import normalize
 from starling_training.examples.spans import Hole
 from starling_training.scoring.trials import Placed
 from starling_training.sources import clean, git
@@ -121,7 +121,7 @@ def _document(repository: Path, commit: str, name: str) -> Document | None:
             raise _incomplete(repository)
         return None
     made = clean.document(name, found.stdout)
-    return None if isinstance(made, str) else replace(made, text=window.normalize(redact(made.text)[0]))
+    return None if isinstance(made, str) else replace(made, text=normalize(redact(made.text)[0]))
 
 
 def _git(repository: Path, *arguments: str) -> bytes:

@@ -9,6 +9,7 @@ from random import Random
 from typing import Literal
 
 from starling_server.prompt import fim, window
+from starling_server.prompt.cursor import Cursor, hold_blanks
 from starling_server.prompt.fim import Example, Fim, Order
 from starling_training.config import DataConfig
 from starling_training.examples.spans import Hole, Span, cut, draw, is_asked
@@ -48,7 +49,7 @@ class Writer:
     def hole(self, hole: Hole, order: Order | None = None) -> Example:
         """The example of `hole`; without `order` its prompt is the one that serving sends there."""
         tokens = window.budget(self.context_tokens, self.max_tokens)
-        cropped = window.fit(hole.prefix, hole.suffix, tokens, self.tokenizer.encode)
+        cropped = window.fit(Cursor.at(hole.prefix, hole.suffix), tokens, self.tokenizer.encode)
         middle = self.tokenizer.encode(cropped.held + hole.middle)
         return self.fim.example(cropped.prefix, middle, cropped.suffix, order)
 
@@ -61,7 +62,7 @@ class Writer:
         """Whether the middle and its end id have at most `max_tokens` ids."""
         if span.length > self.max_tokens * LONGEST_TOKEN:
             return False
-        _, held = window.hold_blanks(text[max(0, span.start - 1000) : span.start])
+        _, held = hold_blanks(text[max(0, span.start - 1000) : span.start])
         return len(self.tokenizer.encode(held + text[span.start : span.end])) < self.max_tokens
 
     def draw(self, document: Document, count: int, random: Random) -> list[Span]:

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from starling_server.completion.service import Service
 from starling_server.config import Mode, ModelConfig, ServiceConfig
+from starling_server.engine.protocols import AdapterId
 from starling_server.models.adapters import BARE, Adapter
 from starling_server.models.manifest import prompt_format
 from starling_server.schema import CompleteRequest
@@ -47,7 +48,7 @@ class Engine(Protocol):
 class Scorer(Protocol):
     """A runner that gives log-probabilities of text (`runner_torch`)."""
 
-    def score(self, adapter: str | None, ids: list[int], start: int) -> list[float]:
+    def score(self, adapter: AdapterId | None, ids: list[int], start: int) -> list[float]:
         """Nats of each of `ids[start:]` given all before it."""
         ...
 
@@ -80,8 +81,8 @@ class InProcess:
         made = self.writer.hole(hole)
         if not isinstance(runner, Scorer) or len(made.ids) > runner.context:
             return None, 0
-        version = self.service.adapters.version(None if self.adapter == BARE else self.adapter)
-        scores = runner.score(version, made.ids, made.prompt_tokens)
+        version = self.service.adapters.resolve(self.adapter)
+        scores = runner.score(version.key if version else None, made.ids, made.prompt_tokens)
         return -sum(scores), len(scores)
 
 
@@ -102,9 +103,9 @@ def served(
 
 def in_process(service: Service, adapter: str = BARE) -> InProcess:
     """The engine over `service`; its loss is taken on the prompts that the adapter is served with."""
-    trained = service.adapters.trained(None if adapter == BARE else adapter)
-    sizes = (trained.context_tokens, trained.max_tokens) if trained else _sizes(service)
-    written = prompt_format(service.backend.fim, trained)
+    version = service.adapters.resolve(adapter)
+    sizes = (version.fim.context_tokens, version.fim.max_tokens) if version else _sizes(service)
+    written = prompt_format(service.backend.fim, version.fim if version else None)
     return InProcess(service, adapter, Writer(service.backend.tokenizer, written, *sizes))
 
 

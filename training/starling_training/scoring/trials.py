@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from starling_server.config import RULES, Mode
 from starling_server.postprocess import stops
 from starling_server.postprocess.completion_scope import decide
-from starling_server.postprocess.filters import Place, trim
-from starling_server.prompt import window
+from starling_server.postprocess.filters import trim
+from starling_server.prompt.cursor import Cursor
 from starling_training.examples.spans import Hole
 
 Placed = tuple[str, Hole]
@@ -56,12 +56,13 @@ class Trial:
 
 def inserted(hole: Hole, text: str, mode: Mode = "auto") -> str:
     """What the service would insert at `hole` if a model wrote `text`, which begins at the cursor."""
-    extent = decide(hole.prefix, hole.suffix, None, mode)
+    cursor = Cursor.at(hole.prefix, hole.suffix)
+    extent = decide(cursor, None, mode)
     if extent == "nothing":
         return ""
-    text = window.hold_blanks(hole.prefix)[1] + text
-    fired = stops.first(stops.rules(extent, hole.prefix, hole.suffix, RULES), text)
-    return trim(text[: fired[0]] if fired else text, Place(hole.prefix, hole.suffix))
+    text = cursor.held + text
+    fired = stops.first(stops.rules(extent, cursor, RULES), text)
+    return trim(text[: fired[0]] if fired else text, cursor)
 
 
 def truth(hole: Hole, mode: Mode = "auto") -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starling_server.printable import printable
-from starling_server.prompt import window
+from starling_server.prompt.cursor import normalize
 from starling_training.sources import dedup, filters, inside, notebook
 from starling_training.sources.secrets import redact
 
@@ -126,7 +126,7 @@ def _text(raw: Raw) -> str:
     if b"\0" in found:
         raise _Unwanted("binary")
     try:
-        text = window.normalize(found.decode("utf-8-sig"))
+        text = normalize(found.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise _Unwanted("not UTF-8") from error
     if raw.path.endswith(notebook.SUFFIX):

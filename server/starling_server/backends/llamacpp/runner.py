@@ -17,9 +17,9 @@ from starling_server.backends.llamacpp.bindings import BATCH, Context, Handle, K
 from starling_server.backends.llamacpp.gguf_export import export_cache
 from starling_server.backends.llamacpp.gguf_export.write import outlined
 from starling_server.backends.llamacpp.loading import Loaded
-from starling_server.engine.protocols import Feed, Likely, Sampler, Sampling
+from starling_server.engine.protocols import AdapterId, Feed, Likely, Sampler, Sampling
 from starling_server.errors import AdapterError, OutputError
-from starling_server.models.adapter_registry import Need
+from starling_server.models.adapter_memory import Need
 
 SEQUENCES = 128
 """Most caches at once, kept ones included; llama.cpp stops at 256. A team of 64 had one more cursor than there were
@@ -41,7 +41,7 @@ AMD EPYC with AVX2, docs/experiments.md). What drafts save on this runner was no
 class GgmlCache:
     """One sequence of the context."""
 
-    adapter: str | None
+    adapter: AdapterId | None
     sequence: int
     """llama.cpp's number of it."""
     length: int = 0
@@ -73,12 +73,12 @@ class GgmlRunner:
         """What kept caches may take in all for requests to find room beside them."""
         self._free = list(range(count))
         """A heap: the lowest number goes first, so that those in use stay neighbours (`ROWS`)."""
-        self._adapters: dict[str, Handle] = {}
-        self._adapter_bytes: dict[str, int] = {}
-        self._active: str | None = None
+        self._adapters: dict[AdapterId, Handle] = {}
+        self._adapter_bytes: dict[AdapterId, int] = {}
+        self._active: AdapterId | None = None
 
     @property
-    def adapters(self) -> tuple[str, ...]:
+    def adapters(self) -> tuple[AdapterId, ...]:
         """Names of the adapters in memory."""
         return tuple(self._adapters)
 
@@ -87,7 +87,7 @@ class GgmlRunner:
         own = 4 * outlined(path, self._loaded.base)[0].floats
         return Need(own, own + sum(self._adapter_bytes.values()))
 
-    def add_adapter(self, name: str, path: Path) -> None:
+    def add_adapter(self, name: AdapterId, path: Path) -> None:
         """Load the adapter in the folder `path` beside the base under `name`, exported where that was not done before.
 
         Raises AdapterError where it does not fit, is more than a LoRA or finds no room in the cache folder.
@@ -100,18 +100,18 @@ class GgmlRunner:
         self._adapters[name] = self._weights.adapter(file)
         self._adapter_bytes[name] = file.stat().st_size
 
-    def remove_adapter(self, name: str) -> None:
+    def remove_adapter(self, name: AdapterId) -> None:
         """Let go of an adapter whose caches are all closed."""
         if self._active == name:
             self._activate(None)
         self._weights.forget_adapter(self._adapters.pop(name))
         del self._adapter_bytes[name]
 
-    def adapter_bytes(self, name: str) -> int:
+    def adapter_bytes(self, name: AdapterId) -> int:
         """Bytes of an adapter in memory, by its file."""
         return self._adapter_bytes.get(name, 0)
 
-    def open(self, adapter: str | None) -> GgmlCache:
+    def open(self, adapter: AdapterId | None) -> GgmlCache:
         """An empty cache; raises MemoryError where all that there is memory for are open."""
         if not self._free:
             raise MemoryError("all caches are open")
@@ -142,7 +142,7 @@ class GgmlRunner:
             feed.cache.length += len(feed.ids)
         return np.split(np.concatenate(pieces), np.cumsum([feed.keep for feed in feeds])[:-1])
 
-    def score(self, adapter: str | None, ids: Sequence[int], start: int) -> list[float]:
+    def score(self, adapter: AdapterId | None, ids: Sequence[int], start: int) -> list[float]:
         """Log-probability in nats of each of `ids[start:]` given all before it; 0 < start."""
         cache, scores = self.open(adapter), list[float]()
         try:
@@ -195,7 +195,7 @@ class GgmlRunner:
         """
         self._llama.abort()
 
-    def _activate(self, adapter: str | None) -> None:
+    def _activate(self, adapter: AdapterId | None) -> None:
         """Switch the adapter, only where it differs from the last forward's: llama.cpp plans its graph anew then."""
         if adapter != self._active:
             self._llama.use(None if adapter is None else self._adapters[adapter])

@@ -13,12 +13,14 @@ from time import perf_counter
 from typing import Any
 
 from starling_server.backends.openai.client import News, Stream, Upstream, Wish
-from starling_server.engine.engine import Finish, Job, Steps, Usage
-from starling_server.engine.protocols import Likely, Poll
+from starling_server.engine.engine import Job, Steps, Usage
+from starling_server.engine.protocols import AdapterId, Likely, Poll
 from starling_server.errors import UnknownAdapter
-from starling_server.models.adapter_registry import Need
+from starling_server.models.adapter_memory import Need
+from starling_server.models.adapter_versions import AdapterKey
 from starling_server.owners import Owner
 from starling_server.prompt.fim import Tokenizer
+from starling_server.schema import Finish
 
 ROWS = 64
 """Completions that the other server has under way for us at most; more wait here, newest first."""
@@ -33,34 +35,30 @@ class RemoteModels:
 
     def __init__(self, context: int, upstream: Upstream) -> None:
         self.context, self.rows = context, ROWS
-        self.names = dict[str | None, str]()
+        self.names = dict[AdapterId | None, str]()
         """What the other server calls the base (None) and versions of adapters, as far as they were asked for."""
         self._upstream = upstream
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """Those that were asked for."""
-        return tuple(name for name in self.names if name)
 
     def need(self, path: Path) -> Need:
         """Nothing here."""
         return Need(0, 0)
 
-    def add_adapter(self, name: str, path: Path) -> None:
-        """Look whether the other server has it by now, under its name without our number.
+    def add_adapter(self, name: AdapterKey, path: Path) -> None:
+        """Look whether the other server has the adapter by now, under its name.
 
         Raises UpstreamDown, and UnknownAdapter where it has not: it may have it later, so the name stays.
         """
-        known, _, _ = name.rpartition("@")
-        if known not in self._upstream.names():
-            raise UnknownAdapter(f"{self._upstream.url} serves no model {known!r}: load {path} there under this name.")
-        self.names[name] = known
+        if name.name not in self._upstream.names():
+            raise UnknownAdapter(
+                f"{self._upstream.url} serves no model {name.name!r}: load {path} there under this name."
+            )
+        self.names[name] = name.name
 
-    def remove_adapter(self, name: str) -> None:
+    def remove_adapter(self, name: AdapterKey) -> None:
         """Ask for it no more; the other server keeps what it has."""
         del self.names[name]
 
-    def adapter_bytes(self, name: str) -> int:
+    def adapter_bytes(self, name: AdapterKey) -> int:
         """None here."""
         return 0
 
@@ -141,7 +139,7 @@ class RemoteEngine:
     def warm_up(self, token: int) -> None:
         """Nothing: the other server is warm or not."""
 
-    def forget(self, adapter: str) -> None:
+    def forget(self, adapter: AdapterId) -> None:
         """Nothing: the other server keeps what it has."""
 
     def generate(self, job: Job) -> RemoteGeneration:

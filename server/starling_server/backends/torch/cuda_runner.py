@@ -13,8 +13,8 @@ import torch
 from starling_server.backends.torch.cuda_graphs import Capture, StepGraphs
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchCache, TorchRunner, unchanged_on_failure
-from starling_server.engine.protocols import Feed, Likely, Rows, Sampler, Sampling
-from starling_server.models.adapter_registry import Need
+from starling_server.engine.protocols import AdapterId, Feed, Likely, Rows, Sampler, Sampling
+from starling_server.models.adapter_memory import Need
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class CudaRunner:
         self._short_of_memory = False
 
     @property
-    def adapters(self) -> tuple[str, ...]:
+    def adapters(self) -> tuple[AdapterId, ...]:
         """Names of the adapters in memory."""
         return self._torch.adapters
 
@@ -41,7 +41,7 @@ class CudaRunner:
         """What the adapter in `path` would take; raises AdapterError where it does not fit."""
         return self._torch.need(path)
 
-    def add_adapter(self, name: str, path: Path) -> None:
+    def add_adapter(self, name: AdapterId, path: Path) -> None:
         """Load the adapter in `path` beside the base under `name`; raises AdapterError where it does not fit.
 
         One of a larger rank than all before, or of other layers, has every graph captured anew.
@@ -51,15 +51,15 @@ class CudaRunner:
             self._graphs.forget()
             self._version = self._torch.layers.version
 
-    def remove_adapter(self, name: str) -> None:
+    def remove_adapter(self, name: AdapterId) -> None:
         """Let go of an adapter whose caches are all closed; graphs stay as they are."""
         self._torch.remove_adapter(name)
 
-    def adapter_bytes(self, name: str) -> int:
+    def adapter_bytes(self, name: AdapterId) -> int:
         """Bytes of an adapter in memory."""
         return self._torch.adapter_bytes(name)
 
-    def open(self, adapter: str | None) -> TorchCache:
+    def open(self, adapter: AdapterId | None) -> TorchCache:
         """An empty cache."""
         return self._torch.open(adapter)
 
@@ -72,7 +72,7 @@ class CudaRunner:
                 return [rows]
         return self._torch.feed(feeds)
 
-    def score(self, adapter: str | None, ids: Sequence[int], start: int) -> list[float]:
+    def score(self, adapter: AdapterId | None, ids: Sequence[int], start: int) -> list[float]:
         """Log-probability in nats of each of `ids[start:]` given all before it."""
         return self._torch.score(adapter, ids, start)
 

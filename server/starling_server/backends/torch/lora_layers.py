@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from starling_server.engine.protocols import AdapterId
 from starling_server.errors import AdapterError
 from starling_server.models import lora
 from starling_server.models.lora import Lora, Shape
@@ -54,14 +55,14 @@ class LoraLayers:
         self._model, self._fixed = model, fixed
         self._layers: dict[str, LoraLinear] = {}
         self._rank = 0
-        self._kept: dict[str, Tensor] = {}
-        self._ranks: dict[str, int] = {}
+        self._kept: dict[AdapterId, Tensor] = {}
+        self._ranks: dict[AdapterId, int] = {}
         self._slots: Tensor | None = None
-        self._active: str | None = None
+        self._active: AdapterId | None = None
         _unwrap(model)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[AdapterId, ...]:
         """The adapters in memory."""
         return tuple(self._kept)
 
@@ -80,7 +81,7 @@ class LoraLayers:
         among = _size(rank, self._layers_with(outline.pairs))
         return own * self._dtype.itemsize, among * self._dtype.itemsize * (len(self._kept) + 1)
 
-    def add(self, name: str, path: Path) -> None:
+    def add(self, name: AdapterId, path: Path) -> None:
         """Read the adapter in the folder `path`; raises AdapterError where it is damaged, no LoRA or does not fit."""
         try:
             outline = lora.outline(path)
@@ -98,7 +99,7 @@ class LoraLayers:
                 raise
             raise AdapterError(f"Adapter {name!r} finds no room in memory: serve fewer adapters.") from error
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: AdapterId) -> None:
         """Let go of an adapter's matrices."""
         if self._active == name:
             self.use(None)
@@ -108,7 +109,7 @@ class LoraLayers:
             self._lay_out(_padded(rank), self._layers)
 
     @torch.inference_mode()
-    def use(self, name: str | None) -> None:
+    def use(self, name: AdapterId | None) -> None:
         """Put this adapter, or with None the bare base, into effect; nothing where it is already."""
         if name == self._active:
             return

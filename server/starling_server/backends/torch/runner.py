@@ -12,8 +12,8 @@ from starling_server.backends.torch import sampling as draws
 from starling_server.backends.torch.kv_cache import BatchCache, SequenceCache
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.lora_layers import LoraLayers
-from starling_server.engine.protocols import Feed, Likely, Rows, Sampler, Sampling
-from starling_server.models.adapter_registry import Need
+from starling_server.engine.protocols import AdapterId, Feed, Likely, Rows, Sampler, Sampling
+from starling_server.models.adapter_memory import Need
 
 CHUNK_CPU, CHUNK_GPU = 64, 512
 ROWS, DRAFT = 8, 3
@@ -24,7 +24,7 @@ ROWS, DRAFT = 8, 3
 class TorchCache:
     """Keys and values of one sequence, and the adapter they were computed under."""
 
-    adapter: str | None
+    adapter: AdapterId | None
     kv: SequenceCache
 
 
@@ -42,7 +42,7 @@ class TorchRunner:
         """The adapters in memory."""
 
     @property
-    def adapters(self) -> tuple[str, ...]:
+    def adapters(self) -> tuple[AdapterId, ...]:
         """Names of the adapters in memory."""
         return self.layers.names
 
@@ -50,19 +50,19 @@ class TorchRunner:
         """What the adapter in `path` would take; raises AdapterError where it does not fit."""
         return Need(*self.layers.need(path))
 
-    def add_adapter(self, name: str, path: Path) -> None:
+    def add_adapter(self, name: AdapterId, path: Path) -> None:
         """Load the adapter in `path` beside the base under `name`; raises AdapterError where it does not fit."""
         self.layers.add(name, path)
 
-    def remove_adapter(self, name: str) -> None:
+    def remove_adapter(self, name: AdapterId) -> None:
         """Let go of an adapter whose caches are all closed."""
         self.layers.remove(name)
 
-    def adapter_bytes(self, name: str) -> int:
+    def adapter_bytes(self, name: AdapterId) -> int:
         """Bytes of an adapter in memory; all take the same."""
         return self.layers.nbytes if name in self.layers.names else 0
 
-    def open(self, adapter: str | None) -> TorchCache:
+    def open(self, adapter: AdapterId | None) -> TorchCache:
         """An empty cache."""
         return TorchCache(adapter, SequenceCache(self._model.config.num_hidden_layers))
 
@@ -75,7 +75,7 @@ class TorchRunner:
             return self._forward_batch(feeds)
 
     @torch.inference_mode()
-    def score(self, adapter: str | None, ids: Sequence[int], start: int) -> list[float]:
+    def score(self, adapter: AdapterId | None, ids: Sequence[int], start: int) -> list[float]:
         """Log-probability in nats of each of `ids[start:]` given all before it."""
         logits = self._forward(self.open(adapter), ids, len(ids) - start + 1)[:-1].float()
         targets = torch.tensor(ids[start:], device=logits.device)

@@ -1,6 +1,6 @@
-"""What an operator watches, in Prometheus' format; `deploy/grafana.json` draws it.
+"""Metrics in Prometheus' format; `deploy/grafana.json` plots them.
 
-Labels are few: adapters by the names that are served, outcomes and routes by our own words, never what a client wrote.
+Labels are few: adapters by the names that are served, outcomes and routes from fixed sets, never client text.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Metrics:
     """One server's counts. Safe from any thread."""
 
     def __init__(self, service: Callable[[], Service | None]) -> None:
-        """`service` gives the one that answers now, for what is read when somebody looks."""
+        """`service` returns the current service, whose gauges are read when `/metrics` is scraped."""
         self.registry = CollectorRegistry()
         self._service = service
         self.requests = self._counter("http_requests", "HTTP answers.", "route", "method", "status")
@@ -44,13 +44,13 @@ class Metrics:
         for kind in ("prompt", "cached", "completion", "drafted", "accepted"):
             self.tokens.labels(adapter, kind).inc(getattr(used, f"{kind}_tokens"))
         self.total.labels(adapter).observe(times.total_ms / 1e3)
-        if used.prompt_tokens:  # the model was asked
+        if used.prompt_tokens:  # the model ran
             self.queue.labels(adapter).observe(times.queue_ms / 1e3)
             self.prefill.labels(adapter).observe(times.prefill_ms / 1e3)
             self.decode.labels(adapter).observe(times.decode_ms / 1e3)
 
     def failed(self, adapter: str | None, outcome: str) -> None:
-        """Count a request that has no answer: its client left, or an error's kind."""
+        """Count a request without an answer; `outcome` is `cancelled` or an error's kind."""
         self.outcomes.labels(adapter or BARE, outcome).inc()
 
     def text(self) -> bytes:

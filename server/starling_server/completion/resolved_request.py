@@ -1,0 +1,76 @@
+"""A request with every default filled in and its adapter looked up."""
+
+from dataclasses import dataclass
+
+from starling_server.config import Mode, ServiceConfig
+from starling_server.models.adapter_versions import AdapterVersion
+from starling_server.owners import Owner
+from starling_server.schema import CompleteRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRequest:
+    """One request for a suggestion, as the service carries it. Text is as the client sent it."""
+
+    prefix: str
+    suffix: str
+    adapter: AdapterVersion | None
+    """The version that the request began with; None is the bare base."""
+    owner: Owner
+    session: tuple[Owner, str] | None
+    """Session names are per owner: the same name of another owner is another session."""
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+    stop: tuple[str, ...]
+    n: int
+    mode: Mode
+    language: str | None
+    comments: bool
+    seconds: float
+    """Until the deadline."""
+    show_prompt: bool
+    path: str | None
+    """For the log."""
+
+    @property
+    def scope(self) -> tuple[object, ...]:
+        """Everything but the position that a cached answer depends on."""
+        asked = (self.max_tokens, self.mode, self.language, self.comments, self.stop)
+        return (self.session, self.adapter.key if self.adapter else None, *asked)
+
+    @property
+    def adapter_name(self) -> str | None:
+        """For answers and counts."""
+        return self.adapter.name if self.adapter else None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same request again, as editors send with every key, would get the same answer."""
+        return self.session is not None and self.temperature == 0 and self.n == 1 and self.max_tokens > 0
+
+
+def resolved(
+    request: CompleteRequest, adapter: AdapterVersion | None, owner: Owner, config: ServiceConfig
+) -> ResolvedRequest:
+    """`request` of `owner` with the defaults of `config`."""
+    return ResolvedRequest(
+        prefix=request.prefix,
+        suffix=request.suffix,
+        adapter=adapter,
+        owner=owner,
+        session=None if request.session is None else (owner, request.session),
+        max_tokens=config.max_tokens if request.max_tokens is None else request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=request.seed,
+        stop=request.stop,
+        n=request.n,
+        mode=request.mode or config.mode,
+        language=request.language,
+        comments=request.comments,
+        seconds=(request.deadline_ms or config.deadline_ms) / 1e3,
+        show_prompt=request.show_prompt,
+        path=request.path,
+    )
