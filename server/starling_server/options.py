@@ -80,6 +80,12 @@ class Option:
             return self.defaults[surface]
         return self.fallback if self.config is None else field_default(self.config, self.name)
 
+    def as_arguments(self, value: Any) -> tuple[str, ...]:
+        """The command line that sets the flag to `value`."""
+        if isinstance(value, bool):
+            return (f"--{self.flag}" if value else f"--no-{self.flag}",)
+        return (f"--{self.flag}", str(value))
+
     def text(self, surface: Surface) -> str:
         """The help on this surface."""
         return self.texts.get(surface, self.help)
