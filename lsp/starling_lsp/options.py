@@ -86,7 +86,7 @@ CONNECTION = (
             "running `serve-copilot`; set its token with the command *Starling: Set the Server's Token*. Empty: the "
             "language server of this window loads the model.",
             "neovim": "Server that holds the model. 'auto': one server for all your editors; it starts when needed "
-            "and exits after 15 minutes without a request. An address: a running `serve-copilot`. false: this "
+            "and exits after 15 minutes without a request. An address: a running `serve-copilot`. `false`: this "
             "language server loads the model.",
         },
     ),
@@ -122,6 +122,10 @@ BEHAVIOUR = (
         (*EDITOR, "vscode", "neovim"),
         Options,
         defaults={"vscode": {EVERY: True, "plaintext": False, "scminput": False}},
+        texts={
+            "neovim": "Filetypes with suggestions: `{ ['*'] = true, markdown = false }`. `*` stands for all "
+            "filetypes without an entry."
+        },
     ),
     Option(
         "trigger_mode",
@@ -129,7 +133,10 @@ BEHAVIOUR = (
         (*EDITOR, "vscode", "neovim"),
         Options,
         choices=get_args(TriggerMode),
-        texts={"vscode": "When to suggest."},
+        texts={
+            "vscode": "When to suggest.",
+            "neovim": "When to suggest. 'auto': while typing. 'manual': only on |<Plug>(starling-trigger)|.",
+        },
         enum_texts=("While typing.", "Only after the command Suggest Here (Alt+\\)."),
     ),
     Option("comments", "Also suggest inside comments.", (*EDITOR, "vscode"), Options),
