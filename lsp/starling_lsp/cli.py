@@ -9,14 +9,13 @@ from typing import Any, BinaryIO
 import click
 from click.core import ParameterSource
 
-from starling_lsp.options import CHOICES, RANGES
+from starling_lsp.options import OPTIONS
 from starling_server import __version__
-from starling_server import flags as shared
 from starling_server.errors import UsageError
+from starling_server.flags import flags, made
 from starling_server.listen import check_loopback
 from starling_server.logs import Escaping
-
-MOST_TOKENS, WAIT, CACHE = (click.IntRange(*RANGES[name]) for name in ("max_tokens", "debounce", "cache_mb"))
+from starling_server.options import LOGGING
 
 
 @click.command(
@@ -26,50 +25,28 @@ MOST_TOKENS, WAIT, CACHE = (click.IntRange(*RANGES[name]) for name in ("max_toke
         "max_content_width": 100,
     }
 )
-@click.option(
-    "--server",
-    metavar="URL|auto",
-    help="Ask a running serve-copilot instead of loading a model here. auto: the one that all editors of this user "
-    "share; it is started when it is needed, and ends after a quarter of an hour without a request.",
-)
-@click.option("--token-file", metavar="FILE", help="Holds the token for --server; or set STARLING_TOKEN.")
-@click.option("--base", default="auto", show_default=True, help="Base model, as for serve-copilot.")
-@click.option("--adapter", metavar="NAME_OR_DIR", help="Adapter; by default the one trained on the workspace.")
-@click.option("--mode", type=click.Choice(CHOICES["mode"]), default="auto", show_default=True, help="Line or block.")
-@click.option("--max-tokens", type=MOST_TOKENS, default=64, show_default=True, help="Most tokens of one suggestion.")
-@click.option(
-    "--debounce", type=WAIT, default=-1, show_default=True, help="Milliseconds to wait for another key; -1: by editor."
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--quantize", type=click.Choice(CHOICES["quantize"]), default="auto", show_default=True, help="4 bits?")
-@shared.flags(shared.RUNNER_FLAGS)
-@click.option(
-    "--cache-mb", type=CACHE, default=512, show_default=True, help="Memory for keys and values between requests."
-)
-@click.option("--prefetch/--no-prefetch", default=True, show_default=True, help="Look ahead while idle.")
-@click.option("--drafts/--no-drafts", default=True, show_default=True, help="Guess tokens, check several at once.")
-@click.option("--warm/--no-warm", default=True, show_default=True, help="Read ahead where the cursor rests.")
-@click.option("--tcp", metavar="HOST:PORT", help="Serve one editor over TCP instead of stdio.")
-@click.option("--log-file", type=click.Path(path_type=Path), help="Write the log here instead of to stderr.")
-@click.option("--verbose", is_flag=True, help="Log every request's path, counts and times, never its text.")
+@flags(made(OPTIONS, "starling-lsp"))
+@click.option("--tcp", metavar="HOST:PORT", help="Serve one editor over TCP, on loopback, instead of stdio.")
+@click.option("--log-file", type=click.Path(path_type=Path), help="Write the log to this file instead of stderr.")
+@flags(made(LOGGING, "starling-lsp"))
 @click.version_option(__version__)
 @click.pass_context
-def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None, verbose: bool, **flags: Any) -> None:
+def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None, verbose: bool, **values: Any) -> None:
     """Language server for inline completion (ghost text), over stdio.
 
-    Loads the base and the workspace's adapter in this process, or asks a running server:
+    The base and the workspace's adapter are loaded in this process, or a running server is used:
 
     \b
       starling-lsp --base tiny
       starling-lsp --server auto
       starling-lsp --server http://127.0.0.1:8077
 
-    `starling-lsp stats` shows what became of suggestions. Editors start the server by themselves; see
-    editor-configs/. Flags go before the editor's own options.
+    `starling-lsp stats` shows how many suggestions were accepted. Editors start the language server themselves; see
+    editor-configs/. Flags take precedence over the editor's options.
     """
     _log_to(log_file, verbose)
     address = _address(tcp) if tcp else None
-    given = {name: flags[name] for name in flags if context.get_parameter_source(name) != ParameterSource.DEFAULT}
+    given = {name: values[name] for name in values if context.get_parameter_source(name) != ParameterSource.DEFAULT}
     from starling_lsp.handlers import create_server
 
     server = create_server(given)
@@ -103,7 +80,7 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _own_stdout() -> BinaryIO:
-    """The protocol's stream: from here on, whatever a library prints goes to stderr instead of into it."""
+    """The protocol's stream. From now on, stdout of libraries goes to stderr instead."""
     own = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return own

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from starling_server.errors import UsageError
 
 HERE, OPENAI = "in-process", "openai:"
-"""What `--engine` says: the model in this process, or what stands before another server's address."""
+"""Values of `--engine`: the model in this process, or the prefix of another server's address."""
 Quantize = Literal["auto", "nf4", "int8", "none"]
 QUANTIZE: tuple[Quantize, ...] = get_args(Quantize)
 DType = Literal["auto", "bfloat16", "float16", "float32"]
@@ -17,24 +17,24 @@ Mode = Literal["auto", "line", "block"]
 RunnerName = Literal["auto", "torch", "ggml"]
 RUNNERS: tuple[RunnerName, ...] = get_args(RunnerName)
 GgmlType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
-"""What GGUF files hold matrices as; `gguf_export` writes no other quantised type that llama.cpp's users ask for."""
+"""Formats of matrices in GGUF files that `gguf_export` writes."""
 GGML_TYPES: tuple[GgmlType, ...] = get_args(GgmlType)
 Rule = Literal["suffix", "bracket", "repeat"]
-"""Stops that can be switched off."""
+"""Stop rules that can be disabled."""
 RULES: tuple[Rule, ...] = get_args(Rule)
 Reason = Literal["line", "block", "suffix", "bracket", "repeat", "indent", "stop"]
-"""Which stop ended a suggestion; `stop`: a text that the request names."""
+"""Stop rule that ended a suggestion; `stop`: a stop text of the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Which base is loaded, and how."""
+    """The base, its weight format and its backend."""
 
     base: str = "auto"
     """`auto`, `tiny`, a Hub id or a local directory."""
     quantize: Quantize = "auto"
     """`nf4` is 4 bits with double quantisation; `int8` is for serving on a CPU; `none` keeps 16 (or 32) bits; `auto`
-    takes what is fast here."""
+    selects the fastest format on this machine."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     dtype: DType = "auto"
@@ -42,20 +42,20 @@ class ModelConfig:
     runner: RunnerName = "auto"
     """`torch`, or `ggml`: llama.cpp, which is faster on CPUs; `auto` is torch."""
     ggml_type: GgmlType = "q4_0"
-    """What the ggml runner keeps a base's matrices as, in place of `quantize` and `dtype`."""
+    """Weight format of the ggml runner, in place of `quantize` and `dtype`."""
     cuda_graphs: bool = True
-    """On a CUDA GPU, replay captured steps while one sequence decodes."""
+    """Decode single sequences with CUDA graphs on a CUDA GPU."""
     engine: str = HERE
-    """`in-process`, or `openai:URL`: another server that computes for this one."""
+    """`in-process`, or `openai:URL` of a remote engine."""
     upstream_model: str | None = None
-    """What that server calls the base."""
+    """Name of the base on the remote engine."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
         if self.engine != HERE and not re.fullmatch(rf"{OPENAI}https?://\S+", self.engine):
             raise UsageError(
-                f"--engine {self.engine} names nobody: give {HERE}, or {OPENAI}http://HOST:PORT/v1 of a server that "
-                "serves the same base."
+                f"--engine {self.engine} is not valid: use {HERE}, or {OPENAI}http://HOST:PORT/v1 of a server with the "
+                "same base."
             )
         if self.engine == HERE and self.upstream_model:
             raise UsageError(f"--upstream-model goes with --engine {OPENAI}URL.")
@@ -63,12 +63,12 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """How the engine runs one request."""
+    """Prefill and cache of the engine."""
 
     chunk_tokens: int = 0
     """Prefill chunk; a request can be cancelled between two. 0 means 64 on CPU, 512 on GPU."""
     cache_mb: int = 512
-    """Bytes of key/value cache kept between requests, in MiB."""
+    """Size of the KV cache kept between requests, in MiB; 0 keeps nothing."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
@@ -78,27 +78,27 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """What a suggestion may cost and look like."""
+    """Limits and features of suggestions."""
 
     max_tokens: int = 64
-    """Most tokens of one suggestion, where the request names none."""
+    """Maximum tokens per suggestion, unless the request sets it."""
     context_tokens: int = 2048
-    """Prompt and suggestion together for the bare base; an adapter's manifest says its own."""
+    """Prompt and suggestion together, in tokens, for the base without an adapter; a manifest sets its own."""
     deadline_ms: int = 10_000
-    """A request returns what it has after this time."""
+    """A request returns partial output after this many milliseconds."""
     mode: Mode = "auto"
-    """`line`: one line at most; `block`: up to a block's end; `auto`: by where the cursor is."""
+    """`line`: at most one line; `block`: up to the end of a block; `auto`: decided by the cursor's position."""
     prefetch: bool = True
-    """After an answer, compute at lowest priority what follows its acceptance."""
+    """Precompute, at lowest priority, the completion that follows an accepted suggestion."""
     drafts: bool = True
-    """Guess tokens from the prompt and recent answers and check several in one forward; answers stay the same."""
+    """Speculative decoding with drafts from the prompt and recent answers; the output stays the same."""
     rules: tuple[Rule, ...] = RULES
-    """Stops beside the mode's own."""
+    """Stop rules in addition to the mode's own."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     queue: int = 256
-    """Most requests that wait for the model; 0 sets no limit."""
+    """Maximum number of queued requests; 0 sets no limit."""
     adapters_mb: int = 1024
-    """Memory for adapters, in MiB; the least used go. 0 sets no limit."""
+    """Memory for adapters, in MiB; the least recently used are evicted. 0 sets no limit."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
@@ -119,18 +119,18 @@ class ServiceConfig:
 
 @dataclass(frozen=True, slots=True)
 class AccessConfig:
-    """Who may ask over HTTP, and how much."""
+    """Access over HTTP: tokens, names and rate limits."""
 
     token_file: Path | None = None
-    """Tokens by name (`tokens`), beside the one in STARLING_TOKEN."""
+    """Named tokens (`auth.TokenStore`), in addition to STARLING_TOKEN."""
     allow_host: tuple[str, ...] = ()
-    """Names that the server goes by."""
+    """Host names that clients may use."""
     allow_origin: tuple[str, ...] = ()
-    """Web pages that may ask."""
+    """Origins of web pages that may send requests."""
     client_rate: float = 100.0
-    """Requests a second of one client; 0 sets no limit."""
+    """Maximum requests per second and client; 0 sets no limit."""
     client_concurrency: int = 64
-    """Requests at once of one client; 0 sets no limit."""
+    """Maximum concurrent requests per client; 0 sets no limit."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""

@@ -54,6 +54,6 @@ OPTION = click.option(
     type=click.Choice(list(PRESETS)),
     is_eager=True,
     callback=take,
-    help="Other defaults. quick: four minutes. p100: the published starcoderbase-1b run. a100-15b: the published QLoRA "
-    "of StarCoder 15.5B.",
+    help="Set of defaults; explicit flags override it. quick: four minutes. p100: the published starcoderbase-1b run. "
+    "a100-15b: the published QLoRA of StarCoder 15.5B.",
 )

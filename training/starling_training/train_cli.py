@@ -23,69 +23,88 @@ Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
 ORIGINS = {ParameterSource.COMMANDLINE: "flag", ParameterSource.DEFAULT: "default"}
 
 OUTPUT_FLAGS = (
-    click.option("--name", help="The adapter's name. Default: the source folder's."),
+    click.option("--name", help="Name of the adapter. Default: the name of the source folder."),
     click.option(
         "--output",
         type=click.Path(path_type=Path),
-        help="The folder that is made. Default: where serve-copilot and starling-lsp look for adapters by name; "
-        "of a whole model `bases` beside that.",
+        help="Output directory. Default: the directory in which serve-copilot and starling-lsp look up adapters; for "
+        "--method full, its sibling `bases`.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace what is there, once the new one is whole."),
-    click.option("--resume", is_flag=True, help="Go on with a run that was killed, from its last checkpoint."),
-    click.option("--verbose", is_flag=True, help="Name every file that is left out; corpus.json does so too."),
-    click.option("--dry-run", is_flag=True, help="Read and plan, print it, and stop."),
+    click.option("--overwrite", is_flag=True, help="Replace an existing output, once the new one is complete."),
+    click.option("--resume", is_flag=True, help="Resume an interrupted run from its last checkpoint."),
+    click.option("--verbose", is_flag=True, help="List every excluded file; corpus.json always does."),
+    click.option("--dry-run", is_flag=True, help="Read the source, print the plan, and exit."),
     click.option(
         "--holes",
         default=TrainConfig.__dataclass_fields__["holes"].default,
         show_default=True,
-        help="Held-out holes to judge base and adapter on; 0 judges nothing.",
+        help="Number of held-out holes for the evaluation; 0 skips it.",
     ),
     click.option(
         "--canaries",
         default=TrainConfig.__dataclass_fields__["canaries"].default,
         show_default=True,
-        help="Secrets of the source, all taken out before training, to ask the trained model for; 0 asks for none.",
+        help="Number of redacted secrets to probe the trained model for; 0 disables the leak check.",
     ),
-    click.option("--fail-on-leak", is_flag=True, help="Keep nothing if it gives one back."),
+    click.option("--fail-on-leak", is_flag=True, help="Discard the model if it reproduces a redacted secret."),
 )
 LIMIT_FLAGS = (
-    click.option("--epochs", default=3, show_default=True, help="Times that the source is gone through."),
-    click.option("--max-steps", default=0, help="Most optimiser steps; 0 sets no limit."),
+    click.option("--epochs", default=3, show_default=True, help="Number of passes over the source."),
+    click.option("--max-steps", default=0, help="Maximum number of optimiser steps. 0: no limit."),
     click.option(
         "--max-minutes",
         default=0.0,
-        help="Most minutes of training; the learning rate comes down by then. Loading and judging come on top. "
-        "0 sets no limit.",
+        help="Maximum minutes of training, without loading and evaluation. The learning rate decays within this time. "
+        "0: no limit.",
     ),
-    click.option("--evaluations", default=5, show_default=True, help="Looks at the held-out loss during training."),
-    click.option("--patience", default=3, show_default=True, help="Looks without a better loss that end training."),
+    click.option(
+        "--evaluations",
+        default=5,
+        show_default=True,
+        help="Number of evaluations of the held-out loss during training.",
+    ),
+    click.option(
+        "--patience", default=3, show_default=True, help="Stop after this many evaluations without improvement."
+    ),
 )
 DATA_FLAGS = (
-    click.option("--weights", default="", help="How much more often each SOURCE is learnt from, as in 2,1."),
-    click.option("--context-tokens", default=0, help="Window in training and serving; 0: the base's, 2048 at most."),
-    click.option("--max-tokens", default=64, show_default=True, help="Longest suggestion, as in serving."),
-    click.option("--fim-rate", default=0.8, show_default=True, help="Share of examples with a hole."),
-    click.option("--spm-rate", default=0.8, show_default=True, help="Share of holes in serving's order."),
+    click.option("--weights", default="", help="Sampling weight of each SOURCE, as in 2,1. Default: equal."),
+    click.option("--context-tokens", default=0, help="Context window in tokens. 0: the base's, at most 2048."),
+    click.option("--max-tokens", default=64, show_default=True, help="Maximum tokens per suggestion, as in serving."),
+    click.option("--fim-rate", default=0.8, show_default=True, help="Share of examples with a hole, from 0 to 1."),
+    click.option(
+        "--spm-rate", default=0.8, show_default=True, help="Share of holes in the order of serving (SPM), from 0 to 1."
+    ),
     click.option(
         "--loss",
         type=click.Choice(["middle", "all"]),
         default="middle",
         show_default=True,
-        help="Tokens learnt from where an example has a hole.",
+        help="Tokens of an example with a hole that count in the loss.",
     ),
     click.option(
         "--max-files",
         default=0,
-        help="Most files of each SOURCE, the first; a dataset on the Hub is read no further. 0 sets no limit.",
+        help="Maximum number of files per SOURCE, in their order; a Hub dataset is read only that far. 0: no limit.",
     ),
     click.option(
         "--max-file-loss",
         default=0.0,
-        help="Leave out files that the base predicts worse than this, in nats per token, such as data dumps; 3 suits "
-        "released bases. 0 keeps all.",
+        help="Exclude files with a higher loss of the base than this, in nats per token, such as data dumps; 3 suits "
+        "released bases. 0: keep all.",
     ),
-    click.option("--held-out", default=0.1, show_default=True, help="Share of the text kept for judging."),
-    click.option("--seed", default=0, show_default=True, help="Of held-out files, holes and first weights."),
+    click.option(
+        "--held-out",
+        default=0.1,
+        show_default=True,
+        help="Share of the text held out for evaluation, from 0.01 to 0.5.",
+    ),
+    click.option(
+        "--seed",
+        default=0,
+        show_default=True,
+        help="Random seed for the split, the holes and the adapter's initialisation.",
+    ),
 )
 OPTIM_FLAGS = (
     click.option(
@@ -93,19 +112,21 @@ OPTIM_FLAGS = (
         type=click.Choice(["qlora", "lora", "full"]),
         default="qlora",
         show_default=True,
-        help="An adapter over the base in 4 bits, or over its 16-bit weights; or every weight of the base.",
+        help="qlora: an adapter on the 4-bit base. lora: an adapter on the 16-bit base. full: all weights of the base.",
     ),
-    click.option("--rank", default=16, show_default=True, help="LoRA's r: the adapter's size."),
-    click.option("--alpha", default=32, show_default=True, help="LoRA's alpha: its weight is alpha / r."),
-    click.option("--dropout", default=0.05, show_default=True, help="Dropout on the adapter's input."),
-    click.option("--targets", default="all-linear", show_default=True, help="Layers, as in c_attn,c_proj."),
-    click.option("--learning-rate", default=0.0, help="Peak rate; 0: by the base's width."),
-    click.option("--batch", default=1, show_default=True, help="Examples in one forward."),
-    click.option("--accumulation", default=4, show_default=True, help="Forwards in one step."),
-    click.option("--packing", is_flag=True, help="Examples of a forward in one row instead of padded rows."),
-    click.option("--warmup", default=0.03, show_default=True, help="Share of the run with a rising rate, or steps."),
-    click.option("--weight-decay", default=0.01, show_default=True, help="AdamW's."),
-    click.option("--clip", default=1.0, show_default=True, help="Largest norm of a step's gradient."),
+    click.option("--rank", default=16, show_default=True, help="LoRA rank r."),
+    click.option("--alpha", default=32, show_default=True, help="LoRA alpha; the adapter is scaled by alpha / r."),
+    click.option("--dropout", default=0.05, show_default=True, help="Dropout probability on the adapter's input."),
+    click.option("--targets", default="all-linear", show_default=True, help="Target layers, as in c_attn,c_proj."),
+    click.option("--learning-rate", default=0.0, help="Peak learning rate. 0: chosen by the base's width."),
+    click.option("--batch", default=1, show_default=True, help="Examples per forward pass."),
+    click.option("--accumulation", default=4, show_default=True, help="Forward passes per optimiser step."),
+    click.option("--packing", is_flag=True, help="Pack the examples of a forward pass into one row, without padding."),
+    click.option(
+        "--warmup", default=0.03, show_default=True, help="Warm-up: share of the run below 1, otherwise steps."
+    ),
+    click.option("--weight-decay", default=0.01, show_default=True, help="Weight decay of AdamW."),
+    click.option("--clip", default=1.0, show_default=True, help="Maximum gradient norm."),
 )
 
 
@@ -118,26 +139,26 @@ OPTIM_FLAGS = (
 @click.version_option(__version__)
 @click.pass_context
 def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -> None:
-    """Train a copilot on SOURCE: a directory (of a git checkout the tracked files, of a plain folder those that its
-    .gitignore files let through), a git URL, a dataset hf:OWNER/NAME[@REVISION][:SPLIT], or a .jsonl or .parquet file
-    with a row per source file. Several may be named. A .starlingignore keeps files out.
+    """Train a copilot on SOURCE: a directory (the tracked files of a git checkout, or the files of a plain folder that
+    its .gitignore files do not exclude), a git URL, a dataset hf:OWNER/NAME[@REVISION][:SPLIT], or a .jsonl or .parquet
+    file with one row per source file. SOURCE may be repeated. Files listed in .starlingignore are excluded.
 
-    Secrets are replaced before anything is learnt or kept. Some files are held out. Base and adapter are both asked to
-    fill holes in them, through the engine that serves, and the table at the end says whether training helped. The
-    adapter's folder holds its weights, manifest.json, report.html and a model card. Nothing leaves this machine unless
-    --push-to-hub is given, and then it asks.
+    Secrets are redacted before training and before anything is stored. Some files are held out. Base and adapter both
+    fill holes in these files, with the engine used for serving, and a table at the end shows whether training helped.
+    The output directory holds the adapter's weights, manifest.json, report.html and a model card. Nothing is uploaded
+    unless you pass --push-to-hub, which asks for confirmation.
 
-    Ctrl-C ends training after the running step and keeps the best adapter so far; a second one leaves nothing.
+    Ctrl-C ends training after the current step and keeps the best adapter so far; a second Ctrl-C keeps nothing.
 
     \b
     Try it:
-      train-copilot ~/src/project --dry-run          what would be read, and how long it would take
+      train-copilot ~/src/project --dry-run          the files it would read, and the estimated time
       train-copilot ~/src/project --preset quick     a first adapter on any machine
       train-copilot ~/src/api ~/src/web --weights 2,1 --name team
       serve-copilot --base tiny --adapter project
       train-copilot export project --help            a merged model, or files for llama.cpp
 
-    A folder named export is named ./export here: the word alone, in the first place, is the other command.
+    For a folder named export, write ./export: `train-copilot export` is a command.
 
     Every flag can also be set in the environment: STARLING_BASE, STARLING_EPOCHS and so on.
     """

@@ -9,6 +9,7 @@ from starling_lsp.options import Options
 from starling_server.config import EngineConfig, ModelConfig, ServiceConfig
 from starling_server.errors import UnknownAdapter
 from starling_server.models.adapters import BARE
+from starling_server.options import taken_by
 from starling_server.schema import CompleteRequest, CompleteResponse
 
 
@@ -20,21 +21,10 @@ class Local:
 
         self._choice, self._asked = Choice(), options.adapter
         served = first_adapter(options, roots)
-        model = ModelConfig(
-            options.base,
-            options.quantize,
-            options.device,
-            runner=options.runner,
-            ggml_type=options.ggml_type,
-            cuda_graphs=options.cuda_graphs,
-        )
-        service = ServiceConfig(
-            max_tokens=options.max_tokens,
-            mode=options.mode,
-            prefetch=options.prefetch,
-            drafts=options.drafts,
-            engine=EngineConfig(cache_mb=options.cache_mb),
-        )
+        given = options.values()
+        model = ModelConfig(**taken_by(ModelConfig, given))
+        engine = EngineConfig(**taken_by(EngineConfig, given))
+        service = ServiceConfig(engine=engine, **taken_by(ServiceConfig, given))
         self._loading = in_daemon_thread(lambda: start(model, service, [served] if served else []))
         self._service = None
         self.base, self.adapter = options.base, served.name if served else None

@@ -8,10 +8,11 @@ from typing import Self
 from starling_lsp.answering.adapter_choice import first_adapter
 from starling_lsp.answering.remote import Remote
 from starling_lsp.answering.shared_server import Place, find_or_start, is_gone
-from starling_lsp.options import Options
+from starling_lsp.options import OPTIONS, Options
 from starling_server.client import Client
 from starling_server.errors import NotReady, RequestError, ServerUnreachable
 from starling_server.models import adapters
+from starling_server.options import on
 from starling_server.schema import CompleteRequest, CompleteResponse
 from starling_server.server_record import Running
 
@@ -147,19 +148,8 @@ def flags(options: Options, roots: Sequence[Path]) -> list[str]:
     """
     own = first_adapter(options, roots)
     base = own.manifest.base.id if own and options.base == "auto" else options.base
-    given = {
-        "--base": base,
-        "--device": options.device,
-        "--quantize": options.quantize,
-        "--runner": options.runner,
-        "--ggml-type": options.ggml_type,
-        "--cache-mb": str(options.cache_mb),
-    }
-    switches = {"cuda-graphs": options.cuda_graphs, "prefetch": options.prefetch, "drafts": options.drafts}
+    given = options.values() | {"base": base}
+    loaded = [option for option in on("serve-copilot", OPTIONS) if option.loads]
     elsewhere = own is not None and options.adapter and own.path.parent != adapters.home().resolve()
     adapter = ["--adapter", str(own.path)] if own and elsewhere else []
-    return [
-        *(part for pair in given.items() for part in pair),
-        *(f"--{name}" if on else f"--no-{name}" for name, on in switches.items()),
-        *adapter,
-    ]
+    return [*(part for option in loaded for part in option.as_arguments(given[option.name])), *adapter]

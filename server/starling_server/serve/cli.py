@@ -11,19 +11,10 @@ import click
 from starling_server import __version__, auth, logs, server_record
 from starling_server.auth import TokenStore
 from starling_server.config import RULES, AccessConfig, EngineConfig, ModelConfig, Rule, ServiceConfig
-from starling_server.flags import (
-    ACCESS_FLAGS,
-    DTYPE_FLAGS,
-    ENGINE_FLAGS,
-    LOG_FLAGS,
-    MODEL_FLAGS,
-    QUEUE_FLAGS,
-    RUNNER_FLAGS,
-    SERVICE_FLAGS,
-    flags,
-)
+from starling_server.flags import flags, made
 from starling_server.listen import is_loopback, listen, url
 from starling_server.models import adapters
+from starling_server.options import OPTIONS, taken_by
 from starling_server.serve import settings
 from starling_server.serve.start import start
 
@@ -35,28 +26,32 @@ from starling_server.serve.start import start
     "--adapter",
     multiple=True,
     metavar="NAME_OR_DIR",
-    help="Serve this adapter; may be repeated. The first is the default.",
+    help="Adapter to load at start. May be repeated; the first is the default.",
 )
-@flags(MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS, ENGINE_FLAGS, SERVICE_FLAGS, QUEUE_FLAGS, ACCESS_FLAGS, LOG_FLAGS)
+@flags(made(OPTIONS))
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     is_eager=True,
     callback=settings.take_file,
-    help=f"Settings in TOML, by the names of these flags. By default {settings.CONFIG} in the user's configuration "
-    "folder, where there is one.",
+    help=f"TOML file with settings, named like these flags. Default: {settings.CONFIG} in the user's configuration "
+    "folder, if it exists.",
 )
-@click.option("--idle-minutes", default=0.0, show_default=True, help="End after so long without a request; 0: never.")
-@click.option("--announce", type=click.Path(path_type=Path), hidden=True, help="Write address and token to this file.")
-@click.option("--print-config", is_flag=True, help="Print every setting and where it came from, and end.")
+@click.option(
+    "--idle-minutes", default=0.0, show_default=True, help="Exit after this many minutes without a request. 0: never."
+)
+@click.option(
+    "--announce", type=click.Path(path_type=Path), hidden=True, help="Write the address and the token to this file."
+)
+@click.option("--print-config", is_flag=True, help="Print every setting and its origin, then exit.")
 @click.version_option(__version__)
 @click.pass_context
 def serve_copilot(context: click.Context, **given: Any) -> int:
     """Serve suggestions over HTTP.
 
-    The base is loaded once, in 4 bits where that is fast. Adapters trained with train-copilot for this base are all
-    served, by name; those named with --adapter are loaded before the first request, and the first of them answers
-    requests that name none.
+    The base is loaded once, in 4 bits where that is fast. All adapters that train-copilot made for this base are
+    served by name. Adapters given with --adapter are loaded at start, and the first of them is the default for
+    requests without an adapter.
 
     \b
     Try it:
@@ -64,8 +59,9 @@ def serve_copilot(context: click.Context, **given: Any) -> int:
       curl -s localhost:8077/complete -H 'content-type: application/json' \\
            -d '{"prefix": "def add(a, b):\\n    return "}'
 
-    Only this machine may ask, unless --host says otherwise; that takes tokens. Every flag can also be set in the
-    environment (STARLING_BASE, STARLING_PORT and so on) and in a file (--config); flags go first, then the environment.
+    The server listens on loopback unless --host says otherwise; any other address requires a token. Every flag can
+    also be set in the environment (STARLING_BASE, STARLING_PORT and so on) or in a file (--config). Flags take
+    precedence over the environment, and the environment over the file.
     """
     if given["print_config"]:
         return _print(context)
@@ -84,7 +80,7 @@ def serve_copilot(context: click.Context, **given: Any) -> int:
 
 
 def _announced(path: Path | None, listener: socket.socket) -> AbstractContextManager[None]:
-    """Let editors of this user find the server while it runs."""
+    """Register the server for this user's editors while it runs."""
     if path is None:
         return nullcontext()
     token = os.environ.get(auth.TOKEN, "")
@@ -93,7 +89,7 @@ def _announced(path: Path | None, listener: socket.socket) -> AbstractContextMan
 
 
 def _print(context: click.Context) -> int:
-    """Every setting, as a file that --config takes."""
+    """Print every setting, as a file that --config reads."""
     for line in settings.as_toml(settings.settings(context)):
         click.echo(line)
     click.echo(f"# {auth.TOKEN} is {'' if os.environ.get(auth.TOKEN) else 'not '}set")
@@ -101,28 +97,14 @@ def _print(context: click.Context) -> int:
 
 
 def _model(given: dict[str, Any]) -> ModelConfig:
-    return ModelConfig(
-        given["base"],
-        given["quantize"],
-        given["device"],
-        given["dtype"],
-        runner=given["runner"],
-        ggml_type=given["ggml_type"],
-        cuda_graphs=given["cuda_graphs"],
-        engine=given["engine"],
-        upstream_model=given["upstream_model"],
-    )
+    return ModelConfig(**taken_by(ModelConfig, given))
 
 
 def _service(given: dict[str, Any]) -> ServiceConfig:
-    names = ("max_tokens", "context_tokens", "deadline_ms", "mode", "prefetch", "drafts", "queue", "adapters_mb")
     rules: tuple[Rule, ...] = tuple(rule for rule in RULES if rule not in given["without_stop"])
-    return ServiceConfig(rules=rules, engine=EngineConfig(cache_mb=given["cache_mb"]), **_some(given, *names))
+    own = {"rules": rules, "engine": EngineConfig(**taken_by(EngineConfig, given))}
+    return ServiceConfig(**(taken_by(ServiceConfig, given) | own))
 
 
 def _access(given: dict[str, Any]) -> AccessConfig:
-    return AccessConfig(**_some(given, "token_file", "allow_host", "allow_origin", "client_rate", "client_concurrency"))
-
-
-def _some(given: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: given[name] for name in names}
+    return AccessConfig(**taken_by(AccessConfig, given))

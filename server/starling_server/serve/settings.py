@@ -1,4 +1,4 @@
-"""A command's settings: from flags, else the environment, else a TOML file, else the default; and which it was."""
+"""A command's settings and their origins: flags, then the environment, then a TOML file, then the defaults."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from starling_server.errors import UsageError
 
 CONFIG = "serve.toml"
 UNNAMED = frozenset({"config", "print_config", "version", "help"})
-"""Flags that are about the settings."""
+"""Flags that are no settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Setting:
 
 
 def default_file() -> Path:
-    """Where the file is looked for when none is named."""
+    """The file that is read without `--config`, if it exists."""
     return user_config_path("starling", appauthor=False) / CONFIG
 
 
 def take_file(context: click.Context, _: click.Parameter, file: Path | None) -> Path | None:
-    """A callback for `--config`: the file's values become defaults; raises UsageError for what is no setting."""
+    """A callback for `--config`: the file's values become defaults; raises UsageError for an unknown setting."""
     path = file or (default_file() if default_file().is_file() else None)
     if path is not None:
         context.default_map = _parameters(context, path, _read(path))
@@ -51,7 +51,7 @@ def settings(context: click.Context) -> list[Setting]:
 
 
 def as_toml(found: list[Setting]) -> Iterator[str]:
-    """Lines that `--config` would read again; JSON's strings, numbers and lists are TOML's too."""
+    """Lines that `--config` can read; JSON's strings, numbers and lists are valid TOML."""
     for setting in found:
         value = setting.value
         if value is None:

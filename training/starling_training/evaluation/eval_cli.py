@@ -10,66 +10,79 @@ from starling_server import __version__
 from starling_server.config import ModelConfig
 from starling_server.errors import UsageError
 from starling_server.flags import DTYPE_FLAGS, MODEL_FLAGS, RUNNER_FLAGS, flags
+from starling_server.options import taken_by
 
 PATH = click.Path(path_type=Path)
 SETTINGS = {
     "auto_envvar_prefix": "STARLING", "help_option_names": ["-h", "--help"], "max_content_width": 100,
 }  # fmt: skip
 WHO = (
-    click.option(
-        "--adapter", metavar="NAME_OR_DIR", help="The adapter to judge. Without one the base is measured alone."
-    ),
-    click.option("--against", metavar="NAME_OR_DIR", help="Judge it against this adapter instead of the bare base."),
+    click.option("--adapter", metavar="NAME_OR_DIR", help="Adapter to evaluate. Default: evaluate the base alone."),
+    click.option("--against", metavar="NAME_OR_DIR", help="Compare with this adapter instead of the base."),
     click.option(
         "--engine",
         default="in-process",
         show_default=True,
-        help="Who answers: in-process; http://HOST:PORT of a running serve-copilot; or another server, "
-        "openai:http://HOST:PORT/v1 or infill:http://HOST:PORT (llama.cpp), whose --adapter and --against are models.",
+        help="Inference engine: in-process; http://HOST:PORT of a running serve-copilot; or another server, "
+        "openai:http://HOST:PORT/v1 or infill:http://HOST:PORT (llama.cpp), with --adapter and --against as models.",
     ),
     click.option(
         "--fim-prompt",
         default="",
-        help="Of an OpenAI server that takes no suffix the raw prompt, as in "
+        help="Raw prompt for an OpenAI server without suffix support, as in "
         "'<fim_prefix>{prefix}<fim_suffix>{suffix}<fim_middle>'.",
     ),
-    click.option("--context-tokens", default=2048, show_default=True, help="Window, where no adapter says its own."),
-    click.option("--max-tokens", default=64, show_default=True, help="Longest suggestion, where no adapter says."),
+    click.option(
+        "--context-tokens",
+        default=2048,
+        show_default=True,
+        help="Context window in tokens, unless the adapter's manifest sets it.",
+    ),
+    click.option(
+        "--max-tokens",
+        default=64,
+        show_default=True,
+        help="Maximum tokens per suggestion, unless the adapter's manifest sets it.",
+    ),
 )
 KEPT = (
-    click.option("--json", "json_path", type=PATH, metavar="FILE", help="Keep every answer, for `compare`."),
-    click.option("--report", type=PATH, metavar="FILE", help="Write a page with plots and examples."),
+    click.option(
+        "--json", "json_path", type=PATH, metavar="FILE", help="Write every answer to this file, for `compare`."
+    ),
+    click.option("--report", type=PATH, metavar="FILE", help="Write an HTML report with plots and examples."),
 )
-SEED = click.option("--seed", default=0, show_default=True, help="Of what is chosen; the same seed chooses the same.")
+SEED = click.option("--seed", default=0, show_default=True, help="Random seed for the selection of holes or tasks.")
 
 
 @click.command(context_settings=SETTINGS)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
-@click.option("--holes", default=200, show_default=True, help="Holes to ask at.")
+@click.option("--holes", default=200, show_default=True, help="Number of holes.")
 @SEED
-@click.option("--holes-file", type=PATH, metavar="FILE", help="Ask at the holes of another run's --save-holes.")
-@click.option("--save-holes", type=PATH, metavar="FILE", help="Keep where the holes are: no code, only places.")
+@click.option("--holes-file", type=PATH, metavar="FILE", help="Use the holes of another run's --save-holes.")
+@click.option(
+    "--save-holes", type=PATH, metavar="FILE", help="Write the positions of the holes to this file, without code."
+)
 @flags(KEPT)
 @click.version_option(__version__)
 def holes(sources: tuple[str, ...], **values: Any) -> None:
-    """Ask base and adapter what belongs into holes of held-out code, through the engine that serves, and compare.
+    """Compare base and adapter on holes in held-out code, with the engine used for serving.
 
-    SOURCE is anything that train-copilot takes. Of a source that the adapter was trained on, the files that training
-    held out are asked about; of any other, all files.
+    SOURCE is anything that train-copilot accepts. If the adapter was trained on the source, the holes are in its
+    held-out files; otherwise they are in all files.
 
     \b
     Try it:
-      eval-copilot ~/src/project --adapter project             the table that says whether it helps
+      eval-copilot ~/src/project --adapter project             a table of base against adapter
       eval-copilot ~/src/project --adapter project --report proof.html --json new.json
       eval-copilot ~/src/project --engine infill:http://localhost:8012 --json peer.json
       eval-copilot compare peer.json new.json                  two runs at the same holes
       eval-copilot history ~/src/project --adapter project     the newest commits, hunk by hunk
       eval-copilot history ~/src/project --adapter project --keystrokes
       eval-copilot benchmark safim block.jsonl --execute       a public benchmark's file
-      eval-copilot tests ~/src/project --command 'pytest -q'   do the project's own tests pass with it?
+      eval-copilot tests ~/src/project --command 'pytest -q'   the project's own tests
 
-    A folder named like one of these words is named ./history here. Ctrl-C ends it with what was asked until then.
+    For a folder named like a command, write ./history. Ctrl-C ends the run and reports the results so far.
     """
     if values["holes"] < 1:
         raise UsageError("--holes must be 1 or more.")
@@ -87,15 +100,15 @@ def holes(sources: tuple[str, ...], **values: Any) -> None:
 @click.command(context_settings=SETTINGS)
 @click.argument("repository", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
-@click.option("--commits", default=50, show_default=True, help="The newest commits, without merges.")
-@click.option("--hunks", default=200, show_default=True, help="Most places to ask at, spread over the commits.")
-@click.option("--keystrokes", is_flag=True, help="Type each hunk and accept suggestions that are right.")
-@click.option("--characters", default=300, show_default=True, help="Most of a hunk that is typed.")
+@click.option("--commits", default=50, show_default=True, help="Number of newest commits, without merges.")
+@click.option("--hunks", default=200, show_default=True, help="Maximum number of hunks, spread over the commits.")
+@click.option("--keystrokes", is_flag=True, help="Type each hunk, and accept correct suggestions.")
+@click.option("--characters", default=300, show_default=True, help="Maximum characters typed per hunk.")
 @flags(KEPT)
 def history(repository: Path, **values: Any) -> None:
-    """Replay the newest commits of a git REPOSITORY: put the cursor where the author's was, with the file as it was.
+    """Replay the newest commits of a git REPOSITORY: request a suggestion at each hunk, in the file before the change.
 
-    Commits that the adapter was trained on tell nothing: train on an older state, or look at what came since.
+    Commits that the adapter was trained on are not evidence: train on an older state, or use newer commits.
     """
     asked, console = _asked(values), Console()
     from starling_training.evaluation import evaluation_run, replay
@@ -111,15 +124,15 @@ def history(repository: Path, **values: Any) -> None:
 )
 @click.argument("source", metavar="FILE_OR_HF")
 @flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
-@click.option("--tasks", default=0, help="Most tasks, chosen by the seed; 0 takes all.")
+@click.option("--tasks", default=0, help="Maximum number of tasks, selected by the seed. 0: all.")
 @SEED
-@click.option("--execute", is_flag=True, help="Run the tasks' tests: code that a model wrote runs on this machine.")
-@click.option("--samples", default=1, show_default=True, help="Answers to each task that are run, for pass@k.")
-@click.option("--temperature", default=0.0, show_default=True, help="Of more than one sample.")
-@click.option("--seconds", default=10.0, show_default=True, help="Longest run of one task's tests.")
+@click.option("--execute", is_flag=True, help="Run the tasks' tests. This executes model-written code on this machine.")
+@click.option("--samples", default=1, show_default=True, help="Number of sampled answers per task, for pass@k.")
+@click.option("--temperature", default=0.0, show_default=True, help="Sampling temperature, with --samples over 1.")
+@click.option("--seconds", default=10.0, show_default=True, help="Time limit for one task's tests, in seconds.")
 @flags(KEPT)
 def benchmark(benchmark: Any, source: str, **values: Any) -> None:
-    """Ask at the tasks of a public benchmark's file: .jsonl, .jsonl.gz or .parquet, or on the Hub
+    """Run the tasks of a public benchmark from a file (.jsonl, .jsonl.gz or .parquet) or from the Hub,
     hf:OWNER/NAME[/CONFIG][@REVISION][:SPLIT].
 
     \b
@@ -129,7 +142,7 @@ def benchmark(benchmark: Any, source: str, **values: Any) -> None:
     repobench            the next line in a repository (Liu et al. 2023)
     santacoder           the SantaCoder FIM task's lines (Allal et al. 2023)
 
-    Answers come as serving gives them: cut at stops and trimmed. Published figures are mostly of raw model text.
+    Answers are cut at stops and trimmed, as in serving. Most published figures are for raw model output.
     """
     asked, console = _asked(values), Console()
     if values["samples"] > 1 and not values["temperature"]:
@@ -145,17 +158,19 @@ def benchmark(benchmark: Any, source: str, **values: Any) -> None:
 
 @click.command(context_settings=SETTINGS)
 @click.argument("repository", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--command", required=True, help="What runs the tests, in the copy's root; status 0 means they pass.")
+@click.option(
+    "--command", required=True, help="Test command, run in the root of the copy. Exit status 0: the tests pass."
+)
 @flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
-@click.option("--holes", default=20, show_default=True, help="Holes to fill; the tests run once or twice for each.")
-@click.option("--files", default="**/*.py", show_default=True, help="Files that holes are made in; never tests.")
+@click.option("--holes", default=20, show_default=True, help="Number of holes; the tests run once or twice for each.")
+@click.option("--files", default="**/*.py", show_default=True, help="Glob of the files with holes; tests are excluded.")
 @SEED
-@click.option("--seconds", default=120.0, show_default=True, help="Longest run of the tests.")
+@click.option("--seconds", default=120.0, show_default=True, help="Time limit for one run of the tests, in seconds.")
 @flags(KEPT)
 def tests(repository: Path, command: str, **values: Any) -> None:
     """Fill holes in a REPOSITORY and run its own tests: in a copy, with limits on time, memory and the network.
 
-    Only holes count whose emptiness the tests notice. Code that a model wrote runs on this machine.
+    A hole counts only if the tests fail while it is empty. This executes model-written code on this machine.
     """
     asked, console = _asked(values), Console()
     from starling_training.evaluation import evaluation_run, own_tests
@@ -171,7 +186,7 @@ def tests(repository: Path, command: str, **values: Any) -> None:
 @click.argument("second", type=PATH)
 @flags(KEPT)
 def compare(first: Path, second: Path, **values: Any) -> None:
-    """Compare two runs that --json kept, at the places that both asked at: the adapter of each, or its only side."""
+    """Compare two --json files at their common positions: the adapter of each run, or its only side."""
     from starling_training.evaluation import evaluation_run
     from starling_training.scoring import result_file
 
@@ -185,10 +200,8 @@ def compare(first: Path, second: Path, **values: Any) -> None:
 def _asked(values: dict[str, Any]) -> Any:
     from starling_training.evaluation.sides import Asked
 
-    model = ModelConfig(
-        values["base"], values["quantize"], values["device"], values["dtype"], runner=values["runner"],
-        ggml_type=values["ggml_type"], cuda_graphs=values["cuda_graphs"],
-    )  # fmt: skip
+    chosen = {name: values[name] for name in values if name != "engine"}  # an evaluation's engine has other forms
+    model = ModelConfig(**taken_by(ModelConfig, chosen))
     return Asked(
         values["engine"], model, values["adapter"], values["against"], values["context_tokens"], values["max_tokens"],
         values["fim_prompt"],

@@ -23,9 +23,9 @@ from starling_training.export.export_config import MERGES, ExportConfig
     type=click.Choice(MERGES),
     is_flag=False,
     flag_value="auto",
-    help="Add the adapter to its base's weights and write a model in Hugging Face's layout, in bfloat16. bf16: to the "
-    "original weights. dequantised: to what the 4-bit weights stand for, which is what it was trained over. auto, "
-    "also where no word follows: the one with the lower loss on held-out holes.",
+    help="Merge the adapter into its base and write a bfloat16 model in the Hugging Face format. bf16: merge into the "
+    "original weights. dequantised: merge into the dequantised 4-bit weights, which it was trained on. auto, also "
+    "without a value: the one with the lower loss on held-out holes.",
 )
 @click.option(
     "--gguf",
@@ -37,21 +37,24 @@ from starling_training.export.export_config import MERGES, ExportConfig
     type=click.Choice(KINDS),
     default="f16",
     show_default=True,
-    help="How matrices are kept in the GGUF model.",
+    help="Weight format of the GGUF model.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="The folder to write. Default: NAME-merged or NAME-gguf in the current folder.",
+    help="Output directory. Default: NAME-merged or NAME-gguf in the current directory.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace what is there, once the new one is whole.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing output, once the new one is complete.")
 @click.option(
-    "--holes", default=100, show_default=True, help="Held-out holes that --merge auto chooses by; 0 measures nothing."
+    "--holes",
+    default=100,
+    show_default=True,
+    help="Number of held-out holes for --merge auto; 0 skips the measurement.",
 )
-@click.option("--base", default="auto", help="Where the adapter's base is now. Default: where it was in training.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--base", default="auto", help="Base of the adapter, if it has moved. Default: as in training.")
+@click.option("--device", default="auto", show_default=True, help="Compute device: auto, cpu, cuda or cuda:N.")
 def export(adapter: str, **values: Any) -> None:
-    """Make of ADAPTER (a name or a folder that train-copilot wrote) what other programs load.
+    """Convert ADAPTER (a name, or a directory that train-copilot wrote) to formats of other programs.
 
     \b
     Try it:
@@ -60,12 +63,11 @@ def export(adapter: str, **values: Any) -> None:
       train-copilot export project --merge --gguf          also one GGUF file that needs no LoRA
       train-copilot export project --merge bf16 --output ~/models/project
 
-    An adapter was trained over one form of the base's weights, usually their 4-bit form, and fits that form best;
-    how much it loses over the original ones is a matter of measuring. --merge auto measures on the files that were
-    held out of training, where their folder is still there, and says what it found; where it cannot, it takes
-    the form that the adapter was trained over.
+    An adapter is trained on one form of the base's weights, usually the 4-bit form, and fits that form best.
+    --merge auto measures the loss on the original weights too, on the files held out of training, and prints the
+    result. If their folder no longer exists, it uses the form that the adapter was trained on.
 
-    What is written holds what the adapter has learnt from your code; the base's licence goes with it.
+    The output contains what the adapter learnt from your code. The base's licence applies to it.
 
     Every flag can also be set in the environment: STARLING_MERGE, STARLING_OUTPUT and so on.
     """

@@ -30,11 +30,13 @@ REPORTS = ("report.html", "report.md")
 """They quote code and name files."""
 FLAGS = (
     click.option(
-        "--push-to-hub", metavar="OWNER/NAME", help="Upload the adapter to this Hugging Face repository; asks first."
+        "--push-to-hub",
+        metavar="OWNER/NAME",
+        help="Upload the adapter to this Hugging Face repository, after confirmation.",
     ),
-    click.option("--public", is_flag=True, help="Push to a public repository; else it has to be a private one."),
-    click.option("--push-reports", is_flag=True, help="Push report.html and report.md too, which quote your code."),
-    click.option("--yes", is_flag=True, help="Push without asking."),
+    click.option("--public", is_flag=True, help="Allow a public repository; by default it must be private."),
+    click.option("--push-reports", is_flag=True, help="Also upload report.html and report.md, which quote your code."),
+    click.option("--yes", is_flag=True, help="Skip the confirmation."),
 )
 
 
@@ -175,9 +177,9 @@ def _reason(error: BaseException) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("adapter")
 @click.argument("repository", metavar="OWNER/NAME")
-@click.option("--public", is_flag=True, help="Push to a public repository; else it has to be a private one.")
-@click.option("--reports", is_flag=True, help="Push report.html and report.md too, which quote your code.")
-@click.option("--yes", is_flag=True, help="Push without asking.")
+@click.option("--public", is_flag=True, help="Allow a public repository; by default it must be private.")
+@click.option("--reports", is_flag=True, help="Also upload report.html and report.md, which quote your code.")
+@click.option("--yes", is_flag=True, help="Skip the confirmation.")
 def push_copilot(adapter: str, **values: Any) -> None:
     """Upload ADAPTER, a name or a folder, to OWNER/NAME on the Hugging Face Hub: its weights, its card and a manifest
     without the names of folders and files. What would leave is shown first.

@@ -1,14 +1,14 @@
----What the user chose, in vim.g.starling, and the command line that follows from it.
+---The options in vim.g.starling, and the command line made of them.
 local M = {}
 
 ---@class starling.Options
----@field base? string Hub id or directory of the base model, or "tiny"; the server chooses one by itself otherwise
----@field adapter? string name or directory of the adapter; the workspace's own otherwise
----@field server? string|false 'auto', the default: one model for all editors of yours, started when it is needed; an
----address: a running serve-copilot; false: a model of this language server's own
----@field cmd? string[] program and first arguments, in place of { "starling-lsp" }
+---@field base? string Hub id or directory of the base model, or "tiny"; the server's choice by default
+---@field adapter? string name or directory of the adapter; for each folder its own by default
+---@field server? string|false 'auto', the default: one server for all your editors, started when needed; an
+---address: a running serve-copilot; false: this language server loads the model
+---@field cmd? string[] program and first arguments; { 'starling-lsp' } by default
 ---@field enable? table<string, boolean> filetypes with suggestions, such as { ['*'] = true, markdown = false }
----@field trigger_mode? 'auto'|'manual' manual: only where <Plug>(starling-trigger) asks
+---@field trigger_mode? 'auto'|'manual' manual: only on <Plug>(starling-trigger)
 ---@field init_options? table<string, any> further options of the language server, by their own names
 
 ---Options that become command-line flags, in this order.
@@ -43,7 +43,7 @@ function M.get()
   return options
 end
 
----Lays `options` over what vim.g.starling holds.
+---Merges `options` into vim.g.starling.
 ---@param options? starling.Options
 function M.set(options)
   local merged = vim.tbl_extend('force', vim.g.starling or {}, options or {})
