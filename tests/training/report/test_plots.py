@@ -19,7 +19,7 @@ ROWS = plots.rows(["line (30)", "block (2)"], [Panel("loss", "nats per token", [
 LENGTHS = plots.lengths([0, 4, 90], [("base", [0, 0, 3]), ("adapter", [1, 4, 200])])
 LATENCY = plots.latency([("base", "base", [30.0, 12.0, 900.0]), ("adapter", "mine", [20.0])])
 DRAWN = {"curve": CURVE, "bars": BARS, "rows": ROWS, "lengths": LENGTHS, "latency": LATENCY}
-DRAW = "from starling_training import plots; plots.curve([plots.Point(0, None, 4.5), plots.Point(9, 4, 4)], 9)"
+DRAW = "from starling_training.report import plots; plots.curve([plots.Point(0, None, 4.5), plots.Point(9, 4, 4)], 9)"
 
 
 def words(svg: str) -> list[str]:

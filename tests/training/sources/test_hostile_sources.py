@@ -310,7 +310,7 @@ def test_patterns_match_what_pathspec_matches() -> None:
 )
 def test_patterns_that_never_ended(pattern: str, path: str) -> None:
     """By pathspec alone each took longer than a minute."""
-    script = "import sys; from pathlib import Path; from starling_training import ignoring\n"
+    script = "import sys; from pathlib import Path; from starling_training.sources import ignoring\n"
     script += "print(ignoring.parse(sys.argv[1], Path('x')).match_file(sys.argv[2]))"
     done = subprocess.run(
         [sys.executable, "-c", script, pattern, path], capture_output=True, text=True, timeout=60, check=False
