@@ -22,8 +22,8 @@ from starling_training.fit.checkpoint import BEST
 from starling_training.fit.prepare import Prepared, losses, prepare
 from starling_training.fit.schedule import Curve, plan
 from starling_training.interrupt import Interrupt
-from starling_training.report import inventory, manifest_record, written
-from starling_training.report.manifest_record import Given
+from starling_training.report import inventory, outputs
+from starling_training.report.outputs import Given
 from starling_training.scoring import judge, scores
 from starling_training.scoring.trials import Trial
 from starling_training.settings import Where
@@ -153,14 +153,14 @@ def _finish(
     config = prepared.config
     with staging.staged(config.output, config.overwrite) as folder:
         shutil.copytree(best, folder, dirs_exist_ok=True)
-        manifest = manifest_record.describe(given, curve)
-        manifest_record.write(manifest, folder)
+        manifest = outputs.describe(given, curve)
+        outputs.write_manifest(manifest, folder)
         trials = _judge(prepared, folder, interrupt, console)
         found = scores.scores(trials)
-        results = manifest_record.results(found, len(trials)) | _probe(prepared, folder, interrupt, console)
+        results = outputs.results(found, len(trials)) | _probe(prepared, folder, interrupt, console)
         manifest = manifest.model_copy(update={"results": results})
-        manifest_record.write(manifest, folder)
-        written.write(folder, written.Found(manifest, given.inventory, found, trials, prepared.base))
+        outputs.write_manifest(manifest, folder)
+        outputs.write(folder, outputs.Found(manifest, given.inventory, found, trials, prepared.base))
     train_console.finished(console, config, found, trials)
     return Result(config.output, curve, trials, interrupt.asked)
 
