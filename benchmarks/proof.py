@@ -22,7 +22,7 @@ from typing import Any
 
 import report
 
-from starling_training.report.verdict import verdict
+from starling_training.report.comparison import verdict
 from starling_training.scoring import result_file, scores
 from starling_training.scoring.intervals import Comparison
 from starling_training.scoring.result_file import Run

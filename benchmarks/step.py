@@ -23,9 +23,9 @@ from starling_server.backends.torch import loading
 from starling_server.config import ModelConfig
 from starling_training.config import DataConfig, LoraConfig, OptimConfig
 from starling_training.examples.dataset import Writer, epoch_rows, held_out_holes
-from starling_training.fit import qlora, trainer
-from starling_training.fit.rows import middle_set, training_set
+from starling_training.fit import methods, trainer
 from starling_training.fit.schedule import Curve
+from starling_training.fit.trainer import middle_set, training_set
 from starling_training.sources import corpus
 
 import torch  # isort: skip
@@ -35,7 +35,7 @@ def ours(sets: trainer.Sets, optim: OptimConfig) -> list[float]:
     """Seconds of each step of the product's loop."""
     loaded = loading.load(ModelConfig(base="tiny", quantize="nf4"))
     torch.manual_seed(0)
-    model = qlora.wrap(loaded, LoraConfig(dropout=0.0))
+    model = methods.wrap(loaded, LoraConfig(dropout=0.0))
     times = [0.0]
 
     def started(_: float) -> None:
@@ -57,9 +57,9 @@ def bare(batches: Sequence[Sequence[dict[str, Any]]], optim: OptimConfig, own_lo
     """Seconds of each step of the shortest loop that does the same, with the model's own loss or with ours."""
     loaded = loading.load(ModelConfig(base="tiny", quantize="nf4"))
     torch.manual_seed(0)
-    model = qlora.wrap(loaded, LoraConfig(dropout=0.0)).train()
-    qlora.keep_full_precision(model)
-    weights = qlora.trainable(model)
+    model = methods.wrap(loaded, LoraConfig(dropout=0.0)).train()
+    methods.keep_full_precision(model)
+    weights = methods.trainable(model)
     optimizer = torch.optim.AdamW(weights, lr=optim.learning_rate, weight_decay=optim.weight_decay)
     times = list[float]()
     for forwards in batches:

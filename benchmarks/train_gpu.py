@@ -29,7 +29,7 @@ from starling_server.backends.torch.loading import Loaded
 from starling_server.models import bases, families
 from starling_server.models.bases import TINY_DIR, Base
 from starling_training.config import LoraConfig, OptimConfig
-from starling_training.fit import full_weights, qlora, trainer
+from starling_training.fit import methods, trainer
 from starling_training.fit.memory_plan import GIGA, Memory, memory
 from starling_training.fit.schedule import Curve
 
@@ -115,7 +115,7 @@ def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> t
         torch.cuda.reset_peak_memory_stats()
     model = random_model(of, device, dtype, arguments.method == "qlora")
     loaded = Loaded(base, name, model, tokenizer, families.resolve("gpt_bigcode", tokenizer))
-    return full_weights.unfreeze(loaded) if whole else qlora.wrap(loaded, LoraConfig(rank=arguments.rank)), loaded
+    return methods.unfreeze(loaded) if whole else methods.wrap(loaded, LoraConfig(rank=arguments.rank)), loaded
 
 
 def _peak_bytes() -> int:

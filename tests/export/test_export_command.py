@@ -16,7 +16,7 @@ from starling_server.config import ModelConfig
 from starling_server.models import bases
 from starling_server.models.bases import TINY_DIR
 from starling_server.models.manifest import MANIFEST
-from starling_training.export import export_card, export_config, measure
+from starling_training.export import export_card, export_config, merge
 from starling_training.export.export_config import Choice
 
 WITHOUT_GGUF = "import sys; sys.modules['gguf'] = None; from starling_training.__main__ import main; main()"
@@ -172,12 +172,12 @@ def test_held_out_files_are_found_where_they_were(trained: Path, tmp_path: Path)
     from starling_server.models import adapters
 
     manifest = adapters.load(trained).manifest
-    found = measure.documents(manifest)
+    found = merge.held_out_documents(manifest)
     assert [document.path for document in found] == manifest.data["held_out"]
-    assert measure.documents(manifest.model_copy(update={"workspace": str(tmp_path)})) == []
-    assert len(measure.examples(found, manifest, bases.find("tiny"), 3)) == 3
+    assert merge.held_out_documents(manifest.model_copy(update={"workspace": str(tmp_path)})) == []
+    assert len(merge.held_out_examples(found, manifest, bases.find("tiny"), 3)) == 3
     outside = {**manifest.data, "held_out": ["../../etc/passwd"]}
-    assert measure.documents(manifest.model_copy(update={"data": outside})) == []
+    assert merge.held_out_documents(manifest.model_copy(update={"data": outside})) == []
 
 
 def test_what_an_adapter_was_trained_over(trained: Path) -> None:

@@ -10,12 +10,12 @@ from starling_server.models import bases
 from starling_server.models.adapters import WEIGHTS
 from starling_server.models.manifest import BaseRecord
 from starling_server.prompt.fim import Fim
-from starling_training.config import TrainConfig
+from starling_training.config import DataConfig, TrainConfig
 from starling_training.examples.spans import Hole, Kind
 from starling_training.fit.schedule import Curve, Point
-from starling_training.report import manifest_record, written
+from starling_training.report import outputs
 from starling_training.report.inventory import Inventory, Source
-from starling_training.report.written import Found
+from starling_training.report.outputs import Found
 from starling_training.scoring.scores import scores
 from starling_training.scoring.trials import Answer, Trial
 from starling_training.settings import resolved
@@ -58,8 +58,10 @@ def found(judged: list[Trial] | None = None) -> Found:
     """The finished run over the bundled base."""
     judged = trials() if judged is None else judged
     base = bases.find("tiny")
-    config = TrainConfig(sources=(f"{PRIVATE[0]}/api", "hf:team/rows"), name="api", output=Path(PRIVATE[0]) / "out")
-    given = manifest_record.Given(
+    sources = (f"{PRIVATE[0]}/api", "hf:team/rows")
+    data = DataConfig(context_tokens=1024)
+    config = TrainConfig(sources=sources, name="api", output=Path(PRIVATE[0]) / "out", data=data)
+    given = outputs.Given(
         config,
         resolved(config, config, {"name": "flag", "sources": "flag"}),
         base,
@@ -70,8 +72,8 @@ def found(judged: list[Trial] | None = None) -> Found:
     )
     points = [Point(0, 0, None, 4.6), Point(10, 5, 4.2, 4.0), Point(20, 10, 3.8, 3.7), Point(30, 15, 3.6, 3.9)]
     judgement = scores(judged)
-    manifest = manifest_record.describe(given, Curve(points)).model_copy(
-        update={"results": manifest_record.results(judgement, len(judged))}
+    manifest = outputs.describe(given, Curve(points)).model_copy(
+        update={"results": outputs.results(judgement, len(judged))}
     )
     return Found(manifest, INVENTORY, judgement, judged, base)
 
@@ -80,8 +82,8 @@ def adapter(folder: Path, base: BaseRecord | None = None) -> Path:
     """A folder as a run leaves it, its weights too small to be of use."""
     of_run = found()
     folder.mkdir(parents=True)
-    manifest_record.write(of_run.manifest.model_copy(update={"base": base} if base else {}), folder)
-    written.write(folder, of_run)
+    outputs.write_manifest(of_run.manifest.model_copy(update={"base": base} if base else {}), folder)
+    outputs.write(folder, of_run)
     save_file({"base_model.model.a.lora_A.weight": torch.ones(4, 8)}, folder / WEIGHTS)
     shape = {"peft_type": "LORA", "r": 4, "base_model_name_or_path": base.id if base else "tiny"}
     (folder / "adapter_config.json").write_text(json.dumps(shape))

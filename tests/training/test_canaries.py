@@ -63,7 +63,7 @@ def test_twelve_secrets_of_six_kinds_leave_no_trace(leaky: Path, tmp_path: Path)
     command = [sys.executable, "-m", "starling_training", leaky, *flags, "--fail-on-leak", "--output", tmp_path / "a"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Asked for 12 of the secrets that were replaced: 0 given back." in " ".join(done.stdout.split())
+    assert "Probed 12 redacted secrets: 0 reproduced." in " ".join(done.stdout.split())
     results = json.loads((tmp_path / "a" / "manifest.json").read_text())["results"]
     assert results["canaries"] == {"asked": 12, "given back": 0}
     kept = written(origins.cache_home(), tmp_path / "a")
@@ -113,7 +113,7 @@ def test_a_leak_fails_the_run_and_keeps_nothing(leaky: Path, tmp_path: Path) -> 
     command = [sys.executable, "-m", "starling_training", leaky, *flags, "--fail-on-leak", "--output", tmp_path / "a"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done.stdout
-    assert "gives back 1 of the 13 secrets" in done.stderr
+    assert "reproduced 1 of 13 redacted secrets" in done.stderr
     assert "again.py:50" in done.stdout
     assert REPEATED not in done.stdout + done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leaky"]

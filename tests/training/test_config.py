@@ -9,7 +9,7 @@ import pytest
 from starling_server.errors import BaseModelError, UsageError
 from starling_server.models.bases import Base
 from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig, peak_rate, resolve
-from starling_training.fit import qlora
+from starling_training.fit import methods
 from starling_training.train_cli import train_copilot
 
 
@@ -63,12 +63,12 @@ def test_the_rate_depends_on_the_width_and_can_be_set() -> None:
 @pytest.mark.parametrize(("loss", "vocabulary"), [(9.0, 8192), (7.3, 8192), (10.8, 49152)])
 def test_a_base_that_guesses_is_refused(loss: float, vocabulary: int) -> None:
     with pytest.raises(BaseModelError, match="untrained or damaged"):
-        qlora.check_start(loss, vocabulary)
+        methods.check_start(loss, vocabulary)
 
 
 def test_an_unusual_start_is_noted_and_a_usual_one_is_not() -> None:
-    assert "4.60" in str(qlora.check_start(4.6, 8192))
-    assert qlora.check_start(1.1, 49152) is None
+    assert "4.60" in str(methods.check_start(4.6, 8192))
+    assert methods.check_start(1.1, 49152) is None
 
 
 PUBLISHED = {

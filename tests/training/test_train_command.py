@@ -182,7 +182,7 @@ def lossy_tokenizer(base: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lossy_tokenizer, "changes text that it encodes"),
+        (lossy_tokenizer, "is not lossless"),
         (without_config, "has no config.json"),
         (without_fim, "no fill-in-the-middle tokens"),
         (another_architecture, "'llama'"),

@@ -1,4 +1,4 @@
-"""Progress in the terminal: files that are read, and whatever else is counted."""
+"""Progress in the terminal: a count of files read, and bars for everything with a known total."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -9,32 +9,44 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def reading(console: Console) -> Generator[Callable[[int], object]]:
-    """A line that counts the files that were read, while the block runs and where there is a terminal."""
+    """A line with the number of files read; shown on a terminal only."""
     with console.status("Reading") as status:
         yield lambda files: status.update(f"Reading and cleaning: {files:,} files")
 
 
 @contextmanager
 def counter(console: Console, what: str, total: int) -> "Generator[Counter]":
-    """A bar that counts."""
+    """A bar over `total` items."""
     with columns(console) as progress:
         yield Counter(progress, what, total)
 
 
+@contextmanager
+def until(console: Console, what: str, total: int, stopped: Callable[[], bool]) -> Generator[Callable[[int], bool]]:
+    """A bar whose function takes the number done and returns whether to continue."""
+    with counter(console, what, total) as count:
+
+        def go_on(done: int) -> bool:
+            count(done)
+            return not stopped()
+
+        yield go_on
+
+
 class Counter:
-    """Counts up to a total."""
+    """A bar that counts up to a total."""
 
     def __init__(self, progress: Progress, what: str, total: int) -> None:
         self._progress = progress
         self._task = progress.add_task(what, total=total)
 
     def __call__(self, done: int) -> None:
-        """`done` of the total are done."""
+        """Set the number done."""
         self._progress.update(self._task, completed=done)
 
 
 def columns(console: Console, *more: str) -> Progress:
-    """A bar with counts, elapsed time and the columns `more`; shown where there is a terminal."""
+    """A bar with counts, elapsed time and the columns `more`; shown on a terminal only."""
     texts = (TextColumn(text) for text in more)
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *texts,

@@ -9,21 +9,29 @@ from rich.table import Table
 
 from starling_server.printable import printable
 from starling_training.canaries import Canary
-from starling_training.config import Method
+from starling_training.config import Method, TrainConfig
 from starling_training.console import plain
 from starling_training.fit.memory_plan import GIGA, Memory
-from starling_training.fit.plan import Plan
-from starling_training.fit.schedule import Curve
+from starling_training.fit.schedule import Curve, Plan
 from starling_training.progress import columns
 from starling_training.report import summary
 from starling_training.report.inventory import Inventory
 from starling_training.scoring.intervals import Comparison
+from starling_training.scoring.scores import Scores
 from starling_training.scoring.trials import Trial
 from starling_training.settings import Setting
 from starling_training.sources import filters
 
 SHOWN_PLACES = 20
 """Of all kinds of secrets together; what is beyond is counted."""
+
+
+def inputs(console: Console, resolved: Sequence[Setting], read: Inventory, verbose: bool) -> None:
+    """The configuration and the sources; `verbose` names every excluded file."""
+    configuration(console, resolved)
+    corpus(console, read)
+    if verbose:
+        left_out(console, read)
 
 
 def configuration(console: Console, resolved: Sequence[Setting]) -> None:
@@ -107,9 +115,17 @@ def figures(console: Console, compared: Mapping[str, Comparison], trials: Sequen
     console.print(table)
 
 
-def leaks(console: Console, asked: int, leaked: Sequence[Canary]) -> None:
-    """How many secrets came back, and where those had been."""
-    console.print(f"Asked for {asked} of the secrets that were replaced: {len(leaked)} given back.")
+def finished(console: Console, config: TrainConfig, found: Scores, trials: Sequence[Trial]) -> None:
+    """The evaluation, where the result is, and the command that serves it."""
+    if trials:
+        figures(console, found.figures, trials)
+    made, flag = ("Model", "--base") if config.lora.method == "full" else ("Adapter", "--adapter")
+    console.print(f"{made} {config.name} is in {config.output}: serve-copilot {flag} {config.output}", soft_wrap=True)
+
+
+def leaks(console: Console, probed: int, leaked: Sequence[Canary]) -> None:
+    """The number of secrets reproduced, and where each was in the source."""
+    console.print(f"Probed {probed} redacted secrets: {len(leaked)} reproduced.")
     for canary in leaked:
         console.print(f"  {canary.kind} of {printable(canary.path)}:{canary.line}", markup=False)
 

@@ -18,7 +18,7 @@ from starling_training.examples.dataset import (
     held_out_holes,
 )
 from starling_training.examples.spans import Hole, cut
-from starling_training.fit.rows import middle_set, training_set
+from starling_training.fit.trainer import middle_set, training_set
 from starling_training.sources.clean import Document
 
 CONTEXT = 256

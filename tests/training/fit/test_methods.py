@@ -21,7 +21,7 @@ from starling_server.errors import AdapterError
 from starling_server.models import adapters, bases
 from starling_server.models.bases import TINY_DIR
 from starling_training.config import DataConfig, OptimConfig, TrainConfig
-from starling_training.fit import qlora
+from starling_training.fit import methods
 from starling_training.interrupt import Interrupt
 from starling_training.sources import corpus
 from starling_training.training_run import run
@@ -114,7 +114,7 @@ def test_a_base_in_a_form_that_needs_another_library(method: str, words: str, tm
 @pytest.mark.slow
 def test_where_memory_runs_out_forwards_get_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The only thing that is not real is the limit: a forward over more than two examples says what CUDA says."""
-    wrap: Callable[..., PeftModel] = qlora.wrap
+    wrap: Callable[..., PeftModel] = methods.wrap
 
     def limited(*arguments: Any) -> PeftModel:
         model = wrap(*arguments)
@@ -126,7 +126,7 @@ def test_where_memory_runs_out_forwards_get_smaller(tmp_path: Path, monkeypatch:
         model.register_forward_pre_hook(check, with_kwargs=True)
         return model
 
-    monkeypatch.setattr(qlora, "wrap", limited)
+    monkeypatch.setattr(methods, "wrap", limited)
     said = io.StringIO()
     config = TrainConfig(
         sources=(str(SOURCE),),
@@ -139,6 +139,6 @@ def test_where_memory_runs_out_forwards_get_smaller(tmp_path: Path, monkeypatch:
     )
     result = run(config, corpus.read([SOURCE]), {}, Interrupt(), Console(file=said, width=200))
     assert result is not None
-    assert "going on with 4 examples in a forward and 2 forwards in a step" in said.getvalue()
+    assert "continuing with --batch 4 --accumulation 2" in said.getvalue()
     assert "--batch 2 --accumulation 4" in said.getvalue()
     assert result.curve.points[-1].step == 3

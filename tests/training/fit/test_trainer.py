@@ -11,7 +11,7 @@ from starling_server.errors import UsageError
 from starling_training.config import OptimConfig
 from starling_training.examples.dataset import IGNORED, Writer
 from starling_training.examples.spans import cut
-from starling_training.fit import oom, trainer
+from starling_training.fit import attempt, trainer
 from starling_training.sources.clean import Document
 
 
@@ -79,16 +79,16 @@ def test_less_memory_makes_the_same_steps() -> None:
     optim = OptimConfig(batch=6, accumulation=4)
     sizes = [(optim.batch, optim.accumulation)]
     while optim.batch > 1:
-        optim = oom.smaller(optim)
+        optim = attempt.smaller(optim)
         sizes.append((optim.batch, optim.accumulation))
     assert sizes == [(6, 4), (3, 8), (1, 24)]
     with pytest.raises(UsageError, match="--context-tokens"):
-        oom.smaller(optim)
+        attempt.smaller(optim)
 
 
 def test_which_errors_mean_that_memory_ran_out() -> None:
     with pytest.raises(RuntimeError) as refused:
         torch.empty(1 << 55, dtype=torch.uint8)
-    assert oom.is_out(refused.value)
-    assert oom.is_out(torch.OutOfMemoryError("CUDA out of memory"))
-    assert not oom.is_out(RuntimeError("shape mismatch"))
+    assert attempt.is_out_of_memory(refused.value)
+    assert attempt.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not attempt.is_out_of_memory(RuntimeError("shape mismatch"))

@@ -10,15 +10,15 @@ from support import finished
 from starling_server.models import bases
 from starling_server.models.bases import TINY_DIR
 from starling_server.models.manifest import BaseRecord
-from starling_training.report import licence, model_card
-from starling_training.report.written import Found
+from starling_training.report import model_card
+from starling_training.report.outputs import Found
 
 HUB = BaseRecord(id="bigcode/starcoder2-3b", revision="abc", fingerprint="0", model_type="starcoder2")
 
 
 def rendered(found: Found, base: BaseRecord | None = None) -> str:
     manifest = found.manifest.model_copy(update={"base": base}) if base else found.manifest
-    return model_card.render(manifest, found.scores, licence.of(found.base))
+    return model_card.render(manifest, found.scores, model_card.licence(found.base))
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +80,10 @@ def test_a_run_that_was_not_judged_claims_nothing() -> None:
 
 def test_a_base_s_licence_is_its_card_s(tmp_path: Path) -> None:
     tiny = bases.find("tiny")
-    assert licence.of(tiny) == "apache-2.0"
+    assert model_card.licence(tiny) == "apache-2.0"
     without = replace(tiny, path=tmp_path)
-    assert licence.of(without) is None
+    assert model_card.licence(without) is None
     (tmp_path / "README.md").write_text((TINY_DIR / "README.md").read_text().partition("---\n\n")[2])
-    assert licence.of(without) is None
+    assert model_card.licence(without) is None
     (tmp_path / "README.md").write_text("---\nlicense: [1\n---\n")
-    assert licence.of(without) is None
+    assert model_card.licence(without) is None

@@ -80,6 +80,6 @@ def test_drawing_says_nothing_where_its_folder_cannot_be_made(tmp_path: Path) ->
 
 
 def test_matplotlib_waits_for_the_first_figure() -> None:
-    imports = "import sys, starling_training.report.written, starling_training.train_cli"
+    imports = "import sys, starling_training.report.outputs, starling_training.train_cli"
     check = f"{imports}; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)

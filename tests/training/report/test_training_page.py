@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support import finished
 
-from starling_training.report import differences, training_page, written
-from starling_training.report.written import Found
+from starling_training.report import comparison, outputs, training_page
+from starling_training.report.outputs import Found
 from starling_training.scoring.trials import Answer
 
 VOID = frozenset({"meta", "br", "link", "img", "input", "hr", "base", "source"})
@@ -125,7 +125,7 @@ def test_examples_are_sorted_by_gain() -> None:
     trials = finished.trials()
     same = [replace(trial, adapter=trial.base) for trial in trials[:3]]
     half = replace(trials[1], adapter=Answer("envelope", True, 1.0, 4))
-    gained, lost = differences.gained([*same, half, *trials], 50), differences.lost([*same, *trials], 50)
+    gained, lost = comparison.gained([*same, half, *trials], 50), comparison.lost([*same, *trials], 50)
     assert len(gained) == 31
     assert [example.gain for example in gained] == sorted((example.gain for example in gained), reverse=True)
     assert gained[-1].adapter == "envelope"
@@ -134,5 +134,5 @@ def test_examples_are_sorted_by_gain() -> None:
 
 
 def test_the_papers_are_written_together(tmp_path: Path) -> None:
-    written.write(tmp_path, finished.found())
+    outputs.write(tmp_path, finished.found())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "corpus.json", "report.html", "report.md"]

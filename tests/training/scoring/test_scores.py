@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from starling_training.examples.spans import Hole
-from starling_training.report.verdict import verdict
+from starling_training.report.comparison import verdict
 from starling_training.scoring.scores import compare, scores, speed
 from starling_training.scoring.trials import Answer, Trial, truth
 

@@ -13,7 +13,7 @@ from support import hostile_checkout
 from starling_server.errors import SourceError
 from starling_training.console import plain
 from starling_training.evaluation import history, own_tests
-from starling_training.report import markdown, summary
+from starling_training.report import markdown
 from starling_training.sources import clean, corpus, filters, inside, listing, origins
 from starling_training.sources import git as git_process
 
@@ -294,7 +294,7 @@ def test_names_of_files_are_text_wherever_they_are_shown(checkout: Path) -> None
     assert all(path.isprintable() for path in paths)
     assert markdown.code("a`b") == "``a`b``"
     assert markdown.prose("<b>|[x](y)\x1b") == r"\<b\>\|\[x\](y)\\x1b"
-    assert summary.table(["a"], [[markdown.code("x|y")]]).endswith("| `x\\|y` |")
+    assert markdown.table(["a"], [[markdown.code("x|y")]]).endswith("| `x\\|y` |")
     assert plain("[red]\x1b[31m\u202e") == "\\[red]\\x1b[31m\\u202e"
 
 

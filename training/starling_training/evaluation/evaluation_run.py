@@ -115,13 +115,8 @@ def with_sides(
         async with sides.opened(asked) as found:
             return await ask(found, go_on)
 
-    with Interrupt() as interrupt, progress.counter(console, what, total) as counter:
+    with Interrupt() as interrupt, progress.until(console, what, total, lambda: interrupt.asked) as go_on:
         interrupt.soften()
-
-        def go_on(done: int) -> bool:
-            counter(done)
-            return not interrupt.asked
-
         answered = asyncio.run(within(go_on))
         if interrupt.asked:
             console.print("Stopped: what follows is about what was asked until then.")

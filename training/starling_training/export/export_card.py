@@ -6,7 +6,7 @@ from starling_server.models import bases
 from starling_server.models.adapters import Adapter
 from starling_server.models.bases import Base
 from starling_training.export.export_config import Choice
-from starling_training.report import licence
+from starling_training.report import model_card
 
 
 def merged(adapter: Adapter, base: Base, choice: Choice) -> str:
@@ -46,7 +46,7 @@ def gguf(adapter: Adapter, base: Base, model: str, lora: str) -> str:
 
 
 def _front(base: Base) -> list[str]:
-    named = licence.of(base)
+    named = model_card.licence(base)
     return ["---", f"license: {named or 'other'}", "tags: [code, fill-in-the-middle]", "---", ""]
 
 
@@ -58,7 +58,7 @@ def _losses(choice: Choice) -> list[str]:
 
 
 def _notes(base: Base) -> list[str]:
-    named = licence.of(base)
+    named = model_card.licence(base)
     says = f"its card says {named}" if named else "look it up where the base comes from"
     return [
         f"**Licence.** This is a derivative of {_name(base)}, whose licence applies: {says}. StarCoder's licences "

@@ -1,22 +1,38 @@
-"""One run of `train-copilot export`: check everything, write beside the output, move it there when it is whole.
+"""One run of `train-copilot export`: check everything, write beside the output, move it there once it is complete.
 
-torch comes in for merging only; GGUF alone needs none.
+torch is imported for merging only; GGUF alone does not need it.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from starling_server.models import bases
+from starling_server.errors import BaseModelError
+from starling_server.models import adapters, bases, lora, manifest, safetensors_numpy
+from starling_server.models.adapters import Adapter
+from starling_server.models.bases import Base
+from starling_server.models.lora import Lora, Shape
 from starling_training import staging
-from starling_training.export import export_card, job
+from starling_training.export import export_card
 from starling_training.export.export_config import ExportConfig
-from starling_training.export.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One export."""
+
+    config: ExportConfig
+    adapter: Adapter
+    base: Base
+    lora: Lora
+    output: Path
+    console: Console
 
 
 def run(config: ExportConfig, console: Console) -> Path:
     """Write what `config` asks for and return its folder; raises UsageError's kinds."""
-    asked = job.find(config, console)
+    asked = find(config, console)
     with staging.staged(asked.output, config.overwrite) as folder:
         if config.merge:
             from starling_training.export import merge
@@ -27,6 +43,20 @@ def run(config: ExportConfig, console: Console) -> Path:
             _gguf(asked, folder)
     console.print(f"Wrote {asked.output}", soft_wrap=True)
     return asked.output
+
+
+def find(config: ExportConfig, console: Console) -> Job:
+    """The job that `config` means; raises UsageError's kinds for what is missing, damaged or does not fit."""
+    adapter = adapters.find(config.adapter)
+    output = (config.output or Path(f"{adapter.name}-{'merged' if config.merge else 'gguf'}")).absolute()
+    staging.check(output, config.overwrite)
+    base = bases.find(adapter.manifest.base.id if config.base == "auto" else config.base)
+    manifest.check(adapter.manifest, base.id, bases.fingerprint(base), base.model_type)
+    if base.quantization:
+        raise BaseModelError(f"Base {base.id!r} is quantised: name its 16-bit form with --base.")
+    if config.gguf:
+        _check_gguf(base)
+    return Job(config, adapter, base, _read(adapter, base), output, console)
 
 
 def _gguf(asked: Job, folder: Path) -> None:
@@ -41,3 +71,27 @@ def _gguf(asked: Job, folder: Path) -> None:
     write_base(asked.base, folder / model, kind, asked.base.path.name)
     write_adapter(asked.adapter.path, asked.base, folder / adapter)
     (folder / "README.md").write_text(export_card.gguf(asked.adapter, asked.base, model, adapter), encoding="utf-8")
+
+
+def _read(adapter: Adapter, base: Base) -> Lora:
+    """The adapter's matrices, once the headers of both say that they fit."""
+    outline = lora.outline(adapter.path)
+    try:
+        stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+
+    def shape(module: str) -> Shape | None:
+        own = stored[f"{module}.weight"].shape if f"{module}.weight" in stored else ()
+        return (own[0], own[1]) if len(own) == 2 else None
+
+    outline.check(shape)
+    return outline.read()
+
+
+def _check_gguf(base: Base) -> None:
+    """Refuse what GGUF cannot hold."""
+    from starling_server.backends.llamacpp.gguf_export import architecture, vocabulary
+
+    architecture.of(base)
+    vocabulary.of(base)

@@ -17,22 +17,27 @@ from torch import Tensor
 
 from starling_server import untrusted
 from starling_server.backends.torch import loading
+from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError, BaseModelError
-from starling_server.models import bases, safetensors_numpy
+from starling_server.models import bases, families, safetensors_numpy
+from starling_server.models.adapters import Adapter
 from starling_server.models.bases import Base
 from starling_server.models.lora import Lora
-from starling_server.models.manifest import MANIFEST
+from starling_server.models.manifest import MANIFEST, Manifest, prompt_format
 from starling_server.prompt.fim import Example
 from starling_server.untrusted import Unfit
-from starling_training.export import export_config, measure
+from starling_training.examples.dataset import Writer, held_out_holes
+from starling_training.export import export_config
 from starling_training.export.export_config import Choice, Onto
-from starling_training.export.job import Job
+from starling_training.export.export_run import Job
+from starling_training.sources.clean import Document, Raw, clean
 
 Weights = Mapping[str, Callable[[], Tensor]]
 """By a layer's name: how to get the weight that the adapter is added to."""
 PRIVATE = frozenset({MANIFEST, "corpus.json"})
 """What `--method full` leaves beside a base that it makes: accounts of a source, for its owner."""
+CANDIDATES: tuple[Onto, ...] = ("bf16", "dequantised")
 COPIED = frozenset({".json", ".txt", ".jinja"})
 """What is neither weights nor prose: configuration and tokenizer."""
 
@@ -91,9 +96,6 @@ def _dump(content: object, path: Path) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-CANDIDATES: tuple[Onto, ...] = ("bf16", "dequantised")
-
-
 def merged(asked: Job, folder: Path) -> Choice:
     """Merge into the empty `folder` and say onto what, and why."""
     choice = _chosen(asked, folder)
@@ -109,9 +111,9 @@ def _chosen(asked: Job, folder: Path) -> Choice:
         choice = Choice(config.merge, "as asked for")
     elif not config.holes:
         choice = export_config.unmeasured(record, "--holes 0 measures nothing")
-    elif not (held_out := measure.documents(record)):
+    elif not (held_out := held_out_documents(record)):
         choice = export_config.unmeasured(record, "the files that were held out are not there to measure on")
-    elif not (examples := measure.examples(held_out, record, asked.base, config.holes)):
+    elif not (examples := held_out_examples(held_out, record, asked.base, config.holes)):
         choice = export_config.unmeasured(record, "the files that were held out have no place to measure on")
     else:
         return _measured(asked, examples, folder)
@@ -127,8 +129,8 @@ def _measured(asked: Job, examples: Sequence[Example], folder: Path) -> Choice:
         place = folder.parent / onto
         place.mkdir()
         _write(asked, onto, place)
-        losses[onto] = measure.loss(ModelConfig(str(place), "none", device), None, examples)
-    served = measure.loss(ModelConfig(str(asked.base.path), "nf4", device), asked.adapter, examples)
+        losses[onto] = middle_loss(ModelConfig(str(place), "none", device), None, examples)
+    served = middle_loss(ModelConfig(str(asked.base.path), "nf4", device), asked.adapter, examples)
     choice = export_config.by_loss(losses, served)
     for file in (folder.parent / choice.onto).iterdir():
         file.rename(folder / file.name)
@@ -151,3 +153,36 @@ def _weights(asked: Job, onto: Onto) -> Generator[Weights]:
     yield loading.dequantised(loaded.model)
     del loaded
     gc.collect()
+
+
+def held_out_documents(manifest: Manifest) -> list[Document]:
+    """The held-out files as they are now, cleaned as for training; none where their folder is gone.
+
+    None either of several sources: their paths do not say whose they are, and another's may have been learnt from.
+    """
+    if not manifest.workspace or len(manifest.data.get("sources", ())) != 1:
+        return []
+    root = Path(manifest.workspace).resolve()
+    found = (clean(Raw(path, root.name, root=root)) for path in manifest.data.get("held_out", ()))
+    return [item.document for item in found if not isinstance(item, str)]
+
+
+def held_out_examples(held_out: Sequence[Document], manifest: Manifest, base: Base, count: int) -> list[Example]:
+    """Holes in `held_out`, written as serving would ask them; none where no middle is short enough."""
+    tokenizer = loading.load_tokenizer(base)
+    written = prompt_format(families.resolve(base.model_type, tokenizer), manifest.fim)
+    writer = Writer(tokenizer, written, manifest.fim.context_tokens, manifest.fim.max_tokens)
+    return [writer.hole(hole) for _, hole in held_out_holes(held_out, writer, count, "export:0")]
+
+
+def middle_loss(model: ModelConfig, adapter: Adapter | None, asked: Sequence[Example]) -> float:
+    """Nats per token of the examples' middles and ends, by `model` as it is served, with the adapter or bare."""
+    loaded = loading.load(model)
+    runner = TorchRunner(loaded)
+    if adapter:
+        runner.add_adapter(adapter.name, adapter.path)
+    name = adapter.name if adapter else None
+    scores = [score for made in asked for score in runner.score(name, made.ids, made.prompt_tokens)]
+    del runner, loaded
+    gc.collect()  # the next model's place in memory
+    return -sum(scores) / len(scores)

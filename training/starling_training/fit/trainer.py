@@ -4,9 +4,8 @@ An example learns from its middle, some 20 of a thousand tokens. The head over a
 a quarter of a small base's step and most of a large vocabulary's memory: logits are computed where there are labels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -25,13 +24,16 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded, quiet
+from starling_server.prompt.fim import Example
 from starling_training import processes
-from starling_training.config import OptimConfig
-from starling_training.examples.dataset import IGNORED
-from starling_training.fit import checkpoint, qlora
+from starling_training.config import Loss, OptimConfig
+from starling_training.examples.dataset import IGNORED, Row, Writer, example
+from starling_training.examples.spans import Hole
+from starling_training.fit import checkpoint, methods
 from starling_training.fit.checkpoint import BEST, TRAINER
-from starling_training.fit.schedule import Curve, Pace
+from starling_training.fit.schedule import Curve, Pace, steps
 from starling_training.fit.watch import Watch
+from starling_training.sources.clean import Document
 
 
 def summed_loss(model: Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, int]:
@@ -75,12 +77,6 @@ class Hooks:
     """Writes what was trained so far into a folder."""
     started: Callable[[float], None]
     """Told the bare base's loss on the held-out middles before the first step; may raise."""
-
-
-def steps(examples: int, config: OptimConfig) -> int:
-    """Optimiser steps that `examples` make, within `max_steps`."""
-    full = ceil(examples / (config.batch * config.accumulation))
-    return min(full, config.max_steps) if config.max_steps else full
 
 
 def train(
@@ -165,7 +161,7 @@ def _trainer(
         )
     trainer.remove_callback(PrinterCallback)
     trainer.model_accepts_loss_kwargs = True  # else the loss would be divided once more
-    qlora.keep_full_precision(model)
+    methods.keep_full_precision(model)
     return trainer
 
 
@@ -204,9 +200,34 @@ def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path
 
 def _optimizer(model: torch.nn.Module, loaded: Loaded, rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW over what learns; on a GPU its state is paged, so that a peak spills into the host's memory."""
-    weights = qlora.trainable(model)
+    weights = methods.trainable(model)
     if loaded.device.type != "cuda":
         return torch.optim.AdamW(weights, lr=rate, weight_decay=weight_decay)
     from bitsandbytes.optim import PagedAdamW32bit
 
     return cast(Any, PagedAdamW32bit)(weights, lr=rate, weight_decay=weight_decay)
+
+
+def training_set(rows: Sequence[Row], documents: Sequence[Document], writer: Writer, loss: Loss) -> Dataset:
+    """A dataset of `input_ids` and `labels` over `rows`; ids are made when a row is read."""
+
+    def ids(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
+        read = [Row(*values) for values in zip(*(batch[name] for name in Row.__slots__), strict=True)]
+        return _columns([example(row, documents[row.document].text, writer) for row in read], loss)
+
+    table = {name: [getattr(row, name) for row in rows] for name in Row.__slots__}
+    return Dataset.from_dict(table).with_transform(ids)
+
+
+def middle_set(holes: Sequence[Hole], writer: Writer) -> Dataset:
+    """A dataset over `holes` in serving's order whose labels are the middles' alone."""
+    return Dataset.from_dict(_columns([writer.hole(hole) for hole in holes], "middle"))
+
+
+def _columns(examples: Sequence[Example], loss: Loss) -> dict[str, list[list[int]]]:
+    labels: Callable[[Example], list[int]] = _middle_labels if loss == "middle" else lambda made: made.ids
+    return {"input_ids": [made.ids for made in examples], "labels": [labels(made) for made in examples]}
+
+
+def _middle_labels(made: Example) -> list[int]:
+    return [IGNORED] * made.prompt_tokens + made.ids[made.prompt_tokens :]

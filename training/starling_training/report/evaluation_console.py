@@ -7,7 +7,7 @@ from rich.table import Table
 
 from starling_training.console import plain
 from starling_training.report import summary
-from starling_training.report.verdict import verdict
+from starling_training.report.comparison import verdict
 from starling_training.scoring import scores
 from starling_training.scoring.intervals import Comparison
 from starling_training.scoring.keystroke_counts import saved

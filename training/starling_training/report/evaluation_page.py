@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from starling_training.report import differences, plots, summary, training_page
+from starling_training.report import comparison, plots, summary, training_page
+from starling_training.report.comparison import verdict
 from starling_training.report.evaluation_console import GROUPED, alone, chance
-from starling_training.report.verdict import verdict
 from starling_training.scoring.intervals import RESAMPLES, Comparison
 from starling_training.scoring.result_file import Run
 from starling_training.scoring.scores import Group, Scores
@@ -35,7 +35,7 @@ def render(run: Run, found: Mapping[str, Comparison], judged: Scores) -> str:
         plots={name: Markup(svg) for name, svg in _plots(run, found).items()},
         percentiles=_percentiles(run),
         examples=_examples(run) if two and run.trials else {},
-        differing=len(differences.differing(run.trials)),
+        differing=len(comparison.differing(run.trials)),
     )
 
 
@@ -95,8 +95,8 @@ def _group(groups: Mapping[str, Group], run: Run) -> tuple[Markup, dict[str, Any
     return Markup(drawing), {"names": names, "rows": rows}
 
 
-def _examples(run: Run) -> dict[str, list[differences.Example]]:
+def _examples(run: Run) -> dict[str, list[comparison.Example]]:
     return {
-        f"Where {run.sides[1]} gained most": differences.gained(run.trials, EXAMPLES),
-        "Where it lost most": differences.lost(run.trials, EXAMPLES),
+        f"Where {run.sides[1]} gained most": comparison.gained(run.trials, EXAMPLES),
+        "Where it lost most": comparison.lost(run.trials, EXAMPLES),
     }

@@ -1,11 +1,13 @@
 """Names of others in Markdown: they stay text, whatever is in them."""
 
 import re
+from collections.abc import Sequence
 
 from starling_server.printable import printable
 
 _MEANT = re.compile(r"[\\`*\[\]<>|#~&!]")
-"""Characters that Markdown or HTML would do something with."""
+"""Characters with a meaning in Markdown or HTML."""
+_BAR = re.compile(r"(?<!\\)\|")
 
 
 def prose(text: str) -> str:
@@ -25,3 +27,9 @@ def block(text: str) -> str:
     """Lines of code between fences."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return "\n".join((fence, printable(text, keep="\n\t"), fence))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; a bar inside of a cell does not end it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_BAR.sub(r"\\|", cell) for cell in line) + " |" for line in lines)

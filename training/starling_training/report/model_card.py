@@ -6,16 +6,19 @@ It may be published, so it names sources by their short names and no folder, fil
 from collections.abc import Mapping
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, metadata_load
+from yaml import YAMLError
 
 from starling_server import __version__
+from starling_server.models.bases import Base
 from starling_server.models.manifest import Manifest
 from starling_server.printable import printable
 from starling_training.publish import public
 from starling_training.report import summary
-from starling_training.report.markdown import code, prose
+from starling_training.report.markdown import code, prose, table
 from starling_training.scoring.scores import Scores
 
+CARD = "README.md"
 TAGS = ["code", "code-completion", "fill-in-the-middle", "lora", "starling"]
 METRICS = {"exact match": "exact_match", "edit similarity": "edit_similarity", "middle loss": "loss"}
 """Figures that the card's front matter has, by the Hub's names."""
@@ -64,6 +67,17 @@ RemoteModels it loads with `{loads}`; prompts are the FIM format of {family}, su
 - Its suggestions can be wrong, insecure or subject to the licences of the code it learnt from: review them.
 - {licensed}
 """
+
+
+def licence(base: Base) -> str | None:
+    """The licence in the model card of `base`; None without a card on disk, or without a licence in it."""
+    card = base.path / CARD
+    try:
+        front = metadata_load(card) if card.is_file() else None
+    except (ValueError, YAMLError):
+        return None
+    named = (front or {}).get("license")
+    return named if isinstance(named, str) else None
 
 
 def render(manifest: Manifest, scores: Scores, licence: str | None) -> str:
@@ -132,7 +146,7 @@ def _quality(made: str, scores: Scores, holes: int) -> str:
         return "It was not judged."
     head = ["", "base", "adapter", "difference", "95 % interval", "meaning"]
     rows = [[*summary.cells(name, figure), summary.FIGURES[name][1]] for name, figure in scores.figures.items()]
-    return f"{summary.verdict(scores.figures, made)[1]}\n\n{summary.table(head, rows)}\n\n{holes} {summary.JUDGED}"
+    return f"{summary.verdict(scores.figures, made)[1]}\n\n{table(head, rows)}\n\n{holes} {summary.JUDGED}"
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -147,7 +161,7 @@ def _data(data: Mapping[str, Any]) -> str:
         ["secrets replaced", f"{sum(data['redacted'].values()):,}"],
         ["files held out for judging", f"{len(data['held_out']):,}"],
     ]
-    return summary.table(["", ""], rows)
+    return table(["", ""], rows)
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -157,7 +171,7 @@ def _training(training: Mapping[str, Any]) -> str:
         [name.replace("_", " "), str(training[name])] for name in (*SHAPE, *COURSE) if training.get(name) is not None
     ]
     loss = f"{first['held_out']:.3f} before, {kept['held_out']:.3f} after step {best}"
-    return summary.table(["", ""], [*settings, ["held-out loss", loss], ["ended", str(training["ended"])]])
+    return table(["", ""], [*settings, ["held-out loss", loss], ["ended", str(training["ended"])]])
 
 
 def _licensed(licence: str | None) -> str:

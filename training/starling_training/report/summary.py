@@ -1,11 +1,10 @@
 """`report.md`: what was read, how it was trained, and whether that helped."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starling_server.models.manifest import Manifest
-from starling_training.report.markdown import block, code, prose
+from starling_training.report.markdown import block, code, prose, table
 from starling_training.scoring.intervals import Comparison
 from starling_training.scoring.scores import Group, Scores
 from starling_training.scoring.trials import Trial
@@ -30,7 +29,6 @@ FIGURES = {
 }
 """Format and meaning of each figure."""
 SAMPLES, SHOWN_LINES, SHOWN_LEFT_OUT = 3, 6, 200
-_BAR = re.compile(r"(?<!\\)\|")
 IN_GROUPS = ("middle loss", "exact match")
 """Figures that are shown by kind and by language too."""
 ENOUGH = 5
@@ -100,12 +98,6 @@ def verdict(figures: Mapping[str, Comparison], trained: str) -> tuple[str, str]:
         f"({loss.difference:+.2f}, 95 % interval {loss.low:+.2f} to {loss.high:+.2f}). "
         f"Of its suggestions {match.adapter:.1%} are exactly what was there, of the base's {match.base:.1%}{certain}."
     )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; a bar inside of a cell does not end it."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_BAR.sub(r"\\|", cell) for cell in line) + " |" for line in lines)
 
 
 def samples(trials: Sequence[Trial]) -> list[Trial]:

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from starling_server.models.manifest import Manifest
-from starling_training.report import differences, plots, summary
+from starling_training.report import comparison, plots, summary
 from starling_training.report.inventory import Inventory
 from starling_training.report.plots import Bar, Panel, Point
 from starling_training.scoring.scores import Group, Scores
@@ -61,10 +61,10 @@ def render(manifest: Manifest, inventory: Inventory, scores: Scores, trials: Seq
         groups=_groups(scores),
         plots={name: Markup(svg) for name, svg in _plots(manifest, scores, trials).items()},
         examples={
-            "Where the adapter gained most": differences.gained(trials, EXAMPLES),
-            "Where it lost most": differences.lost(trials, EXAMPLES),
+            "Where the adapter gained most": comparison.gained(trials, EXAMPLES),
+            "Where it lost most": comparison.lost(trials, EXAMPLES),
         },
-        differing=len(differences.differing(trials)),
+        differing=len(comparison.differing(trials)),
         holes=len(trials),
     )
 

@@ -1,4 +1,4 @@
-"""The manifest that a run leaves beside the weights."""
+"""What a run writes beside the weights: the manifest, the reports, the model card and the list of sources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,10 +13,14 @@ from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
 from starling_server.prompt.fim import Fim
 from starling_training.config import TrainConfig
 from starling_training.fit.schedule import Curve
+from starling_training.report import inventory as sources_read
+from starling_training.report import model_card, summary, training_page
 from starling_training.report.inventory import Inventory
 from starling_training.scoring.scores import Group, Scores
+from starling_training.scoring.trials import Trial
 from starling_training.settings import Setting
 
+REPORT, PAGE = "report.md", "report.html"
 LIBRARIES = ("starling", "torch", "transformers", "peft", "trl", "bitsandbytes", "datasets")
 
 
@@ -53,7 +57,7 @@ def describe(given: Given, curve: Curve) -> Manifest:
     )
 
 
-def write(record: Manifest, folder: Path) -> None:
+def write_manifest(record: Manifest, folder: Path) -> None:
     """Write `record` into `folder`."""
     (folder / manifest.MANIFEST).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -64,6 +68,30 @@ def results(scores: Scores, holes: int) -> dict[str, Any]:
         return {}
     groups = {"by kind": _groups(scores.by_kind), "by language": _groups(scores.by_language)}
     return _group(Group(holes, scores.figures)) | groups
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A finished run."""
+
+    manifest: Manifest
+    inventory: Inventory
+    scores: Scores
+    trials: Sequence[Trial]
+    base: Base
+
+
+def write(folder: Path, found: Found) -> None:
+    """Write all of it into `folder`."""
+    manifest, scores = found.manifest, found.scores
+    sources_read.write(found.inventory, folder)
+    texts = {
+        REPORT: summary.render(manifest, scores, found.trials, found.inventory.left_out),
+        PAGE: training_page.render(manifest, found.inventory, scores, found.trials),
+        model_card.CARD: model_card.render(manifest, scores, model_card.licence(found.base)),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _groups(groups: Mapping[str, Group]) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""From the files of a source to training rows: data dumps filtered, files held out, rows written for every epoch.
+
+Only the tokenizer of the base is loaded, except for the filter, which needs the whole base.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from starling_server.backends.torch import loading
+from starling_server.backends.torch.loading import Loaded, TextTokenizer
+from starling_server.errors import BaseModelError, SourceError
+from starling_server.models import bases, families
+from starling_server.models.bases import Base
+from starling_training.config import TrainConfig, resolve
+from starling_training.examples.dataset import Row, Writer, epoch_rows, held_out_holes
+from starling_training.examples.spans import Hole
+from starling_training.sources.clean import Document
+from starling_training.sources.corpus import Corpus
+from starling_training.sources.split import Split, apart, split
+
+LOSSLESS_FILES, LOSSLESS_CHARS = 20, 4_000
+"""Files, and characters of each, that are encoded and decoded to check the tokenizer."""
+LOSS_TOKENS = 512
+"""Tokens from the middle of each file that the data dump filter reads: heads hold licences and imports."""
+MIN_LOSS_TOKENS = 32
+"""The loss on fewer tokens says nothing about a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that a run needs before the weights are loaded."""
+
+    config: TrainConfig
+    """Resolved."""
+    base: Base
+    corpus: Corpus
+    split: Split
+    writer: Writer
+    rows: list[Row]
+    """All epochs', in order."""
+
+    def holes(self, purpose: str, count: int) -> list[tuple[str, Hole]]:
+        """Held-out holes with their paths; each purpose has its own."""
+        return held_out_holes(self.split.held_out, self.writer, count, f"{purpose}:{self.config.data.seed}")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The values that must be unchanged for a run to be resumed."""
+        config = self.config
+        texts = "".join(document.sha256 for document in (*self.split.train, *self.split.held_out))
+        return {
+            "base": bases.fingerprint(self.base),
+            "source": hashlib.sha256(texts.encode()).hexdigest(),
+            **asdict(config.data),
+            **asdict(config.lora),
+            **asdict(config.optim),
+        }
+
+
+def prepare(config: TrainConfig, read: Corpus) -> Prepared:
+    """Find the base, split `read` and write its rows; raises SourceError and BaseModelError."""
+    base = loading.find_base(config.model)
+    tokenizer = loading.load_tokenizer(base)
+    sentinels = families.resolve(base.model_type, tokenizer)
+    config = resolve(config, base)
+    parts = apart(split(read.documents, config.data.held_out, config.data.seed), read)
+    if not parts.train:
+        raise SourceError(f"Every file of {read.title} is a near duplicate of a held-out file: add another source.")
+    _check_lossless(tokenizer, base, parts.train)
+    writer = Writer(tokenizer, sentinels, config.data.context_tokens, config.data.max_tokens)
+    rows = [row for epoch in range(config.optim.epochs) for row in epoch_rows(parts.train, writer, config.data, epoch)]
+    if not rows:
+        raise SourceError(
+            f"No line of {read.title} fits into an example of {writer.max_tokens} tokens: raise --max-tokens or name "
+            "another source."
+        )
+    return Prepared(config, base, read, parts, writer, rows)
+
+
+@torch.inference_mode()
+def losses(loaded: Loaded, documents: Sequence[Document], done: Callable[[int], object]) -> list[float]:
+    """The base's loss on each document in nats per token, 0 on very short ones.
+
+    A high loss means data that only looks like code. `done` is called with the number of documents so far.
+    """
+    made = list[float]()
+    for document in documents:
+        ids = loaded.tokenizer.encode(document.text)
+        start = max(0, (len(ids) - LOSS_TOKENS) // 2)
+        part = [loaded.fim.end, *ids[start : start + LOSS_TOKENS]]
+        made.append(_loss(loaded, part) if len(part) > MIN_LOSS_TOKENS else 0.0)
+        done(len(made))
+    return made
+
+
+def _loss(loaded: Loaded, ids: list[int]) -> float:
+    row = torch.tensor([ids], device=loaded.device)
+    logits = loaded.model(input_ids=row, use_cache=False).logits
+    return cross_entropy(logits[0, :-1].float(), row[0, 1:]).item()
+
+
+def _check_lossless(tokenizer: TextTokenizer, base: Base, documents: Sequence[Document]) -> None:
+    """Raise BaseModelError where decoding does not restore the text: suggestions would not match the document."""
+    for document in documents[:LOSSLESS_FILES]:
+        text = document.text[:LOSSLESS_CHARS]
+        if tokenizer.decode(tokenizer.encode(text)) != text:
+            raise BaseModelError(
+                f"The tokenizer of base {base.id!r} is not lossless: it changes text of {document.path}. Choose a base "
+                "with a lossless tokenizer, such as a StarCoder."
+            )
