@@ -30,6 +30,10 @@ def vscode_name(option: Option) -> str:
     return option.names.get("vscode", option.camel)
 
 
+def flag_name(option: Option) -> str:
+    return option.flag
+
+
 def vscode_setting(option: Option) -> dict[str, Any]:
     """What the table says of a setting: some of package.json's members."""
     default, text = option.default("vscode"), option.text("vscode")
@@ -84,7 +88,7 @@ def test_vs_code_passes_every_setting_to_the_language_server() -> None:
     assert sorted(json.loads(passed[1])) == sorted(names), f"{SETTINGS}: const passed = {json.dumps(names)};"
 
 
-@pytest.mark.parametrize("option", on("neovim", OPTIONS), ids=lambda option: option.name)
+@pytest.mark.parametrize("option", on("neovim", OPTIONS), ids=flag_name)
 def test_neovim_s_help_has_the_table_s_entry(option: Option) -> None:
     entry = neovim_entry(option)
     assert f"\n{entry}\n" in HELP.read_text(encoding="utf-8"), f"{HELP}: put these lines there:\n{entry}"

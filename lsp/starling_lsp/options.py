@@ -123,8 +123,8 @@ BEHAVIOUR = (
         Options,
         defaults={"vscode": {EVERY: True, "plaintext": False, "scminput": False}},
         texts={
-            "neovim": "Filetypes with suggestions: `{ ['*'] = true, markdown = false }`. `*` stands for all "
-            "filetypes without an entry."
+            "neovim": "Filetypes with suggestions, such as `{ markdown = false }`; `*` stands for all filetypes "
+            "without an entry."
         },
     ),
     Option(

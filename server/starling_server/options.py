@@ -115,6 +115,10 @@ MODEL = (
         (*BOTH, "vscode", "neovim"),
         ModelConfig,
         loads=True,
+        texts={
+            "vscode": "Base model: `auto`, `tiny`, a Hugging Face Hub id or a directory. Not used with the address of "
+            "a running server."
+        },
     ),
     Option("device", "Compute device: auto, cpu, cuda or cuda:N.", BOTH, ModelConfig, loads=True),
     Option(
@@ -155,7 +159,7 @@ RUNNER = (
     ),
     Option(
         "cuda_graphs",
-        "Decode with CUDA graphs on a CUDA GPU: faster, but uses some hundred MiB of GPU memory.",
+        "Decode with CUDA graphs on a CUDA GPU: faster, but uses a few hundred MiB of GPU memory.",
         BOTH,
         ModelConfig,
         loads=True,

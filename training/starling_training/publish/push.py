@@ -34,7 +34,7 @@ FLAGS = (
         metavar="OWNER/NAME",
         help="Upload the adapter to this Hugging Face repository, after confirmation.",
     ),
-    click.option("--public", is_flag=True, help="Allow a public repository; by default it must be private."),
+    click.option("--public", is_flag=True, help="Upload to a public repository; otherwise it must be private."),
     click.option("--push-reports", is_flag=True, help="Also upload report.html and report.md, which quote your code."),
     click.option("--yes", is_flag=True, help="Skip the confirmation."),
 )
@@ -177,7 +177,7 @@ def _reason(error: BaseException) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("adapter")
 @click.argument("repository", metavar="OWNER/NAME")
-@click.option("--public", is_flag=True, help="Allow a public repository; by default it must be private.")
+@click.option("--public", is_flag=True, help="Upload to a public repository; otherwise it must be private.")
 @click.option("--reports", is_flag=True, help="Also upload report.html and report.md, which quote your code.")
 @click.option("--yes", is_flag=True, help="Skip the confirmation.")
 def push_copilot(adapter: str, **values: Any) -> None:
