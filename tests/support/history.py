@@ -18,7 +18,7 @@ class History:
 
     def open(self, adapter: AdapterId | None) -> list[int]:
         self.open_caches += 1
-        return [len(adapter or "")]
+        return [len(str(adapter or ""))]
 
     def feed(self, feeds: Sequence[Feed]) -> list[list[int]]:
         return [self._one(feed) for feed in feeds]
