@@ -49,7 +49,7 @@ class DataConfig:
     """Of the holes, the held-out files and the adapter's first weights."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the flag."""
+        """Raise UsageError for invalid values, naming the flag."""
         _within("--context-tokens", self.context_tokens, 0, 1 << 20)
         _within("--max-tokens", self.max_tokens, 8, 512)
         _within("--fim-rate", self.fim_rate, 0, 1)
@@ -76,7 +76,7 @@ class LoraConfig:
         return self.targets if self.targets == "all-linear" else self.targets.split(",")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the flag."""
+        """Raise UsageError for invalid values, naming the flag."""
         _within("--rank", self.rank, 1, 1024)
         _within("--alpha", self.alpha, 1, 4096)
         _within("--dropout", self.dropout, 0, 0.9)
@@ -111,7 +111,7 @@ class OptimConfig:
     """Evaluations without a better loss after which training stops."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the flag."""
+        """Raise UsageError for invalid values, naming the flag."""
         _within("--epochs", self.epochs, 1, 1000)
         _within("--max-steps", self.max_steps, 0, 10**9)
         _within("--max-minutes", self.max_minutes, 0, 10**6)
@@ -155,11 +155,11 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the flag."""
+        """Raise UsageError for invalid values, naming the flag."""
         _within("--holes", self.holes, 0, 10**6)
         _within("--canaries", self.canaries, 0, 10**6)
         if self.fail_on_leak and not self.canaries:
-            raise UsageError("--fail-on-leak needs secrets to ask for: leave out --canaries 0.")
+            raise UsageError("--fail-on-leak needs --canaries above 0.")
 
 
 def resolve(config: TrainConfig, base: Base) -> TrainConfig:
@@ -167,7 +167,7 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
     context = config.data.context_tokens or min(base.context, MOST_CONTEXT)
     if context > base.context:
         raise UsageError(
-            f"--context-tokens {context} is more than base {base.id!r} has learnt: use {base.context} at most."
+            f"--context-tokens {context} exceeds the context of base {base.id!r}: use at most {base.context}."
         )
     if context < LEAST_CONTEXTS * config.data.max_tokens:
         raise UsageError(f"--context-tokens must be at least {LEAST_CONTEXTS} times --max-tokens.")
@@ -204,4 +204,4 @@ def peak_rate(width: int) -> float:
 
 def _within(flag: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UsageError(f"{flag} must lie between {low:g} and {high:g}, not {value:g}.")
+        raise UsageError(f"{flag} must be between {low:g} and {high:g}, not {value:g}.")

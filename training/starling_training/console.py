@@ -1,4 +1,4 @@
-"""Texts of others on a console."""
+"""Untrusted text on a console."""
 
 from rich.markup import escape
 
@@ -6,5 +6,5 @@ from starling_server.printable import printable
 
 
 def plain(text: str) -> str:
-    """`text` for a console: no markup, and nothing that a terminal obeys."""
+    """`text` for a console, with markup and control characters escaped."""
     return escape(printable(text))

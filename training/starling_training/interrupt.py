@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run at once while it reads; later once asks it to end soon with what it has, and twice ends it."""
+"""Ctrl-C ends a run at once while it reads; later the first one ends it early with a result, the second at once."""
 
 import signal
 from types import FrameType

@@ -1,4 +1,4 @@
-"""Named sets of defaults for `train-copilot`; any flag given beside one still counts."""
+"""Presets for `train-copilot`: named sets of defaults, overridden by any flag."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
-"""Several processes that train one adapter together, as `accelerate launch` and `torchrun` start them.
+"""Training of one adapter in several processes, as started by `accelerate launch` and `torchrun`.
 
-Alone, everything here is free. Decisions that hang on a clock, a signal or a disk are the first process's.
+In a single process all of this costs nothing. The first process makes decisions that depend on a clock, a signal or a
+disk.
 """
 
 import os
@@ -17,12 +18,12 @@ LONGEST_WAIT = timedelta(hours=12)
 
 
 def count() -> int:
-    """How many there are."""
+    """The number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
-    """Whether this is the one that talks, writes and judges."""
+    """Whether this process prints, writes and evaluates."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
@@ -49,7 +50,7 @@ def only_gpu(device: str) -> str:
 
 
 def leave() -> None:
-    """Part from the others; nothing is shared from here on."""
+    """Leave the process group; nothing is shared afterwards."""
     if count() > 1:
         from accelerate import PartialState
 
@@ -57,7 +58,7 @@ def leave() -> None:
 
 
 def shared(decide: Callable[[], Decision]) -> Decision:
-    """What the first process decides, in all of them."""
+    """The first process's decision, in every process."""
     if count() == 1:
         return decide()
     from accelerate.utils import broadcast_object_list
@@ -81,5 +82,5 @@ def first_then_others() -> Generator[None]:
 def split(accumulation: int) -> int:
     """Forwards of each process in a step of `accumulation` forwards in all; raises UsageError."""
     if accumulation % count():
-        raise UsageError(f"--accumulation {accumulation} cannot be shared by {count()} processes: use a multiple.")
+        raise UsageError(f"--accumulation {accumulation} cannot be divided among {count()} processes: use a multiple.")
     return accumulation // count()

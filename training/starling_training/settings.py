@@ -1,4 +1,4 @@
-"""Every setting of a run by its flag's name, and where its value came from."""
+"""The settings of a run by flag name, each with the origin of its value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from starling_training.sources import origins
 
 CHOSEN = "chosen for this base and machine"
 Where = Mapping[str, str]
-"""Setting to where its value came from, as the command line knows it."""
+"""The origin of each value by setting, from the command line."""
 
 
 @dataclass(frozen=True, slots=True)

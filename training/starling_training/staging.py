@@ -1,4 +1,4 @@
-"""An output folder that appears whole or not at all."""
+"""Atomic output: a folder or file appears complete or not at all."""
 
 import errno
 import shutil
@@ -19,7 +19,7 @@ _TORCH_WORDS = ("inline_container", "PytorchStreamWriter", "iostream error")
 
 
 def check(output: Path, overwrite: bool) -> None:
-    """Raise OutputError where `output` is taken and may not be replaced."""
+    """Raise OutputError if `output` exists and may not be replaced."""
     if output.is_dir() and not any(output.iterdir()):
         return
     if output.exists() and not output.is_dir():
@@ -63,7 +63,7 @@ def replaced(path: Path) -> Generator[Path]:
 
 @contextmanager
 def explained(output: Path) -> Generator[None]:
-    """Turn what a disk says while `output` is being made into an OutputError."""
+    """Turn disk errors while `output` is written into an OutputError."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a person sees while `train-copilot` runs."""
+"""The console output of `train-copilot`."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from starling_training.settings import Setting
 from starling_training.sources import filters
 
 SHOWN_PLACES = 20
-"""Of all kinds of secrets together; what is beyond is counted."""
+"""Maximum places listed, over all kinds of secrets; the rest is counted."""
 
 
 def inputs(console: Console, resolved: Sequence[Setting], read: Inventory, verbose: bool) -> None:
@@ -43,7 +43,7 @@ def configuration(console: Console, resolved: Sequence[Setting]) -> None:
 
 
 def corpus(console: Console, read: Inventory) -> None:
-    """What was read, what was left out and why, what is held out, where secrets were."""
+    """Files read, files excluded with the reason, held-out files, and the places of secrets."""
     title = plain("Source " + ", ".join(source.named for source in read.sources))
     table = Table("what was read", "files", title=title, title_justify="left")
     for source in read.sources if len(read.sources) > 1 else ():
@@ -54,7 +54,7 @@ def corpus(console: Console, read: Inventory) -> None:
         table.add_row(plain(f"licence {licence}"), f"{count:,}")
     for reason, count in read.dropped.items():
         table.add_row(f"[dim]left out: {reason}", f"[dim]{count:,}")
-    table.add_row("held out for judging", f"{len(read.held_out):,} of {read.files:,}")
+    table.add_row("held out for evaluation", f"{len(read.held_out):,} of {read.files:,}")
     console.print(table)
     console.print(
         f"{read.files:,} of {read.seen:,} files, {read.characters:,} characters, about {read.tokens:,} tokens "
@@ -63,13 +63,13 @@ def corpus(console: Console, read: Inventory) -> None:
     if conflicted := read.left_out.get(filters.CONFLICT, ()):
         more = f" and {len(conflicted) - SHOWN_PLACES:,} more" if len(conflicted) > SHOWN_PLACES else ""
         names = ", ".join(map(plain, conflicted[:SHOWN_PLACES]))
-        console.print(f"Note: left out, since a merge is not finished in them: {names}{more}.", soft_wrap=True)
+        console.print(f"Note: excluded because of merge conflicts: {names}{more}.", soft_wrap=True)
     if read.secrets:
         console.print(_secrets(read.secrets))
 
 
 def left_out(console: Console, read: Inventory) -> None:
-    """Every file that was left out and is remembered by name."""
+    """Every excluded file whose name is kept."""
     for reason, paths in read.left_out.items():
         for path in paths:
             console.print(f"left out, {reason}: {printable(path)}", markup=False, highlight=False, soft_wrap=True)
@@ -79,7 +79,7 @@ def left_out(console: Console, read: Inventory) -> None:
 
 
 def plan(console: Console, planned: Plan) -> None:
-    """How large the run is."""
+    """The size of the run."""
     console.print(
         f"Plan: {planned.steps:,} steps, {planned.examples:,} examples, about {planned.tokens:,} tokens, "
         f"about {planned.minutes:.1f} minutes of training on this machine."
@@ -87,10 +87,8 @@ def plan(console: Console, planned: Plan) -> None:
 
 
 def memory(console: Console, plans: Mapping[Method, Memory], method: Method, free: int) -> None:
-    """What each way to train would hold, this run's in bold, and what is free."""
-    table = Table(
-        title=f"Memory of this run, {method}, and of others, in GB without the libraries'", title_justify="left"
-    )
+    """The memory of each method, this run's in bold, and the free memory."""
+    table = Table(title=f"Memory by method in GB (this run: {method}), without the libraries", title_justify="left")
     names = ("weights", "adapter", "gradients", "optimizer", "activations", "total")
     for head in ("", *names):
         table.add_column(head, justify="right" if head else "left")
@@ -100,8 +98,8 @@ def memory(console: Console, plans: Mapping[Method, Memory], method: Method, fre
     console.print(table)
     if plans[method].total > free:
         console.print(
-            f"Note: {free / GIGA:.1f} GB are free. If memory runs out on a GPU, forwards get smaller and the run goes "
-            "on; a smaller --context-tokens or --batch takes less from the start."
+            f"Note: {free / GIGA:.1f} GB are free. If the GPU runs out of memory, the run continues with smaller "
+            "forward passes; a smaller --context-tokens or --batch avoids that."
         )
 
 
@@ -156,8 +154,8 @@ def bar(console: Console, steps: int) -> Generator[Bar]:
 
 
 def _secrets(secrets: Mapping[str, Sequence[str]]) -> Table:
-    """How many secrets of each kind were taken out, and where; never what they are."""
-    table = Table("secrets replaced", "", "where", title_justify="left")
+    """The number of redacted secrets of each kind, and their places; never their values."""
+    table = Table("secrets redacted", "", "where", title_justify="left")
     left = SHOWN_PLACES
     for kind, places in secrets.items():
         shown, left = places[:left], max(0, left - len(places))

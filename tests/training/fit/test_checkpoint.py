@@ -12,7 +12,7 @@ def test_a_second_run_into_the_same_output_waits_its_turn(tmp_path: Path) -> Non
     with checkpoint.alone(tmp_path / "adapter"):
         with checkpoint.alone(tmp_path / "other"):
             pass
-        with pytest.raises(UsageError, match="Another run is making"), checkpoint.alone(tmp_path / "adapter"):
+        with pytest.raises(UsageError, match="Another run is writing"), checkpoint.alone(tmp_path / "adapter"):
             pass
     with checkpoint.alone(tmp_path / "adapter"):
         pass

@@ -75,7 +75,7 @@ def test_a_whole_model_is_served_as_a_base() -> None:
 def test_a_run_that_was_not_judged_claims_nothing() -> None:
     made = ModelCard(rendered(finished.found([])))
     assert "model-index" not in made.data.to_dict()
-    assert "It was not judged." in made.text
+    assert "It was not evaluated." in made.text
 
 
 def test_a_base_s_licence_is_its_card_s(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_sentences_say_how_sure_it_is(text: str) -> None:
 def test_a_run_that_was_not_judged_has_its_page() -> None:
     text = rendered(finished.found([]))
     assert text.count("<svg") == 1
-    assert "Not judged" in text
+    assert "Not evaluated" in text
     assert loads(text) == []
 
 

@@ -138,5 +138,5 @@ def test_nothing_is_claimed_that_may_be_chance() -> None:
     assert "mine is better than base here: middle loss" in words["better"][1]
     word, said = verdict(compare(better), ("base", "mine"), elsewhere=True)
     assert word == "better"
-    assert "has not read this code" in said
-    assert "has not read" not in verdict(compare(worse), ("base", "mine"), elsewhere=True)[1]
+    assert "was not trained on this code" in said
+    assert "was not trained on" not in verdict(compare(worse), ("base", "mine"), elsewhere=True)[1]

@@ -183,7 +183,7 @@ def missing(folder: Path) -> None:
         (no_code, "1 not source code"),
         (too_few, "2 usable source files"),
         (too_short, "10 usable source files with"),
-        (nothing_tracked, "tracks no file"),
+        (nothing_tracked, "without tracked files"),
     ],
 )
 def test_sources_that_cannot_be_used(tmp_path: Path, make: Callable[[Path], None], words: str) -> None:

@@ -28,14 +28,14 @@ COMPLETION = "{{completion}}"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One question of a benchmark."""
+    """One task of a benchmark."""
 
     path: str
     """A file name that says the language."""
     hole: Hole
     mode: Mode
     check: Check | None = None
-    """How an answer is proved right by running it, where that can be done here."""
+    """The check that runs an answer; None where it cannot be run here."""
 
 
 def read(name: Name, named: str) -> list[Task]:

@@ -1,4 +1,4 @@
-"""One run of `eval-copilot`, from who shall answer to what is shown and kept."""
+"""One run of `eval-copilot`, from the engines to the tables and files."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where results go beside the terminal."""
+    """Files for the results, besides the terminal."""
 
     json: Path | None = None
     report: Path | None = None
@@ -37,17 +37,17 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Which holes of a source are asked about."""
+    """The holes of a source to evaluate."""
 
     count: int
     seed: int
     given: Path | None = None
-    """Places that were drawn before."""
+    """A file of places to use instead of drawing new ones."""
     save: Path | None = None
 
 
 def of_source(asked: Asked, read: Corpus, drawing: Drawing, kept: Kept, console: Console) -> Run:
-    """Ask about holes in held-out files."""
+    """Evaluate holes in held-out files."""
     adapter = sides.trained(asked)
     parts = holes.parts(read, adapter.manifest if adapter else None)
     console.print(parts.said, markup=False, soft_wrap=True)
@@ -56,7 +56,7 @@ def of_source(asked: Asked, read: Corpus, drawing: Drawing, kept: Kept, console:
     places = drawn or holes.places(parts.judged, drawing.count, most, drawing.seed)
     placed = holes.cut_out(places, read.documents)
     if learnt := {place.path for place in places} - {document.path for document in parts.judged}:
-        console.print(f"Note: {len(learnt)} of the files with holes are ones that the adapter has learnt from.")
+        console.print(f"Note: the adapter was trained on {len(learnt)} of the files with holes.")
     if drawing.save:
         holes.write(places, drawing.save)
     settings = {"holes": str(len(places)), "seed": str(drawing.seed)}
@@ -72,7 +72,7 @@ def of_source(asked: Asked, read: Corpus, drawing: Drawing, kept: Kept, console:
 
 
 def ask_at(asked: Asked, placed: Sequence[Placed], title: str, settings: Mapping[str, str], console: Console) -> Run:
-    """Every side at every hole; Ctrl-C ends it with what there is."""
+    """Evaluate every side at every hole; Ctrl-C returns the results so far."""
 
     async def ask(found: Sequence[Side], go_on: GoOn) -> Run:
         trials = await sides.trials(found, placed, go_on)
@@ -82,7 +82,7 @@ def ask_at(asked: Asked, placed: Sequence[Placed], title: str, settings: Mapping
 
 
 def type_at(asked: Asked, changes: Sequence[Change], title: str, settings: Mapping[str, str], console: Console) -> Run:
-    """Every side while each change is typed."""
+    """Type each change with every side."""
 
     async def ask(found: Sequence[Side], go_on: GoOn) -> Run:
         typed = await type_all(found, changes, go_on)
@@ -92,7 +92,7 @@ def type_at(asked: Asked, changes: Sequence[Change], title: str, settings: Mappi
 
 
 def finish(run: Run, kept: Kept, console: Console) -> None:
-    """Show a run, and keep what is wanted of it."""
+    """Print a run and write the requested files."""
     judged = scores.scores(run.trials)
     found = evaluation_console.figures(run)
     if kept.json:
@@ -124,7 +124,7 @@ def with_sides(
 
 
 def made(asked: Asked, title: str, found: Sequence[Side], settings: Mapping[str, str], trials: Sequence[Trial]) -> Run:
-    """A run that has just been made."""
+    """A run with its settings and the current time."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     keys = tuple(result_file.key(trial.hole) for trial in trials)
     return Run(title, now, tuple(side.name for side in found), {**_settings(asked), **settings}, tuple(trials), keys)

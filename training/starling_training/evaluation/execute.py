@@ -1,4 +1,4 @@
-"""Runs code that a model wrote, with limits, to find out whether an answer is right, as the benchmarks do.
+"""Runs model-written code with limits to check an answer, as the benchmarks do.
 
 Time, memory and files are limited, and there is no network where Linux allows that. It keeps accidents small. It is no
 prison: what runs can read what you can read.
@@ -34,7 +34,7 @@ TAIL = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one run may take."""
+    """The limits of one run."""
 
     seconds: float
     memory_mb: int = 4_096
@@ -57,7 +57,7 @@ class Outcome:
     """How a run ended."""
 
     status: int | None
-    """None where its time ran out."""
+    """None after a timeout."""
     output: str
     errors: str
     """The end of both (`TAIL`)."""
@@ -66,7 +66,7 @@ class Outcome:
 def run(command: Sequence[str], folder: Path, limits: Limits, stdin: str = "") -> Outcome:
     """Run `command` in `folder`, which is also its home; raises UsageError where there are no limits to set."""
     if os.name != "posix":
-        raise UsageError("Code of a model is only run where processes can be limited: use Linux or macOS.")
+        raise UsageError("Running model-written code needs process limits: use Linux or macOS.")
     limited = [sys.executable, "-I", str(SUPERVISE), *limits.flags, *command]
     # Files, not pipes: a process that was left behind would keep a pipe open, and whoever reads it waiting.
     with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
@@ -120,7 +120,7 @@ FILE = "program.py"
 
 
 class Check(Protocol):
-    """A task's own judgement."""
+    """The check of a task."""
 
     def passes(self, text: str, limits: Limits) -> bool:
         """Whether `text` is right in the task's hole."""

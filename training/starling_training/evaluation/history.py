@@ -129,10 +129,10 @@ def _git(repository: Path, *arguments: str) -> bytes:
     if not done.returncode:
         return done.stdout
     if own := git.refused_owner(done.stderr):
-        raise SourceError(f"git does not read {repository}, which belongs to another user: run `{own}` to trust it.")
+        raise SourceError(f"git refuses to read {repository}, owned by another user: run `{own}` to trust it.")
     if _MISSING.search(done.stderr):
         raise _incomplete(repository)
-    raise SourceError(f"{repository} has no history to replay: name the folder of a git repository with commits.")
+    raise SourceError(f"{repository} has no history to replay: name a git repository with commits.")
 
 
 def _incomplete(repository: Path) -> SourceError:
@@ -148,5 +148,5 @@ def _git_result(repository: Path, *arguments: str) -> CompletedProcess[bytes]:
         return git.run(repository, *(("--git-dir=.",) if bare else ()), *arguments)
     except FileNotFoundError as error:
         raise SourceError(
-            "The history of a repository is read with git, and git is not installed: install git."
+            "Reading the history of a repository needs git, which is not installed: install git."
         ) from error

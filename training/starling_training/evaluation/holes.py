@@ -70,7 +70,7 @@ class Parts:
     said: str
     """Why these, in one sentence."""
     elsewhere: bool = False
-    """Whether the adapter is known to have learnt from other sources only."""
+    """Whether the adapter is known to be trained on other sources only."""
 
 
 def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:

@@ -36,7 +36,7 @@ LEFT = shutil.ignore_patterns(".git", "node_modules", ".venv", "venv", "__pycach
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is filled, and what runs the tests."""
+    """The files to fill and the command that runs the tests."""
 
     command: str
     holes: int
@@ -46,7 +46,7 @@ class Wanted:
     seconds: float
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the flag."""
+        """Raise UsageError for invalid values, naming the flag."""
         if not shlex.split(self.command):
             raise UsageError("--command must name a program, as in 'python -m pytest -q'.")
         if self.holes < 1 or self.seconds <= 0:
@@ -120,7 +120,7 @@ def copied(repository: Path, to: Path, console: Console) -> Path:
             f"{gettempdir()}."
         ) from error
     if out:
-        console.print(f"Note: {len(out)} links that lead out of the repository are left out of the copy.")
+        console.print(f"Note: {len(out)} links that lead out of the repository are excluded from the copy.")
     return copied
 
 
@@ -166,7 +166,7 @@ def _judged(copy: Copy, path: str, found: Answer, placed: Placed) -> Answer:
 
 
 def _noticed(copy: Copy, documents: Sequence[Document], max_tokens: int, console: Console) -> list[Placed]:
-    """Holes that cannot stay empty."""
+    """Holes whose removal the tests detect."""
     wanted = copy.wanted
     places = holes.places(documents, TRIES * wanted.holes, max_tokens, wanted.seed)
     whole = [placed for placed in holes.cut_out(places, documents) if _whole(placed)]

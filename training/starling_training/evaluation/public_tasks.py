@@ -20,7 +20,7 @@ from starling_training.sources import origins
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which tasks, and what is done with the answers."""
+    """The tasks to run and how to check the answers."""
 
     tasks: int
     """0 for all."""
@@ -31,9 +31,9 @@ class Wanted:
     seconds: float
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, naming the flag."""
+        """Raise UsageError for invalid values, naming the flag."""
         if not 1 <= self.samples <= 1000:
-            raise UsageError("--samples must lie between 1 and 1000.")
+            raise UsageError("--samples must be between 1 and 1000.")
         if self.seconds <= 0:
             raise UsageError("--seconds must be more than 0.")
 
@@ -44,7 +44,7 @@ def asked_at(asked: Asked, name: Name, source: str, wanted: Wanted, console: Con
     if 0 < wanted.tasks < len(tasks):
         tasks = Random(wanted.seed).sample(tasks, wanted.tasks)
     if wanted.execute and not any(task.check for task in tasks):
-        raise UsageError(f"None of these tasks of {name} can be run here: leave out --execute.")
+        raise UsageError(f"None of these {name} tasks can be run here: leave out --execute.")
     settings = {"benchmark": origins.shown(source), "tasks": str(len(tasks)), "seed": str(wanted.seed)}
 
     async def ask(sides: Sequence[Side], go_on: GoOn) -> Run:

@@ -1,4 +1,4 @@
-"""`eval-copilot history`: a repository's newest commits, asked at or typed."""
+"""`eval-copilot history`: the newest commits of a repository, filled as holes or typed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,22 +16,22 @@ from starling_training.scoring.result_file import Run
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How much of a history."""
+    """The part of a history to replay."""
 
     commits: int
     hunks: int
     characters: int
-    """Most of a hunk that is typed."""
+    """Maximum characters typed of a hunk."""
 
     def __post_init__(self) -> None:
-        """Refuse values that ask for nothing, naming the flag."""
+        """Raise UsageError for values below 1, naming the flag."""
         for flag, value in (("commits", self.commits), ("hunks", self.hunks), ("characters", self.characters)):
             if value < 1:
-                raise UsageError(f"--{flag} must be 1 or more.")
+                raise UsageError(f"--{flag} must be at least 1.")
 
 
 def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -> Run:
-    """One question where each hunk begins; raises SourceError where there is none."""
+    """One hole at the start of each hunk; raises SourceError if there are none."""
     found = _changes(repository, wanted, console)
     placed = history.fitting(found, int(asked.max_tokens * CHARS_PER_TOKEN))
     return evaluation_run.ask_at(
@@ -54,12 +54,12 @@ def _changes(repository: Path, wanted: Wanted, console: Console) -> list[Change]
         raise SourceError(f"The newest {wanted.commits} commits of {repository} add no code: raise --commits.")
     commits = len({change.commit for change in found})
     chosen = _spread(found, wanted.hunks)
-    console.print(f"{len(found)} hunks of {commits} commits add code; {len(chosen)} of them are replayed.")
+    console.print(f"{len(found)} hunks in {commits} commits add code; replaying {len(chosen)}.")
     return chosen
 
 
 def _spread(found: Sequence[Change], most: int) -> list[Change]:
-    """At most so many, evenly over all."""
+    """At most `most` changes, evenly spread."""
     count = min(most, len(found))
     return [found[number * len(found) // count] for number in range(count)]
 

@@ -1,4 +1,4 @@
-"""Who is compared (base and adapter here, a serve-copilot, another server), and asking each side at every hole."""
+"""The sides of a comparison (base and adapter in this process, a serve-copilot, another server) at every hole."""
 
 import re
 from collections.abc import AsyncGenerator, Generator, Sequence
@@ -22,7 +22,7 @@ _OTHERS = re.compile(r"(?P<shape>openai|infill):(?P<url>https?://\S+)")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who shall answer."""
+    """The engine, base and adapters to evaluate."""
 
     engine: str
     """`in-process`, the URL of a serve-copilot, `openai:URL` or `infill:URL`."""
@@ -36,7 +36,7 @@ class Asked:
     template: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what no engine can do, naming the flag."""
+        """Raise UsageError for unsupported combinations, naming the flag."""
         if self.engine != HERE and not _OTHERS.fullmatch(self.engine) and not re.match(r"https?://", self.engine):
             raise UsageError(
                 f"--engine {shown(self.engine)} names nobody: give in-process, http://HOST:PORT of a serve-copilot, "
@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One who answers."""
+    """One engine in a comparison."""
 
     name: str
     engine: Engine

@@ -1,4 +1,4 @@
-"""Somebody types what the author typed, takes a suggestion where it is right, and types on where it is not.
+"""A simulated typist: types the author's text and accepts every suggestion that is right.
 
 Right means that the whole suggestion is what comes next. Whoever types sees every suggestion before the next key, and
 takes none that is right in part: real people are slower, and less strict.
@@ -26,7 +26,7 @@ async def type_all(sides: Sequence[Side], changes: Sequence[Change], go_on: GoOn
 
 
 async def type_one(engine: Engine, change: Change, session: str) -> Keys:
-    """What it takes to type `change.text` with suggestions of `engine`."""
+    """The keystrokes for typing `change.text` with suggestions of `engine`."""
     manner, keys, at, shown = Manner(session=session, scored=False), Keys(0, 0, 0, 0, 0), 0, ""
     while at < len(change.text):
         hole = replace(change.hole, prefix=change.prefix + change.text[:at], middle=change.text[at:])

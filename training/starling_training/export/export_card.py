@@ -1,4 +1,4 @@
-"""The README of what was exported."""
+"""The model card of an export."""
 
 from pathlib import Path
 
@@ -62,9 +62,9 @@ def _notes(base: Base) -> list[str]:
     says = f"its card says {named}" if named else "look it up where the base comes from"
     return [
         f"**Licence.** This is a derivative of {_name(base)}, whose licence applies: {says}. StarCoder's licences "
-        "carry restrictions of use that must be passed on.",
+        "include use restrictions that must be passed on.",
         "",
-        "**What it may give away.** It can repeat what it has learnt from the code base it was trained on. "
+        "**Disclosure.** The model can reproduce code that it was trained on. "
         "Secrets that were recognised were replaced before training.",
         "",
     ]

@@ -1,4 +1,4 @@
-"""What one export is asked to do, and which weights an adapter is merged onto."""
+"""The settings of one export, and the choice of the weights to merge onto."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,9 +35,9 @@ class ExportConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse what asks for nothing or cannot work, naming the flags."""
+        """Raise UsageError for settings that write nothing or cannot work, naming the flags."""
         if self.merge is None and not self.gguf:
-            raise UsageError("Say what to write: --merge (a model for transformers), --gguf (for llama.cpp), or both.")
+            raise UsageError("Nothing to write: add --merge (for transformers), --gguf (for llama.cpp), or both.")
         if self.holes < 0:
             raise UsageError("--holes must be 0 (measure nothing) or more.")
 
@@ -48,7 +48,7 @@ OVER_FOUR_BITS = "adapter over the base in 4 bits"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the adapter is merged onto, and why."""
+    """The weights to merge onto, and the reason."""
 
     onto: Onto
     reason: str

@@ -53,7 +53,7 @@ def find(config: ExportConfig, console: Console) -> Job:
     base = bases.find(adapter.manifest.base.id if config.base == "auto" else config.base)
     manifest.check(adapter.manifest, base.id, bases.fingerprint(base), base.model_type)
     if base.quantization:
-        raise BaseModelError(f"Base {base.id!r} is quantised: name its 16-bit form with --base.")
+        raise BaseModelError(f"Base {base.id!r} is quantised: name its 16-bit version with --base.")
     if config.gguf:
         _check_gguf(base)
     return Job(config, adapter, base, _read(adapter, base), output, console)
@@ -90,7 +90,7 @@ def _read(adapter: Adapter, base: Base) -> Lora:
 
 
 def _check_gguf(base: Base) -> None:
-    """Refuse what GGUF cannot hold."""
+    """Raise BaseModelError for an architecture or vocabulary that GGUF cannot hold."""
     from starling_server.backends.llamacpp.gguf_export import architecture, vocabulary
 
     architecture.of(base)

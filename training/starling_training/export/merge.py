@@ -54,7 +54,7 @@ def write(base: Base, lora: Lora, others: Weights, folder: Path) -> None:
         save_file(merged, folder / file.name, {"format": "pt"})
         size += sum(weight.numel() * weight.element_size() for weight in merged.values())
     if left:
-        raise AdapterError(f"The adapter changes {min(left)}, which is no layer of base {base.id!r}: train it again.")
+        raise AdapterError(f"The adapter targets {min(left)}, which base {base.id!r} does not have: train it again.")
     _copy_rest(base, folder, size)
 
 

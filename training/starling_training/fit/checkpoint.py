@@ -1,4 +1,4 @@
-"""A run in progress on disk: what a killed one can be resumed from.
+"""A run in progress on disk, so that an interrupted run can be resumed.
 
 It lies beside the output, hidden, and goes when the run has ended. `trainer_state.json` is the last file of a
 checkpoint to be written, so one that has it is whole; the checkpoint before it is kept until then.
@@ -23,7 +23,7 @@ CONFIG, BEST, TRAINER, STATE = "config.json", "best", "trainer", "trainer_state.
 
 
 def place(output: Path) -> Path:
-    """Where the run that will become `output` keeps what it has."""
+    """The folder for the checkpoints of the run that will become `output`."""
     return output.parent / f".{output.name}.training"
 
 
@@ -37,7 +37,7 @@ def alone(output: Path) -> Generator[None]:
         with FileLock(locks / name, blocking=False):
             yield
     except Timeout as error:
-        raise UsageError(f"Another run is making {output}: wait until it is done, or name another --output.") from error
+        raise UsageError(f"Another run is writing {output}: wait for it, or name another --output.") from error
 
 
 def latest(folder: Path) -> Path | None:
@@ -65,12 +65,12 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool
     found = latest(folder)
     if resume:
         if found is None:
-            raise UsageError(f"There is no checkpoint in {folder} to go on from: train without --resume.")
+            raise UsageError(f"There is no checkpoint in {folder} to resume: train without --resume.")
         _check_same(_read(folder / CONFIG), config)
         return found
     if found and not overwrite:
         raise UsageError(
-            f"A run that was stopped is in {folder}: add --resume to go on with it, or --overwrite to begin anew."
+            f"{folder} holds an interrupted run: add --resume to continue it, or --overwrite to start again."
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -95,13 +95,13 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _damaged(file: Path) -> UsageError:
-    return UsageError(f"{file} of the stopped run is damaged: begin anew with --overwrite.")
+    return UsageError(f"{file} of the interrupted run is damaged: start again with --overwrite.")
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     differing = [name for name in now if before.get(name) != json.loads(json.dumps(now[name]))]
     if differing:
         raise UsageError(
-            f"The stopped run was another one ({', '.join(differing)} differ): give --resume the same source and "
-            "flags, or begin anew with --overwrite."
+            f"The interrupted run had other settings ({', '.join(differing)} differ): use --resume with the same "
+            "source and flags, or start again with --overwrite."
         )

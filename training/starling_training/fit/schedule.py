@@ -1,4 +1,4 @@
-"""How far a run has come, by its steps or by the clock; the learning rate there; and its evaluations in order."""
+"""The size of a run, its progress by steps or time, the learning rate, and its evaluations in order."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from starling_training.examples.dataset import Row, Writer, example
 from starling_training.sources.clean import Document
 
 FIRST = 0.01
-"""The warm-up starts from here, so that the first step learns something too."""
+"""The warm-up starts here instead of at 0, so that the first step also learns."""
 Ended = Literal["all steps done", "time is up", "no better any more", "interrupted"]
 
 SAMPLE = 50
@@ -76,12 +76,12 @@ class Pace:
         self.elapsed = before
 
     def tick(self) -> None:
-        """Look at the clock: everything else goes by what it said last."""
+        """Read the clock; all other methods use this reading."""
         self.elapsed = self._clock() - self._started
 
     @property
     def late(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time limit is reached."""
         return 0 < self._seconds <= self.elapsed
 
     def progress(self, step: int) -> float:

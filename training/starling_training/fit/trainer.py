@@ -59,7 +59,7 @@ peaked at 3.2 GB without this and at 1.9 GB with it."""
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """What is learnt from, in the order of learning, and the held-out middles."""
+    """The training set, in training order, and the held-out middles."""
 
     train: Dataset
     held_out: Dataset
@@ -67,16 +67,16 @@ class Sets:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """How the loop talks to whoever started it."""
+    """Callbacks of the training loop."""
 
     interrupted: Callable[[], bool]
-    """Asked after every step; True ends the run."""
+    """Called after every step; True ends the run."""
     show: Callable[[int, float, Curve], None]
-    """Told every step's number and loss, and the evaluations so far."""
+    """Called with every step's number and loss, and the evaluations so far."""
     save: Callable[[Path], None]
-    """Writes what was trained so far into a folder."""
+    """Writes the current weights into a folder."""
     started: Callable[[float], None]
-    """Told the bare base's loss on the held-out middles before the first step; may raise."""
+    """Called with the base's loss on the held-out middles before the first step; may raise."""
 
 
 def train(

@@ -12,7 +12,7 @@ from starling_training import staging
 from starling_training.fit.schedule import Curve, Ended, Pace, Point
 
 SAVE_SECONDS = 600
-"""Most training that a kill can cost."""
+"""Maximum training time that a kill can lose."""
 
 
 class Watch(TrainerCallback, ExportableState):
@@ -39,12 +39,12 @@ class Watch(TrainerCallback, ExportableState):
         self._before = self._saved = 0.0
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of the run so far."""
+        """The state to save in a checkpoint."""
         points = [asdict(point) for point in self.curve.points]
         return {"points": points, "losses": self._losses, "done": self._done, "seconds": self._pace.elapsed}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore the state of `state`."""
         self.curve.points[:] = [Point(**point) for point in state["points"]]
         self._losses, self._done = state["losses"], state["done"]
         self._before = self._saved = state["seconds"]
@@ -54,7 +54,7 @@ class Watch(TrainerCallback, ExportableState):
         self._pace.start(self._before)
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
-        """Look at the clock: the next step's rate depends on it."""
+        """Read the clock: the next step's learning rate depends on it."""
         self._pace.tick()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:

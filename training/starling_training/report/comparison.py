@@ -14,8 +14,8 @@ LOWER_IS_BETTER = frozenset({"middle loss", "wrong suggestions"})
 DECIDING = ("middle loss", "pass@1", "exact match", "keys saved")
 """The first of these that there is decides; it has the narrowest interval for its holes."""
 ELSEWHERE = (
-    "The adapter has not read this code: what helps here is what it learnt of code in general, and says nothing about "
-    "the code that it has read."
+    "The adapter was not trained on this code: a gain here comes from code in general, and says nothing about the code "
+    "that it was trained on."
 )
 BEFORE, AFTER = 6, 3
 """Lines around a hole that are shown."""
@@ -28,7 +28,7 @@ def verdict(figures: Mapping[str, Comparison], sides: Sequence[str], elsewhere: 
     """
     name = next((name for name in DECIDING if name in figures), "")
     if not name:
-        return "unsure", "Nothing was asked."
+        return "unsure", "There are no trials."
     figure = figures[name]
     if len(sides) < 2:
         return (

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal."""
+"""The console output of `eval-copilot`."""
 
 from collections.abc import Mapping
 
@@ -39,7 +39,7 @@ def show(console: Console, run: Run, found: Mapping[str, Comparison], judged: Sc
         table.add_row(*row)
     console.print(table)
     for title, groups in {
-        "kind": judged.by_kind, "language": judged.by_language, "closeness to what was learnt": judged.by_near,
+        "kind": judged.by_kind, "language": judged.by_language, "similarity to the training data": judged.by_near,
     }.items():  # fmt: skip
         if len(groups) > 1 and len(run.sides) == 2:
             console.print(_by_group(title, groups))

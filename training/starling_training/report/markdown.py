@@ -1,4 +1,4 @@
-"""Names of others in Markdown: they stay text, whatever is in them."""
+"""Markdown from untrusted text, escaped, and tables."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _BAR = re.compile(r"(?<!\\)\|")
 
 
 def prose(text: str) -> str:
-    """`text` as words of a sentence or a cell: no markup, no tags, no second line."""
+    """`text` in a sentence or a cell: markup and tags escaped, on one line."""
     return _MEANT.sub(r"\\\g<0>", printable(text))
 
 

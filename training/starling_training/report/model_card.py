@@ -143,7 +143,7 @@ def _results(manifest: Manifest, scores: Scores) -> list[EvalResult]:
 
 def _quality(made: str, scores: Scores, holes: int) -> str:
     if not scores.figures:
-        return "It was not judged."
+        return "It was not evaluated."
     head = ["", "base", "adapter", "difference", "95 % interval", "meaning"]
     rows = [[*summary.cells(name, figure), summary.FIGURES[name][1]] for name, figure in scores.figures.items()]
     return f"{summary.verdict(scores.figures, made)[1]}\n\n{table(head, rows)}\n\n{holes} {summary.JUDGED}"
@@ -158,8 +158,8 @@ def _data(data: Mapping[str, Any]) -> str:
         ["languages", languages],
         ["licences of the files", licences or "not recorded"],
         ["files left out", f"{sum(data['dropped'].values()):,}"],
-        ["secrets replaced", f"{sum(data['redacted'].values()):,}"],
-        ["files held out for judging", f"{len(data['held_out']):,}"],
+        ["secrets redacted", f"{sum(data['redacted'].values()):,}"],
+        ["files held out for evaluation", f"{len(data['held_out']):,}"],
     ]
     return table(["", ""], rows)
 

@@ -11,21 +11,21 @@ from starling_training.scoring.trials import Trial
 
 FIGURES = {
     "middle loss": ("{:.3f}", "nats per token of the true middle; lower is better"),
-    "exact match": ("{:.1%}", "suggestions equal to what was there"),
-    "first line": ("{:.1%}", "suggestions whose first line is"),
+    "exact match": ("{:.1%}", "suggestions equal to the original text"),
+    "first line": ("{:.1%}", "suggestions whose first line is equal"),
     "edit similarity": ("{:.3f}", "1 is equal (as CrossCodeEval and RepoBench count it)"),
     "identifiers": ("{:.3f}", "F1 of the names in them (CrossCodeEval's)"),
     "length ratio": ("{:.2f}", "suggested characters to true ones; 1 is right"),
-    "stop rate": ("{:.1%}", "suggestions that ended by themselves"),
-    "valid syntax": ("{:.1%}", "documents that parse with the suggestion in them, of those that do with the truth"),
+    "stop rate": ("{:.1%}", "suggestions that ended before the token limit"),
+    "valid syntax": ("{:.1%}", "documents that parse with the suggestion, of those that parse with the original"),
     "pass@1": ("{:.1%}", "suggestions with which the tests pass"),
     "pass@10": ("{:.1%}", "the same for the best of 10 (Chen et al. 2021)"),
     "pass@100": ("{:.1%}", "the same for the best of 100"),
-    "latency": ("{:.0f} ms", "mean time of an answer by the client's clock"),
-    "cached share": ("{:.1%}", "tokens of the prompts that were not computed again"),
-    "characters saved": ("{:.1%}", "of those that the author typed"),
-    "keys saved": ("{:.1%}", "the same, an acceptance being a key too"),
-    "wrong suggestions": ("{:.1%}", "suggestions that were shown and not right"),
+    "latency": ("{:.0f} ms", "mean response time, measured by the client"),
+    "cached share": ("{:.1%}", "prompt tokens taken from the cache"),
+    "characters saved": ("{:.1%}", "of the characters that the author typed"),
+    "keys saved": ("{:.1%}", "the same, counting each acceptance as a key"),
+    "wrong suggestions": ("{:.1%}", "suggestions that were shown and wrong"),
 }
 """Format and meaning of each figure."""
 SAMPLES, SHOWN_LINES, SHOWN_LEFT_OUT = 3, 6, 200
@@ -33,10 +33,10 @@ IN_GROUPS = ("middle loss", "exact match")
 """Figures that are shown by kind and by language too."""
 ENOUGH = 5
 """Holes of a group that an interval says anything about."""
-NOT_JUDGED = "Not judged: the run was interrupted, or asked not to be."
+NOT_JUDGED = "Not evaluated: the run was interrupted, or --holes was 0."
 JUDGED = (
-    "holes in files that training never saw, answered by the serving engine and its stop rules; intervals by paired "
-    "bootstrap over holes. The adapter kept was chosen on other holes of the same files."
+    "holes in held-out files, filled by the serving engine with its stop rules; intervals by paired bootstrap over "
+    "holes. The best step was chosen on other holes of the same files."
 )
 
 
@@ -96,7 +96,7 @@ def verdict(figures: Mapping[str, Comparison], trained: str) -> tuple[str, str]:
     return sure, (
         f"{said}: {loss.adapter:.2f} instead of {loss.base:.2f} nats per token "
         f"({loss.difference:+.2f}, 95 % interval {loss.low:+.2f} to {loss.high:+.2f}). "
-        f"Of its suggestions {match.adapter:.1%} are exactly what was there, of the base's {match.base:.1%}{certain}."
+        f"Exact matches: {match.adapter:.1%} of its suggestions, {match.base:.1%} of the base's{certain}."
     )
 
 
@@ -155,8 +155,8 @@ def _data(data: Mapping[str, Any]) -> str:
     return (
         f"{data['files']} files with {data['characters']:,} characters ({languages}); left out: {dropped}.\n\n"
         f"{table(['source', 'commit', 'files', 'SHA-256 of paths and cleaned texts'], sources)}\n\n"
-        f"Secrets replaced before anything was learnt: {_counts(data['redacted'])}.\n\n"
-        f"Held out for judging:\n\n{held}"
+        f"Secrets redacted before training: {_counts(data['redacted'])}.\n\n"
+        f"Held out for evaluation:\n\n{held}"
     )
 
 

@@ -1,4 +1,4 @@
-"""How good answers are: engines to ask, metrics as their publishers count them, intervals. No torch at import.
+"""How good suggestions are: engines, metrics as published, confidence intervals. No torch at import.
 
 In: holes and whoever answers. Out: trials, figures, paired differences with intervals, a run's JSON.
 May import: `examples`, `sources`, and of the server whatever serves.

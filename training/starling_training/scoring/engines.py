@@ -1,4 +1,4 @@
-"""Who answers: our service in this process. Other servers are in `remote`."""
+"""The engine in this process: the completion service. `remote` has other servers."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ PATIENCE_MS = 600_000
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How an engine is asked."""
+    """The parameters of a request to an engine."""
 
     mode: Mode = "auto"
     temperature: float = 0.0

@@ -1,4 +1,4 @@
-"""One figure of two models at the same holes: the difference, how sure it is, and whether chance would do."""
+"""One metric of two models at the same holes: the difference, its confidence interval and a sign test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from starling_training.scoring.metrics import sign_test
 
 RESAMPLES = 2_000
 LEVEL = 0.05
-"""What an interval leaves out, both ends together."""
+"""Share of the resamples outside the interval, both ends together."""
 Floats = NDArray[np.float64]
 Columns = tuple[Floats, Floats]
-"""What is summed above and below the fraction's line, each (2, holes): base, adapter."""
+"""Numerator and denominator of a metric at each hole, both of shape (2, holes): base, adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Comparison:
     """Holes where the adapter's value is greater than the base's."""
     less: int = 0
     chance: float = 1.0
-    """The sign test's p: how likely counts so uneven are by chance."""
+    """p of the sign test: the probability of counts at least this uneven by chance."""
 
     @property
     def sure(self) -> bool:
-        """Whether the interval of the difference leaves nothing out of the question but a difference."""
+        """Whether the interval of the difference excludes zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -74,6 +74,6 @@ def _divisor(sums: Floats) -> Floats:
 
 
 def _range(resampled: Floats) -> tuple[float, float]:
-    """What 95 % of the resamples lie in."""
+    """The interval that holds 95 % of the resamples."""
     low, high = np.percentile(resampled, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""`train-copilot`'s own judgement, and any other that asks base and adapter at the same holes one by one."""
+"""Evaluation of base and adapter at the same holes, one by one."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from starling_training.scoring.trials import Answer, Placed, Trial, truth
 from starling_training.sources.languages import language
 
 GoOn = Callable[[int], bool]
-"""Told the number of holes that are done; says whether to go on."""
+"""Takes the number of holes done; returns whether to continue."""
 
 
 def judge(folder: Path, model: ModelConfig, holes: Sequence[Placed], writer: Writer, go_on: GoOn) -> list[Trial]:
-    """Ask the base and the adapter in `folder` at each hole."""
+    """Run the base and the adapter in `folder` at each hole."""
     adapter = adapters.load(folder)
     with served(model, writer.context_tokens, writer.max_tokens, adapter) as service:
         return asyncio.run(both(in_process(service), in_process(service, adapter.name), holes, go_on))
@@ -42,7 +42,7 @@ def ask(
     go_on: GoOn,
     manner: Manner = PLAIN,
 ) -> list[Answer]:
-    """What a base answers at each hole."""
+    """A base's answer at each hole."""
     with served(model, context_tokens, max_tokens) as service:
         return asyncio.run(alone(in_process(service), holes, go_on, manner))
 

@@ -1,4 +1,4 @@
-"""What typing a text with suggestions took, in counts."""
+"""Keystroke counts of typing a text with suggestions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ class Keys:
     """One engine while one text was typed."""
 
     pressed: int
-    """Keys: one for each character that was typed, one for each acceptance."""
+    """Keys pressed: one for each character typed and one for each acceptance."""
     accepted: int
-    """Suggestions that were taken."""
+    """Accepted suggestions."""
     characters: int
-    """Of the text, those that came with them."""
+    """Characters of the text from accepted suggestions."""
     shown: int
     """Different suggestions that a person saw; one that is typed along with stays the same."""
     wrong: int
-    """Those of them that were not right at any key."""
+    """Shown suggestions that were never right."""
     asked: int = 0
     ms: float = 0.0
     """Of all requests."""
@@ -36,7 +36,7 @@ class Typed:
 
 
 def saved(typed: Sequence[Typed], seed: int = 0) -> Mapping[str, Comparison]:
-    """What suggestions saved and cost over all texts; intervals are over texts."""
+    """Keystrokes saved and wrong suggestions over all texts; intervals are over texts."""
     if not typed:
         return {}
     length = column([len(text.text) for text in typed], [len(text.text) for text in typed])

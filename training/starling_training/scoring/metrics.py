@@ -1,4 +1,4 @@
-"""How near a suggestion comes to what was there; each figure as those who published it count it."""
+"""Similarity of a suggestion to the original text; each metric is computed as in its publication."""
 
 import keyword
 import re
@@ -16,12 +16,12 @@ IDENTIFIER = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
 
 
 def exact(truth: str, text: str) -> float:
-    """1 where both are equal, character by character."""
+    """1 for equal texts, else 0."""
     return float(truth == text)
 
 
 def first_line(truth: str, text: str) -> float:
-    """1 where the first lines that hold something are equal but for blanks around them: what a person sees first."""
+    """1 where the first non-empty lines are equal apart from surrounding blanks, else 0."""
     return float(_first(truth) == _first(text))
 
 
@@ -72,7 +72,7 @@ def sign_test(more: int, less: int) -> float:
 
 
 def parses(text: str, language: str | None) -> bool | None:
-    """Whether a document is free of syntax errors, None where its language has no grammar here."""
+    """Whether a document has no syntax errors; None for a language without a grammar here."""
     parsed = syntax.parse(text, language)
     return None if parsed is None else parsed.whole
 

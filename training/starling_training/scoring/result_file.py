@@ -1,4 +1,4 @@
-"""A run as it is kept in JSON: every answer, so that others can compare theirs with it, and read again."""
+"""A run as a JSON file, with every answer, so that later runs can be compared with it."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ LINES_BEFORE, LINES_AFTER = 12, 6
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run asked and was answered."""
+    """The holes and answers of one run."""
 
     title: str
     """What it asked about."""
@@ -41,7 +41,7 @@ class Run:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether the adapter is known to have learnt from other sources only."""
+        """Whether the adapter is known to be trained on other sources only."""
         return self.settings.get(TRAINED_ON) == OTHERS
 
 
@@ -76,7 +76,7 @@ def read(path: Path) -> Run:
         return TypeAdapter(Run).validate_python({**run, "trials": trials, "keys": keys, "typed": typed})
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be read ({error.strerror or error}): name a file that --json wrote."
+            f"{path} cannot be read ({error.strerror or error}): name a file written by --json."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no run of eval-copilot: name a file that --json wrote.") from error
@@ -97,7 +97,7 @@ def joined(first: Run, second: Run) -> Run:
         if (text.path, text.text) in texts
     ]
     if not both and not typed:
-        raise UsageError("The two runs asked at different places: give the second one the first one's --holes-file.")
+        raise UsageError("The two runs have no holes in common: run the second one with the first one's --holes-file.")
     return Run(
         first.title, second.created, _names(first.sides[-1], second.sides[-1]), {},
         tuple(trial for _, trial in both), tuple(shared for shared, _ in both), tuple(typed),

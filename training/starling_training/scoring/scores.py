@@ -1,4 +1,4 @@
-"""All figures of some trials, and of groups of them."""
+"""All metrics of a set of trials, and of groups of them."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ PASSES = (1, 10, 100)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The figures of some of the holes."""
+    """The metrics of some of the holes."""
 
     holes: int
     figures: Mapping[str, Comparison]
@@ -25,14 +25,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """All that a judging says in numbers; empty where nothing was judged."""
+    """All metrics of an evaluation; empty without trials."""
 
     figures: Mapping[str, Comparison]
     by_kind: Mapping[str, Group]
     """By how the holes were drawn (`spans.Kind`)."""
     by_language: Mapping[str, Group]
     by_near: Mapping[str, Group] = field(default_factory=dict[str, Group])
-    """By how close the document comes to what the adapter learnt from; empty where that is unknown."""
+    """By similarity of the document to the training data; empty where that is unknown."""
 
 
 def compare(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
@@ -83,7 +83,7 @@ def grouped(trials: Sequence[Trial], name: Callable[[Trial], str]) -> dict[str, 
 
 
 def similarity(trial: Trial, answer: Answer) -> float:
-    """How near the answer comes to what was there, 0 to 1."""
+    """Edit similarity of the answer to the original text, 0 to 1."""
     return metrics.similarity(trial.truth, answer.text)
 
 

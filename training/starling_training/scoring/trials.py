@@ -22,9 +22,9 @@ class Answer:
     """One model at one hole. What an engine cannot know is None or nought."""
 
     text: str
-    """What would be inserted."""
+    """The text to insert."""
     stopped: bool
-    """Whether the model or a stop rule ended it, not the token limit."""
+    """Whether the model or a stop rule ended it, rather than the token limit."""
     nats: float | None = None
     """Negative log-probability of the true middle and its end."""
     tokens: int = 0
@@ -66,5 +66,5 @@ def inserted(hole: Hole, text: str, mode: Mode = "auto") -> str:
 
 
 def truth(hole: Hole, mode: Mode = "auto") -> str:
-    """What the service would insert at `hole` if the model wrote exactly its middle."""
+    """The text that the service inserts at `hole` when the model writes exactly its middle."""
     return inserted(hole, hole.middle, mode)

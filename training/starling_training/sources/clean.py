@@ -35,7 +35,7 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """Where a secret was taken out. Nothing of it is kept, no digest either: short passwords could be guessed."""
+    """The place of a redacted secret. Neither the secret nor a digest is kept: short passwords could be guessed."""
 
     path: str
     line: int
@@ -57,12 +57,12 @@ class Document:
     licence: str = ""
     changed: int = 0
     weight: float = 1.0
-    """How much more often than others it is learnt from."""
+    """Sampling weight relative to other documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """A document with what was taken out of it, and its signature for near-duplicates."""
+    """A document with its redactions and its signature for near duplicates."""
 
     document: Document
     redactions: tuple[Redaction, ...]
@@ -70,7 +70,7 @@ class Cleaned:
 
 
 def clean(raw: Raw) -> Cleaned | str:
-    """What may be learnt from `raw`, or the reason why nothing may."""
+    """The cleaned document of `raw`, or the reason to exclude it."""
     try:
         text, secrets = redact.redact(_text(raw))
     except _Unwanted as reason:
@@ -110,7 +110,7 @@ def digest(text: str) -> str:
 
 
 class _Unwanted(Exception):
-    """Nothing may be learnt from a file; the message is the reason."""
+    """A file is excluded from training; the message is the reason."""
 
 
 def _document(raw: Raw, text: str) -> Document:

@@ -1,4 +1,4 @@
-"""Sources to documents: text files worth learning from, and a count of the others by reason."""
+"""From sources to documents: the text files to train on, and the number of excluded files by reason."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

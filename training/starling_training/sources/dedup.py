@@ -1,4 +1,4 @@
-"""Which documents say what another one says already, nearly word for word.
+"""Near-duplicate documents.
 
 Near means a Jaccard similarity of at least `THRESHOLD` between the sets of word 5-grams (Lee et al. 2022,
 arXiv 2107.06499), estimated by MinHash and found by banding.

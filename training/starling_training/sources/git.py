@@ -1,4 +1,4 @@
-"""git as a subprocess: never on another repository than the one that is named, and never a program that it names.
+"""git as a subprocess: only on the named repository, and without running a program that its configuration names.
 
 A checkout's own configuration can name programs that git runs while it only reads (`core.fsmonitor`, `gpg.program`,
 what fetches a partial clone's missing objects). Configuration on the command line goes before the checkout's.
@@ -39,7 +39,7 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """What git answers about the checkout at `folder`, from its files alone: nothing that the checkout's configuration
     names is run, nothing is fetched. Raises FileNotFoundError where git is missing, and subprocess.TimeoutExpired after
-    `seconds`: git's own matching of patterns takes for ever for some."""
+    `seconds`: git's pattern matching never ends for some patterns."""
     return _run(folder, (*_ALWAYS, *_READING), arguments, _NO_PROTOCOL, stdin, seconds)
 
 
@@ -60,7 +60,7 @@ def complaint(stderr: bytes) -> str:
 
 
 def refused_owner(stderr: bytes) -> str | None:
-    """Git's own command that lets a checkout of another user's be read, where that is what it refuses."""
+    """The command that makes git trust another user's checkout, if that is why it refused."""
     lines = (line.strip() for line in os.fsdecode(stderr).splitlines())
     return next((line for line in lines if line.startswith("git config") and "safe.directory" in line), None)
 

@@ -1,4 +1,4 @@
-"""Which files are source code, by extension, by whole name, or by a text's look where it has no name."""
+"""Detection of source code: by extension, by file name, or by the text where there is no name."""
 
 import re
 from pathlib import PurePosixPath
@@ -85,7 +85,7 @@ _BY_EXTENSION = {extension: name for name, all_of in EXTENSIONS.items() for exte
 
 
 def language(path: str) -> str | None:
-    """The language of the file at `path`, None where it is no source code."""
+    """The language of the file at `path`; None if it is not source code."""
     file = PurePosixPath(path)
     return NAMES.get(file.name) or _BY_EXTENSION.get(file.suffix.lower())
 

@@ -1,4 +1,4 @@
-"""Which files a source holds: those that git tracks, or those that its .gitignore files let through."""
+"""The files of a source: those tracked by git, or those not excluded by its .gitignore files."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,21 +12,21 @@ from starling_server.errors import SourceError
 from starling_training.sources import git, ignoring, inside
 
 IGNORE = ".starlingignore"
-"""Beside .gitignore, in its syntax: files that git keeps and that nothing should be learnt from."""
+"""Tracked files to exclude from training, in the syntax of .gitignore."""
 DEEPEST = 300
-"""Folders in each other; what lies deeper is not looked at. Python 3.11's `os.walk` fails at a thousand."""
+"""Maximum folder depth; deeper files are skipped. Python 3.11's `os.walk` fails at a depth of a thousand."""
 MARKS = ("linguist-generated", "linguist-vendored")
 ATTRIBUTES_SECONDS = 300.0
 """For git to match .gitattributes; a million files take some ten. Its matcher never ends for some patterns."""
 MOST_RULES = 1_000_000
-"""Bytes of a .gitignore or .starlingignore that are read."""
+"""Maximum bytes read of a .gitignore or .starlingignore."""
 SUBMODULE, UNREADABLE = "submodule (name its folder as a source of its own)", "folder unreadable or too deep"
 _MODE_OF_SUBMODULE = "160000"
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a source holds, before anything is read."""
+    """The files of a source, before any is read."""
 
     paths: list[str]
     """Relative to the source, with '/', sorted."""
@@ -48,7 +48,7 @@ def files(source: Path) -> Listing:
     tracked, submodules = _tracked(source) if in_checkout else ([], 0)
     left = {SUBMODULE: submodules} if submodules else {}
     if not (tracked or left) and (source / ".git").exists():
-        raise SourceError(f"{source} is a git checkout that tracks no file: add its files with `git add` first.")
+        raise SourceError(f"{source} is a git checkout without tracked files: add them with `git add` first.")
     unreadable = list[OSError]()
     every = tracked if tracked or left else _walk(source, unreadable.append)
     found = filter(inside.checker(source), (path for path in every if path.count("/") <= DEEPEST))
@@ -79,7 +79,7 @@ def _rules(source: Path, path: str) -> GitIgnoreSpec:
     try:
         text = inside.read(source, path, MOST_RULES).decode("utf-8", "replace")
     except PermissionError as error:
-        raise SourceError(f"{file} cannot be read ({error.strerror}): mend that, or remove it.") from error
+        raise SourceError(f"{file} cannot be read ({error.strerror}): fix its permissions or remove it.") from error
     except OSError:
         text = ""
     return ignoring.parse(text, file)
@@ -92,7 +92,7 @@ def _marked(source: Path, paths: list[str]) -> set[str]:
         said = git.run(source, "check-attr", "-z", "--stdin", *MARKS, stdin=names, seconds=ATTRIBUTES_SECONDS)
     except TimeoutExpired as error:
         raise SourceError(
-            f"git does not get done with the patterns in the .gitattributes files of {source}: mend or remove those "
+            f"git timed out matching the .gitattributes patterns of {source}: simplify or remove patterns "
             "with many '*'."
         ) from error
     answer = said.stdout.split(b"\0")
@@ -122,7 +122,7 @@ def _tracked(source: Path) -> tuple[list[str], int]:
     answer = _git(source, "ls-files", "-z", "--stage")
     if answer.returncode:
         if own := git.refused_owner(answer.stderr):
-            raise SourceError(f"git does not read {source}, which belongs to another user: run `{own}` to trust it.")
+            raise SourceError(f"git refuses to read {source}, owned by another user: run `{own}` to trust it.")
         raise SourceError(
             f"git cannot list the files of {source} ({git.complaint(answer.stderr)}): repair the checkout or export it "
             "first."
@@ -136,7 +136,7 @@ def _git(source: Path, *arguments: str, stdin: bytes = b"") -> CompletedProcess[
     try:
         return git.run(source, *arguments, stdin=stdin)
     except FileNotFoundError as error:
-        raise SourceError(f"{source} lies in a git checkout, and git is not installed: install git.") from error
+        raise SourceError(f"{source} is a git checkout, but git is not installed: install git.") from error
 
 
 def _walk(source: Path, unreadable: Callable[[OSError], object]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Jupyter notebooks to the code that is in them."""
+"""The code of Jupyter notebooks."""
 
 import json
 from typing import Any

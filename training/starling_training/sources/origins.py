@@ -1,4 +1,4 @@
-"""What SOURCE means: a folder, a git URL, a dataset on the Hub, a file of rows."""
+"""The kinds of SOURCE: a folder, a git URL, a dataset on the Hub, a file of rows."""
 
 import hashlib
 import os
@@ -77,7 +77,7 @@ def resolve(named: str) -> Origin:
 
 
 def short_name(named: str) -> str:
-    """What to call a source before it is read: its folder, repository or dataset."""
+    """The name of a source before it is read: its folder, repository or dataset."""
     path = Path(named).expanduser()
     named = named if path.exists() else shown(named)
     plain = "/".join(re.split("[@:]", named[3:])[0].split("/")[:2]) if named.startswith("hf:") else named
@@ -131,14 +131,14 @@ def _git(url: str, folder: Path, *arguments: str) -> None:
     try:
         done = git.run_online(folder, *arguments)
     except FileNotFoundError as error:
-        raise SourceError(f"{shown(url)} is a git URL, and git is not installed: install git.") from error
+        raise SourceError(f"{shown(url)} is a git URL, but git is not installed: install git.") from error
     if done.returncode:
         reason = _unsaid(git.complaint(done.stderr), url)
-        raise SourceError(f"git cannot fetch {shown(url)} ({reason}): check the address, and that you may read it.")
+        raise SourceError(f"git cannot fetch {shown(url)} ({reason}): check the address and your access to it.")
 
 
 def _hub(named: str) -> Origin:
     match = _HUB.fullmatch(named)
     if not match:
-        raise SourceError(f"{named} names no dataset: write hf:OWNER/DATASET, hf:OWNER/DATASET/CONFIG@REVISION:SPLIT.")
+        raise SourceError(f"{named} is no dataset: write hf:OWNER/DATASET or hf:OWNER/DATASET/CONFIG@REVISION:SPLIT.")
     return Origin(named, "hub", Path(), match["name"], match["revision"], match["split"] or "train", match["config"])

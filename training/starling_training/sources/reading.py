@@ -20,7 +20,7 @@ BATCH, BATCH_BYTES = 64, 4_000_000
 ALONE, ALONE_BYTES = 400, 32_000_000
 """Files, and bytes of rows' texts, that one process cleans sooner than others start."""
 AHEAD = 4
-"""Batches per worker that may wait: a dataset larger than memory passes through."""
+"""Maximum pending batches per worker, so that a dataset larger than memory can be read."""
 
 
 def files(origin: Origin, listed: Listing | None) -> Iterator[Raw | str]:
@@ -59,7 +59,7 @@ def _of_rows(origin: Origin) -> Iterator[Raw | str]:
 
 
 def fingerprint(origin: Origin, listed: Listing | None) -> list[str] | None:
-    """What changes whenever the files of `origin` do; None where that cannot be known."""
+    """A fingerprint of the files of `origin`; None where there is none."""
     if origin.kind == "hub":
         return None
     if listed is None:
@@ -77,7 +77,7 @@ def _state(file: Path) -> str:
 
 
 def cleaned(raw: Iterable[Raw | str]) -> Iterator[Cleaned | str]:
-    """Each file cleaned or the reason why it was left out, in order; many of them on all cores."""
+    """Each file, cleaned, or the reason why it was excluded, in order; uses all cores for many files."""
     stream = iter(raw)
     first = next(_batches(stream, ALONE, ALONE_BYTES), [])
     if (following := next(stream, None)) is None:

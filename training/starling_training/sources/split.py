@@ -1,4 +1,4 @@
-"""Which files are held out: the newest of a history, else whole folders, else whole files; never random lines.
+"""The choice of held-out files: the newest of a history, else whole folders, else whole files; never random lines.
 
 A random line's neighbours would give it away, and so would a near copy of its file on the other side.
 """
@@ -23,12 +23,12 @@ left to training."""
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Documents for training and for judging."""
+    """Documents for training and for evaluation."""
 
     train: tuple[Document, ...]
     held_out: tuple[Document, ...]
     near_duplicates: int = 0
-    """Documents left out of `train` since they come near a held-out one or each other."""
+    """Documents excluded from `train` as near duplicates of a held-out document or of each other."""
 
 
 def split(documents: Sequence[Document], share: float, seed: int) -> Split:
@@ -65,7 +65,7 @@ def apart(parts: Split, corpus: Corpus) -> Split:
 
 
 def _groups(documents: Sequence[Document], seed: int) -> Iterable[Sequence[Document]]:
-    """What is held out together, first candidates first."""
+    """Groups that are held out together, first candidates first."""
     ranked = sorted(documents, key=lambda document: _rank(_key(document), seed))
     if len({document.changed for document in documents}) > 1:
         return [[document] for document in sorted(ranked, key=lambda document: -document.changed)]

@@ -1,4 +1,4 @@
-"""Rows of a code dataset to files: whatever its columns are called.
+"""Rows of a code dataset as files, whatever its columns are called.
 
 Known by their columns: smangrul/hf-stack-v1 (`content`, `file_path`, `repo_id`), bigcode/the-stack-dedup (`content`,
 `max_stars_repo_path` and `_name`, `lang`), codeparrot and the-stack-smol (`path`, `repository_name`), and tables with
