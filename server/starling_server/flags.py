@@ -50,7 +50,7 @@ def _type(option: Option, surface: Surface) -> Any:
     if option.path:
         return click.Path(path_type=Path)
     if option.limits and (option.config is None or surface != "serve-copilot"):
-        bounds = click.FloatRange if isinstance(option.default(surface), float) else click.IntRange
+        bounds: Any = click.FloatRange if isinstance(option.default(surface), float) else click.IntRange
         return bounds(*option.limits)
     return None
 

@@ -102,7 +102,7 @@ def _model(given: dict[str, Any]) -> ModelConfig:
 
 def _service(given: dict[str, Any]) -> ServiceConfig:
     rules: tuple[Rule, ...] = tuple(rule for rule in RULES if rule not in given["without_stop"])
-    own = {"rules": rules, "engine": EngineConfig(**taken_by(EngineConfig, given))}
+    own: dict[str, Any] = {"rules": rules, "engine": EngineConfig(**taken_by(EngineConfig, given))}
     return ServiceConfig(**(taken_by(ServiceConfig, given) | own))
 
 
