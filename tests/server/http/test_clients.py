@@ -12,6 +12,8 @@ from support.serving import ADMIN, ALICE, Server, protected
 
 SECRET = "".join(f"password_{n} = 'correct horse {n * 7919}'\n" for n in range(30))
 QUESTION = "password_30 = 'corr"
+OWN = 10
+"""Tokens at most that a client's prompts here share with its own earlier ones: sentinels and the first line's beginning."""
 
 
 class Seen(NamedTuple):
@@ -77,14 +79,15 @@ def test_nobody_profits_by_anothers_text(server: Server, ask: Callable[[httpx2.C
     secret = f"# {ask.__name__}\n{SECRET}"
     with server.client(ALICE) as victim, server.client(ADMIN) as other:
         first = ask(victim, secret + QUESTION)
-        assert first.cached == 0
+        assert first.cached <= OWN
         same = ask(other, secret + QUESTION)
-        assert same == first, "as if nobody had asked before"
+        assert same[:2] == first[:2]
+        assert same.cached <= OWN, "as if nobody had asked before"
         assert ask(victim, secret + QUESTION + "e").cached > first.prompt / 2, "its own is kept all the same"
         for share in (4, 2):
             beginning = f"# {ask.__name__} {share}\n" + SECRET[: len(SECRET) // share] + "password"
             ask(victim, beginning + QUESTION)
-            assert ask(other, beginning).cached == 0
+            assert ask(other, beginning).cached <= OWN
 
 
 def test_a_salt_keeps_those_apart_for_whom_a_client_asks(tmp_path: Path) -> None:

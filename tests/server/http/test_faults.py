@@ -129,6 +129,7 @@ def test_a_client_that_leaves_frees_the_model(server: Server, during: str) -> No
 
 def test_the_wall_clock_means_nothing(server: Server) -> None:
     told = {
+        "adapter_folders.py",
         "export_cache.py",
         "completions.py",
         "models.py",
