@@ -13,7 +13,7 @@ from support.serving import ADMIN, ALICE, Server, protected
 SECRET = "".join(f"password_{n} = 'correct horse {n * 7919}'\n" for n in range(30))
 QUESTION = "password_30 = 'corr"
 OWN = 10
-"""Max tokens that a client's prompts here share with its own earlier ones: sentinels and the start of the first line."""
+"""Max tokens that a client shares with its own earlier prompts here: sentinels and the start of the first line."""
 
 
 class Seen(NamedTuple):
