@@ -137,7 +137,7 @@ class Service:
         started = perf_counter()
         remembered = self._recall.find(ask.scope, ask.prefix, ask.suffix) if ask.memorable else None
         if remembered is not None:
-            outcome = _Outcome([_choice(remembered, "stop")], Usage(), 0.0)
+            outcome = _Outcome([Choice(text=remembered, finish_reason="stop")], Usage(), 0.0)
         else:
             outcome = await self._ask_model(ask, on_text)
         self._look_ahead(ask, outcome.choices[0])
@@ -230,7 +230,9 @@ class Service:
             return None
         answer = Remembered(flight.scope, flight.prefix, flight.suffix, choice.text)
         text = continuation(answer, ask.prefix)
-        return None if text is None else replace(outcome, choices=[_choice(text, choice.finish_reason)])
+        return (
+            None if text is None else replace(outcome, choices=[Choice(text=text, finish_reason=choice.finish_reason)])
+        )
 
     def _start(self, ask: _Ask, on_text: OnText | None) -> Flight[_Outcome]:
         """A generation of its own for `ask`."""
@@ -295,7 +297,7 @@ class Service:
             ends, interrupted, owner = self.model.fim.stops, ticket.interrupted, ask.owner
             job = Job(prompt, ask.max_tokens, ends, sample, adapter, interrupted, drafter, owner)
             text, finish, used = yield from self._choose(rules, place, job, on_text if number == 0 else None)
-            choice = _choice(text.replace("\n", _newline(ask)), finish)
+            choice = Choice(text=text.replace("\n", _newline(ask)), finish_reason=finish)
             usage = used if number == 0 else usage.and_more(used)
             choices.setdefault(choice.text, choice)
         shown = self.model.tokenizer.decode(prompt) if ask.show_prompt else None
@@ -382,16 +384,12 @@ def _memory() -> Generator[None]:
 
 
 def _nothing(reason: Finish, queue_ms: float = 0.0) -> _Outcome:
-    return _Outcome([_choice("", reason)], Usage(), queue_ms)
+    return _Outcome([Choice(text="", finish_reason=reason)], Usage(), queue_ms)
 
 
 def _newline(ask: _Ask) -> str:
     """The document's own."""
     return "\r\n" if "\r\n" in ask.prefix or "\r\n" in ask.suffix else "\n"
-
-
-def _choice(text: str, finish: Finish) -> Choice:
-    return Choice(text=text, finish_reason=finish)
 
 
 def _whole_lines(text: str, finish: Finish) -> str:
