@@ -151,7 +151,7 @@ def test_a_history_is_asked_and_typed(project: Path, tmp_path: Path) -> None:
         (repository / f"{word}.py").write_bytes((project / f"{word}.py").read_bytes())
         subprocess.run([*own, "add", "."], check=True)
         subprocess.run([*own, "commit", "-qm", word], check=True)
-    assert "2 hunks of 2 commits" in done("history", repository, "--base", "tiny")
+    assert "2 hunks in 2 commits" in done("history", repository, "--base", "tiny")
     kept = tmp_path / "typed.json"
     said = done("history", repository, "--base", "tiny", "--keystrokes", "--characters", "40", "--json", kept)
     assert "characters saved" in said
