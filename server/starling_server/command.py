@@ -63,8 +63,7 @@ def run(name: str, target: str, extra: str, arguments: list[str] | None = None) 
         error.show()
         status = error.exit_code
     except StarlingError as error:
-        said = printable(str(error), keep="\n")
-        click.echo(f"{name}: {said}", err=True)
+        click.echo(f"{name}: {printable(str(error))}", err=True)
         status = 2
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"{name}: interrupted.", err=True)

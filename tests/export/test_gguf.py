@@ -136,9 +136,8 @@ def changed(folder: Path, file: str, change: Callable[[Any], object]) -> Base:
 def test_what_llama_cpp_would_compute_otherwise_is_refused(
     file: str, change: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    base = changed(tmp_path / "base", file, lambda content: content.update(change))
     with pytest.raises(BaseModelError, match=words):
-        write_base(base, tmp_path / "a.gguf")
+        write_base(changed(tmp_path / "base", file, lambda content: content.update(change)), tmp_path / "a.gguf")
 
 
 @pytest.mark.parametrize("settings", [{"use_bias": False}, {"hidden_act": "silu"}])
