@@ -1,6 +1,6 @@
 """End-to-end demo in a few minutes: train on a repository, evaluate, serve, and complete code in held-out files.
 
-python -m starling_training.demo --repo PATH
+    python -m starling_training.demo --repo PATH
 
 It runs the real commands `train-copilot` and `serve-copilot` and sends requests to the server as any client does.
 """

@@ -1,6 +1,6 @@
 """Runs a command under limits and kills every process it started when it ends, in other sessions too.
 
-python -I supervise.py CPU_SECONDS MEMORY FILE PROCESSES WRITTEN COMMAND...
+    python -I supervise.py CPU_SECONDS MEMORY FILE PROCESSES WRITTEN COMMAND...
 
 The supervisor is a separate process that imports nothing of the project, because a forked child of a process with
 threads must not set limits. On Linux, orphaned processes become its children, so none escapes by a fork and a session

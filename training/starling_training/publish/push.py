@@ -1,6 +1,6 @@
 """Uploads an adapter to the Hugging Face Hub, on request and after a second confirmation.
 
-python -m starling_training.publish.push ADAPTER OWNER/NAME
+    python -m starling_training.publish.push ADAPTER OWNER/NAME
 
 does the same as `train-copilot --push-to-hub OWNER/NAME` at its end. The files to upload are copied first, without the
 folders, file names and code in the adapter's own folder. The copied files are listed, and only they are uploaded.
