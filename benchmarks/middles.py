@@ -3,7 +3,7 @@
     python benchmarks/middles.py PATH [--context 2048]
 
 The published recipe (Hugging Face's "personal copilot", `train.py` of 2023) permutes whole files at token boundaries,
-joins them, and cuts the stream into sequences at arbitrary places. It is simulated here from the code of
+joins them, and cuts the stream into sequences at arbitrary places. It is simulated here from its description of
 `ConstantLengthDataset` and `permute`, on the same files and with the same tokenizer, rates and context as Starling.
 """
 

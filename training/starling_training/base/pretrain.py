@@ -153,7 +153,7 @@ class Run:
         return [positions[at : at + size] for at in range(done, len(positions), size)][:most]
 
     def _step(self, ids: Tensor, labels: Tensor) -> float:
-        """Learn from one batch; its mean loss per token."""
+        """Run one optimiser step on a batch; returns its mean loss per token."""
         learnt = int((labels[:, 1:] != IGNORED).sum())
         rows = max(1, self.recipe.forward_tokens // ids.shape[1])
         positions = self._positions(*ids.shape)
@@ -174,14 +174,14 @@ class Run:
         return functional.cross_entropy(flat, labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
 
     def _positions(self, rows: int, length: int) -> Tensor:
-        """Where each row stands in the context: anywhere, so that short rows teach every learnt position."""
+        """Position ids of each row, at a random offset in the context, so that short rows train every position embedding."""
         random = Random(f"{self.recipe.seed}:{self.progress.tokens}")
         offsets = [random.randint(0, self.recipe.context - length) for _ in range(rows)]
         return torch.tensor(offsets).unsqueeze(1) + torch.arange(length)
 
 
 def _take_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Copy the weights in `folder` into `model`; raises UsageError where their shapes differ."""
+    """Copy the weights in `folder` into `model`; raises UsageError if the shapes differ."""
     with quiet():
         weights = GPTBigCodeForCausalLM.from_pretrained(folder, dtype=torch.float32)
     try:
@@ -193,9 +193,9 @@ def _take_weights(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _spread_positions(weight: Tensor) -> None:
-    """Start the learnt positions, shape (context, width), as sinusoids (Vaswani et al. 2017) of the size they had.
+    """Initialise the position embeddings, shape (context, width), as sinusoids (Vaswani et al. 2017) of unchanged scale.
 
-    Neighbours are then alike from the first step on, and what is learnt at one distance holds everywhere.
+    Neighbouring positions are then similar from the first step on, and relations learned at one place hold at others.
     """
     context, width = weight.shape
     rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
@@ -210,7 +210,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
 
 
 def export(folder: Path, output: Path) -> None:
-    """Write the checkpoint's model in bfloat16 into `output`, as one file."""
+    """Write the checkpoint's model to `output`, in bfloat16 and as a single weights file."""
     with quiet():
         model = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.bfloat16)
         model.generation_config.update(bos_token_id=0, eos_token_id=0, pad_token_id=4)
