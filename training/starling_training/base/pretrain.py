@@ -174,7 +174,7 @@ class Run:
         return functional.cross_entropy(flat, labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
 
     def _positions(self, rows: int, length: int) -> Tensor:
-        """Position ids of each row, at a random offset in the context, so that short rows train every position embedding."""
+        """Position ids of each row, at a random offset in the context: short rows train every position embedding."""
         random = Random(f"{self.recipe.seed}:{self.progress.tokens}")
         offsets = [random.randint(0, self.recipe.context - length) for _ in range(rows)]
         return torch.tensor(offsets).unsqueeze(1) + torch.arange(length)
@@ -193,7 +193,7 @@ def _take_weights(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _spread_positions(weight: Tensor) -> None:
-    """Initialise the position embeddings, shape (context, width), as sinusoids (Vaswani et al. 2017) of unchanged scale.
+    """Initialise the position embeddings, shape (context, width), as sinusoids (Vaswani et al. 2017) at the same scale.
 
     Neighbouring positions are then similar from the first step on, and relations learned at one place hold at others.
     """
