@@ -1,5 +1,5 @@
 """`eval-copilot`: compares an adapter with its base, with confidence intervals and latencies.
 
-Input: a repository, its history, its tests or a public benchmark. Output: a run, printed, saved as JSON and as a page.
+In: a repository, its history, its tests or a public benchmark. Out: a run, printed, saved as JSON and as a page.
 May import: `scoring`, `report`, `sources`, `examples`.
 """

@@ -1,5 +1,5 @@
 """The reports of a run: pages, Markdown, plots, the model card, the manifest.
 
-Input: scores, trials, the inventory of sources, a curve. Output: text and files beside the weights. May import:
-`scoring`, `fit`, `publish`, `sources`, `starling_server.models`.
+In: scores, trials, the inventory of sources, a curve. Out: text and files beside the weights.
+May import: `scoring`, `fit`, `publish`, `sources`, `starling_server.models`.
 """

@@ -1,5 +1,5 @@
 """Redacts secrets in code with typed placeholders, before anything is stored or trained on.
 
-Input: a file's text. Output: the same text with placeholders, and the kind and place of each secret. May import: no
-other module of the project.
+In: a file's text. Out: the same text with placeholders, and the kind and place of each secret.
+May import: no other module of the project.
 """
