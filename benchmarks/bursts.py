@@ -1,6 +1,6 @@
-"""Keys that do not wait for answers: how long the last one takes, and what all of them cost.
+"""Burst typing, without waiting for answers: latency of the last key, and the cost of all keys.
 
-`keystrokes.py --burst` says what is measured; this is how.
+The measurement is described in `keystrokes.py` under `--burst`.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from starling_server.models import bases
 from starling_server.schema import CompleteRequest
 
 LOOK_AGAIN = 0.1
-"""Seconds after which llama.vim looks whether the request before has ended."""
+"""Seconds after which llama.vim checks again whether the previous request has ended."""
 SETTLE = 1.0
-"""Seconds after the last answer in which work that nobody waits for still counts."""
+"""Seconds after the last answer during which work on abandoned requests still counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +36,26 @@ class Burst:
     """From the last key to its answer."""
     cpu_seconds: float
     tokens: int
-    """Of the last answer; 0 where it came from memory."""
+    """Tokens of the last answer; 0 if it came from the answer cache."""
 
 
 class Typist(Protocol):
-    """Types a burst: asks for every cursor in turn and gives the last one's answer and its milliseconds."""
+    """Types a burst: requests a completion at every cursor in turn; returns the last answer and its milliseconds."""
 
     async def __call__(self, side: Side, cursors: Sequence[tuple[str, str]], pause: float) -> tuple[Answer, float]:
-        """Begins at once; the first key is the first cursor."""
+        """Start at once, with the first cursor as the first key."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Ours over HTTP, in a session for each document."""
+    """Starling over HTTP, with a session for each document."""
 
     client: Client
     tokens: int
 
     async def ask(self, prefix: str, suffix: str) -> Answer:
-        """A newer one of the same document supersedes this one."""
+        """Request a completion; a newer request for the same document supersedes this one."""
         request = CompleteRequest(
             prefix=prefix, suffix=suffix, max_tokens=self.tokens, mode="block", session=str(hash(suffix))
         )
@@ -66,7 +66,7 @@ class Served:
 
 
 async def superseding(side: Side, cursors: Sequence[tuple[str, str]], pause: float) -> tuple[Answer, float]:
-    """Every key sends; the server knows that older requests are void."""
+    """Every key sends a request; the server cancels the superseded ones."""
     tasks = list[asyncio.Task[Answer]]()
     async for cursor in paced(cursors, pause):
         tasks.append(asyncio.create_task(side.ask(*cursor)))
@@ -78,7 +78,7 @@ async def superseding(side: Side, cursors: Sequence[tuple[str, str]], pause: flo
 
 
 async def closing(side: Side, cursors: Sequence[tuple[str, str]], pause: float) -> tuple[Answer, float]:
-    """Every key sends, after the older request's connection was closed."""
+    """Every key sends a request, after closing the previous request's connection."""
     task: asyncio.Task[Answer] | None = None
     async for cursor in paced(cursors, pause):
         if task is not None:
@@ -92,7 +92,7 @@ async def closing(side: Side, cursors: Sequence[tuple[str, str]], pause: float) 
 
 
 async def waiting(side: Side, cursors: Sequence[tuple[str, str]], pause: float) -> tuple[Answer, float]:
-    """llama.vim: nothing is sent while a request is under way; the newest key tries again 100 ms later."""
+    """llama.vim's rule: no request is sent while one is running; the newest key tries again 100 ms later."""
     running: asyncio.Task[Answer] | None = None
     retry: asyncio.Task[asyncio.Task[Answer]] | None = None
 
@@ -115,7 +115,7 @@ async def waiting(side: Side, cursors: Sequence[tuple[str, str]], pause: float) 
 def _overtaken(
     retry: "asyncio.Task[asyncio.Task[Answer]]", running: "asyncio.Task[Answer] | None"
 ) -> "asyncio.Task[Answer] | None":
-    """The request that is under way when another key comes: the older key's, if it was sent."""
+    """The request that is running when another key is typed: that of the older key, if it was sent."""
     if retry.done():
         return retry.result()
     retry.cancel()
@@ -123,7 +123,7 @@ def _overtaken(
 
 
 async def paced(cursors: Sequence[tuple[str, str]], pause: float) -> AsyncGenerator[tuple[str, str]]:
-    """Each cursor at its time, however long the one before took."""
+    """Each cursor at its scheduled time, regardless of how long the previous one took."""
     began = perf_counter()
     for number, cursor in enumerate(cursors):
         await asyncio.sleep(max(0.0, began + number * pause - perf_counter()))
@@ -131,14 +131,14 @@ async def paced(cursors: Sequence[tuple[str, str]], pause: float) -> AsyncGenera
 
 
 def processor_seconds(pid: int) -> float:
-    """Of a process and its children, since they began."""
+    """CPU seconds of a process and its children since their start."""
     process = psutil.Process(pid)
     spent = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     return sum(times.user + times.system for times in spent)
 
 
 async def typed(side: Side, typist: Typist, pid: int, passage: Passage, pause: float) -> Burst:
-    """The document is opened and read first; then the burst."""
+    """Open the document and read the prompt, then type the burst."""
     first, *cursors = passage.cursors()
     await side.ask(*first)
     before = processor_seconds(pid)
@@ -148,7 +148,7 @@ async def typed(side: Side, typist: Typist, pid: int, passage: Passage, pause: f
 
 
 def measure(names: Sequence[str], setting: Setting, passages: Sequence[Passage], pause: float) -> dict[str, Any]:
-    """Each side in turn: processes that wait for a key would still be asked for memory."""
+    """Measure each side in turn, in a process of its own that ends before the next one, to free its memory."""
     rows, skipped = dict[str, dict[str, Any]](), dict[str, str]()
     for name, typist in [pair for asked in names for pair in _typists(asked)]:
         side = "infill" if name == "waiting" else name
@@ -165,7 +165,7 @@ def measure(names: Sequence[str], setting: Setting, passages: Sequence[Passage],
 
 
 def figures(bursts: Sequence[Burst]) -> dict[str, Any]:
-    """One side's row."""
+    """Figures of one side."""
     return {
         "last_p50_ms": round(p50([burst.last_ms for burst in bursts]), 1),
         "last_p90_ms": round(p90([burst.last_ms for burst in bursts]), 1),
@@ -187,7 +187,7 @@ Connect = Callable[[], Any]
 
 @contextmanager
 def _process(name: str, setting: Setting) -> Generator[tuple[Connect, int]]:
-    """How to connect to a serving process (inside a loop), and its id."""
+    """A function that connects to a serving process (inside an event loop), and the process id."""
     if name in ours.RUNNERS:
         more = {"base": setting.base, "context_tokens": str(setting.context), "max_tokens": str(setting.tokens)}
         flags = ours.flags(name, **more, ggml_type=setting.gguf_type, no_prefetch="", no_drafts="")

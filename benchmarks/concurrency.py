@@ -1,14 +1,15 @@
-"""Several people at once through one service: tokens a second, waiting times, and what memory all that takes.
+"""Several users of one service at once: tokens per second, waiting times and memory.
 
     python benchmarks/concurrency.py [--base tiny|1b|DIR] [--runner torch|ggml] [--sessions 1,2,4,8] [--keys 12]
         [--requests 5000]
 
-Each session types in a file of its own; all ask at once and type on when all have their answers, --tokens each. Nothing
-is answered from memory (requests name no session), so every key asks the model.
+Each session types in a file of its own. All sessions send a request at the same time and type the next key when every
+answer, of --tokens each, has arrived. The answer cache is not used (requests name no session), so every key runs the
+model.
 
-`cursor` is what one cursor keeps between requests, against what the model's shape says: two numbers a layer for every
-dimension of every key head, a token. `growth` is the process's memory after --requests short requests of ever new text,
-the first tenth of them left out, with a cache that has long been full.
+`cursor` is the memory that one cursor keeps between requests, compared with the size computed from the model's shape:
+two numbers per token, layer and dimension of every key head. `growth` is the growth of the process's memory over
+--requests short requests with new text each time, without the first tenth of them, with a cache that is already full.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from starling_server.models import bases, families
 from starling_server.schema import CompleteRequest
 
 CACHE_MB = 16
-"""While memory is watched: full after a few requests."""
+"""Cache size while memory is measured; full after a few requests."""
 
 
 async def ask(service: Service, prefix: str, suffix: str, tokens: int) -> tuple[float, int]:
@@ -42,7 +43,7 @@ async def ask(service: Service, prefix: str, suffix: str, tokens: int) -> tuple[
 
 
 async def together(service: Service, typed: Sequence[Passage], tokens: int) -> dict[str, Any]:
-    """One session for each passage; documents are opened first, which is not timed."""
+    """One session for each passage; opening the documents is not timed."""
     cursors = [list(passage.cursors()) for passage in typed]
     for opened in cursors:
         await ask(service, *opened[0], tokens)
@@ -61,7 +62,7 @@ async def together(service: Service, typed: Sequence[Passage], tokens: int) -> d
 
 
 async def cursor(service: Service, passage: Passage, config: dict[str, Any], size: int) -> dict[str, Any]:
-    """Bytes that the first cursor of a new service keeps, and what they should be."""
+    """Bytes kept for the first cursor of a new service, measured and computed."""
     prefix, suffix = next(passage.cursors())
     answer = await service.complete(CompleteRequest(prefix=prefix, suffix=suffix, max_tokens=1, mode="block"))
     tokens = answer.usage.prompt_tokens
@@ -73,7 +74,7 @@ async def cursor(service: Service, passage: Passage, config: dict[str, Any], siz
 
 
 def number_bytes(model: ModelConfig, runner: str) -> int:
-    """Bytes of one number in a cache: the compute type's, and float16's in llama.cpp."""
+    """Bytes of one number in a cache: of the compute type, or of float16 in llama.cpp."""
     if runner == "ggml":
         return 2
     from starling_server.backends.torch import loading
@@ -82,7 +83,7 @@ def number_bytes(model: ModelConfig, runner: str) -> int:
 
 
 async def growth(service: Service, requests: int) -> dict[str, Any]:
-    """Memory of this process after the first tenth and after all."""
+    """Memory of this process after the first tenth of the requests and after all."""
     process, first = psutil.Process(), max(1, requests // 10)
     before = 0
     for number in range(requests):
@@ -99,7 +100,7 @@ async def growth(service: Service, requests: int) -> dict[str, Any]:
 
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
-    """All figures; a service of its own for throughput and for memory."""
+    """All figures; throughput and memory are measured on separate services."""
     base, levels = shapes.named(asked.base), list(map(int, asked.sessions.split(",")))
     model = ours.model(base, asked.runner)
     typed = passages(max(levels), asked.keys)
@@ -118,7 +119,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def watched(model: ModelConfig, requests: int) -> dict[str, Any]:
-    """`growth` of a service that keeps little."""
+    """`growth` of a service with a small cache."""
     service = ours.service(model, engine=EngineConfig(cache_mb=CACHE_MB))
     try:
         return asyncio.run(growth(service, requests))

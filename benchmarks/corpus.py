@@ -1,9 +1,10 @@
-"""How fast sources are read, cleaned, compared and encoded, and how much memory that takes.
+"""Speed and memory of reading, cleaning, comparing and encoding sources.
 
     python benchmarks/corpus.py PATH [--megabytes 50 100 150]
 
-PATH holds at least as many megabytes of Python source: a site-packages folder, say. Each size runs in a process of its
-own on files drawn at random, nothing cached; memory is the largest of the process and of its largest worker together.
+PATH holds at least as many megabytes of Python source, for example a site-packages folder. Each size runs in a process
+of its own on randomly drawn files, without a cache. Memory is the sum of the peaks of the process and its largest
+worker.
 """
 
 import argparse
@@ -22,7 +23,7 @@ WORKERS = os.cpu_count() or 1
 
 
 def choose(source: Path, folder: Path, megabytes: float) -> float:
-    """Hard links in `folder` to random Python files of `source`; their size in megabytes."""
+    """Hard links in `folder` to random Python files of `source`; returns their size in megabytes."""
     files = sorted(path for path in source.rglob("*.py") if path.is_file() and not path.is_symlink())
     Random(0).shuffle(files)
     total = 0.0
@@ -67,7 +68,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def run(source: Path, megabytes: float) -> dict[str, float]:
-    """`measure` in a process of its own."""
+    """Run `measure` in a process of its own."""
     with tempfile.TemporaryDirectory(dir=source.parent) as room:
         folder = Path(room) / "source"
         folder.mkdir()

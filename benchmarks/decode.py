@@ -1,13 +1,13 @@
-"""Decoding with drafts against decoding without: tokens a second, how many drafts held, and whether answers differ.
+"""Decoding with and without drafts: tokens per second, acceptance of drafts, and differences between the answers.
 
     python benchmarks/decode.py [PATH ...] [--base tiny|1b|DIR] [--adapter NAME_OR_DIR] [--runner torch|ggml]
         [--holes 40] [--max-tokens 64] [--dtype auto|float32]
 
-PATH holds code that neither base nor adapter has learnt from (this repository where none is named). Lines are taken
-out of it at random, and two services in this process fill each hole in turns, one with drafts. Speed is that of
-decoding alone: tokens after an answer's first one, by the service's own clock. Drafts change no greedy answer:
-`differing` must be 0 in float32. In smaller types one forward over several tokens may round otherwise than several
-over one each, and a near tie may then fall the other way.
+PATH holds code that neither base nor adapter was trained on (default: this repository). Random lines are removed from
+it, and two services in this process, one of them with drafts, fill each hole in alternating order. Speed is that of
+decoding alone: the tokens of an answer after the first, by the service's own clock. Drafts do not change a greedy
+answer: `differing` must be 0 in float32. In smaller types, one forward pass over several tokens may round differently
+from several passes over one token each, and a near tie may then be decided differently.
 """
 
 import argparse
@@ -42,12 +42,12 @@ class Pair:
 
     @property
     def timed(self) -> bool:
-        """Whether both decoded anything after a first token."""
+        """Whether both answers have tokens after the first."""
         return min(_speed(self.drafted), _speed(self.plain)) > 0
 
 
 def holes(paths: Sequence[Path], count: int) -> Iterator[CompleteRequest]:
-    """Cursors where up to `MOST_LINES` lines of a file were taken out, the same ones every time."""
+    """Cursors where up to `MOST_LINES` lines of a file were removed; deterministic."""
     random, found = Random(0), list(texts(paths))
     for _ in range(count):
         lines = random.choice(found).splitlines(keepends=True)
@@ -57,7 +57,7 @@ def holes(paths: Sequence[Path], count: int) -> Iterator[CompleteRequest]:
 
 
 async def fill(service: Service, asked: Sequence[CompleteRequest]) -> list[Pair]:
-    """Every hole with drafts and without; which comes first changes."""
+    """Fill every hole with drafts and without, in alternating order."""
     pairs = list[Pair]()
     for number, request in enumerate(asked):
         answers = dict[bool, CompleteResponse]()
@@ -70,7 +70,7 @@ async def fill(service: Service, asked: Sequence[CompleteRequest]) -> list[Pair]
 
 
 def figures(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Both sides and what is between them."""
+    """Figures of both sides and their ratio."""
     timed = [pair for pair in pairs if pair.timed]
     drafting = _column([pair.drafted for pair in timed])
     plain = _column([pair.plain for pair in timed])
@@ -98,7 +98,7 @@ def _column(answers: Sequence[CompleteResponse]) -> dict[str, Any]:
 
 
 def _speed(answer: CompleteResponse) -> float:
-    """Tokens a second after the first."""
+    """Tokens per second after the first token."""
     ms = answer.timings.decode_ms
     return (answer.usage.completion_tokens - 1) / ms * 1e3 if ms else 0.0
 

@@ -1,12 +1,12 @@
-"""What each filter of suggestions is worth: how often it fires, and whether answers get better or worse by it.
+"""The value of each suggestion filter: how often it fires, and whether it makes answers better or worse.
 
     python benchmarks/filters.py PATH... [--base tiny] [--holes 600] [--seed 0] [--answers FILE]
 
-The model answers once per hole, with no rule or filter in its way, up to 64 tokens. Each answer is then replayed
-through everything that is on in serving, and once more with each stop rule and each filter left out. Compared are what
-would be inserted and the true middle. A filter *fired* where leaving it out changes what is inserted; it *won* where
-only with it the middle is met exactly, and *lost* where only without it. PATHs are folders or files of Python source
-that the base has not learnt from (training/starling_training/base/held_out.txt names packages).
+The model answers once per hole, without rules or filters, up to 64 tokens. Each answer is then replayed through all
+rules and filters used in serving, and once more without each stop rule and each filter. The texts that would be
+inserted are compared with the true middle. A filter *fired* if leaving it out changes the inserted text. It *won* if
+the text equals the middle only with it, and *lost* if only without it. PATHs are folders or files of Python source that
+the base was not trained on (training/starling_training/base/held_out.txt names packages).
 """
 
 import argparse
@@ -41,23 +41,24 @@ LEFT_OUT: dict[str, frozenset[str]] = {
     "stop bracket, closers, overlap": frozenset({"stop bracket", "closers", "overlap"}),
     "stop repeat, repetition, loop": frozenset({"stop repeat", "repetition", "loop"}),
 }
-"""What is left out, each by itself and those together that do the same, while text is written and afterwards.
+"""Rules and filters left out together, by name: each alone, and those with the same effect during and after decoding.
 
-`inside-word` is the rule that nothing is suggested inside a word; `extent` that of one line or a block."""
+`inside-word` is the rule against suggestions inside a word; `extent` limits a suggestion to one line or a block.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model wrote at a hole."""
+    """The model's output at a hole."""
 
     hole: Hole
     text: str
     ended: bool
-    """By itself, not by running out of tokens."""
+    """Ended by the model, not by the token limit."""
 
 
 def holes(paths: Sequence[Path], count: int, seed: int) -> Iterator[Hole]:
-    """Places in the files, drawn as for training; longer files have more."""
+    """Holes in the files, drawn as for training; longer files have more."""
     documents = corpus.read(paths).documents
     random = Random(seed)
     weights = [len(document.text) for document in documents]
@@ -67,7 +68,7 @@ def holes(paths: Sequence[Path], count: int, seed: int) -> Iterator[Hole]:
 
 
 def ask(backend: Backend, hole: Hole) -> Answer:
-    """The model's own answer, with nothing in its way."""
+    """The model's unfiltered output."""
     context = min(ServiceConfig().context_tokens, backend.engine.runner.context)
     budget = window.budget(context, TOKENS)
     fitted = window.fit(Cursor.at(hole.prefix, hole.suffix), budget, backend.tokenizer.encode)
@@ -83,20 +84,20 @@ def ask(backend: Backend, hole: Hole) -> Answer:
 
 
 def known(kept: Path | None, drawn: Sequence[Hole]) -> list[Answer]:
-    """Answers of an earlier run with the same holes, as far as it came."""
+    """Answers of an earlier run with the same holes, possibly incomplete."""
     lines = kept.read_text(encoding="utf-8").splitlines() if kept and kept.is_file() else []
     return [Answer(hole, *json.loads(line)) for hole, line in zip(drawn, lines, strict=False)]
 
 
 def keep(kept: Path | None, answer: Answer) -> None:
-    """Write one down; only its text, since the same PATHs and seed draw the same hole."""
+    """Append an answer to the file; its text is enough, since the same PATHs and seed draw the same holes."""
     if kept is not None:
         with kept.open("a", encoding="utf-8") as file:
             print(json.dumps([answer.text, answer.ended]), file=file)
 
 
 def inserted(answer: Answer, without: Collection[str] = ()) -> str:
-    """What would be inserted, with some rules and filters left out."""
+    """The text to insert, without some of the rules and filters."""
     hole = answer.hole
     cursor = Cursor.at(hole.prefix, hole.suffix)
     extent = decide(cursor, LANGUAGE)
@@ -114,14 +115,14 @@ def inserted(answer: Answer, without: Collection[str] = ()) -> str:
 
 
 def complete(answer: Answer) -> str:
-    """The lines that are complete of an answer that ran out of tokens, as the service keeps them."""
+    """The complete lines of an answer that reached the token limit, as kept by the service."""
     if answer.ended or "\n" not in answer.text.strip():
         return answer.text
     return answer.text[: answer.text.rindex("\n")]
 
 
 def expected(hole: Hole) -> str:
-    """What belongs there: the middle up to where the place's extent ends, unfiltered."""
+    """The expected text: the middle up to the end of the extent, unfiltered."""
     cursor = Cursor.at(hole.prefix, hole.suffix)
     extent: Extent = decide(cursor, LANGUAGE)
     if extent == "nothing":
@@ -132,7 +133,7 @@ def expected(hole: Hole) -> str:
 
 
 def judge(answers: Sequence[Answer], without: Collection[str]) -> dict[str, int]:
-    """What it is worth that these are not left out."""
+    """Effect of the rules and filters in `without`, as counts of answers."""
     fired = won = lost = nearer = farther = 0
     for answer in answers:
         on, off, truth = inserted(answer), inserted(answer, without), expected(answer.hole)

@@ -1,10 +1,11 @@
-"""A newcomer's first minute: how long the server takes to start, what it holds, and what it says in ten first places.
+"""A new user's first minute: start-up time, memory, and the suggestions in ten typical first places.
 
     python benchmarks/first_minute.py [--base tiny] [--adapter NAME] [--quantize nf4] [--places 100]
 
-Starts a real `serve-copilot` and asks it over HTTP: in ten places that a person would try first, written down before
-any answer was seen, and in the middle of files of this repository, each for the first time, so that the whole prompt is
-read. `started` is from the command to its announcement, `resident` the process's memory at the end. Linux.
+Starts a real `serve-copilot` and sends HTTP requests: in ten places that a new user is likely to try, written before
+any answer was seen, and in the middle of files of this repository. Each request is the first in its place, so the whole
+prompt is read. `started` is the time from the command to its announcement, `resident` the process's memory at the end.
+Linux.
 """
 
 import argparse
@@ -42,7 +43,7 @@ FIRST = (
 
 @contextmanager
 def served(flags: Sequence[str]) -> Generator[tuple[str, float, psutil.Process]]:
-    """A running server: its address, the seconds until it said it, its process."""
+    """A running server: its address, the seconds until its announcement, its process."""
     command = [sys.executable, "-m", "starling_server", "--port", "0", *flags]
     began = perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -56,7 +57,7 @@ def served(flags: Sequence[str]) -> Generator[tuple[str, float, psutil.Process]]
 
 
 def middles(count: int) -> list[CompleteRequest]:
-    """Places where a person might ask, drawn as for training, the rest of what stood there taken out."""
+    """Likely cursor positions, drawn as for training, with the rest of the text there removed."""
     random, texts = Random(0), [(ROOT / name).read_text(encoding="utf-8") for name in FILES]
     asked = list[CompleteRequest]()
     while len(asked) < count:
@@ -74,7 +75,7 @@ def first(place: str) -> CompleteRequest:
 
 
 async def ask(url: str, requests: Sequence[CompleteRequest]) -> tuple[list[str], list[float]]:
-    """The suggestions, and the milliseconds from asking to having each."""
+    """The suggestions and the milliseconds of each request."""
     texts, times = list[str](), list[float]()
     async with Client(url) as client:
         for request in requests:
@@ -85,7 +86,7 @@ async def ask(url: str, requests: Sequence[CompleteRequest]) -> tuple[list[str],
 
 
 def options() -> argparse.Namespace:
-    """What was asked for."""
+    """The command-line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="tiny")
     parser.add_argument("--adapter", default="")

@@ -1,10 +1,11 @@
-"""What a forward of llama.cpp costs by tokens in it, by other caches in memory, and with or without flash attention.
+"""Cost of a llama.cpp forward pass by number of tokens, by other caches in memory, with and without flash attention.
 
     python benchmarks/ggml_forward.py [BASE_OR_GGUF] [--type q4_0] [--prefix 512] [--others 4096] [--repeats 9]
 
-The choices that `starling_server/backends/llamacpp/bindings.py` and `runner.py` state figures for: how many drafted
-tokens a forward should check, whether other caches slow the one that is used, which attention. Times are medians
-in milliseconds: of the clock, and of the processor over all threads, which says more where others use the cores too.
+Measures the figures behind choices in `starling_server/backends/llamacpp/bindings.py` and `runner.py`: how many drafted
+tokens a forward pass should check, whether other caches slow down the one in use, and which attention to use. Times are
+medians in milliseconds: of the clock, and of the processor over all threads, which is more reliable if other programs
+use the cores too.
 """
 
 import argparse
@@ -23,7 +24,7 @@ COUNTS = (1, 2, 3, 4, 5, 8, 64)
 
 
 def forward(context: Context, sequence: int, start: int, count: int) -> tuple[float, float]:
-    """Milliseconds of clock and processor for `count` random tokens, logits after all of them if they are few."""
+    """Milliseconds of clock and processor for `count` random tokens; logits for all tokens if they are few."""
     rng = random.Random(start)
     tokens = [Token(sequence, rng.randrange(8, 8000), start + n, count <= 8) for n in range(count)]
     clock, processor = time.perf_counter(), time.process_time()
@@ -37,7 +38,7 @@ def prefill(context: Context, sequence: int, count: int) -> float:
 
 
 def measured(context: Context, prefix: int, repeats: int, counts: Sequence[int]) -> dict[int, tuple[float, float]]:
-    """By number of tokens after `prefix`: clock and processor."""
+    """Clock and processor milliseconds, by number of tokens after `prefix`."""
     found = dict[int, tuple[float, float]]()
     for count in counts:
         times = list[tuple[float, float]]()

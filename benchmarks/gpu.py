@@ -1,18 +1,19 @@
-"""Completion on a CUDA GPU at the released StarCoders' sizes: tokens a second, and how close to what memory allows.
+"""Completion on a CUDA GPU at the released StarCoders' sizes: tokens per second, and share of the memory bandwidth.
 
     python benchmarks/gpu.py [--shapes 1b,3b,7b,15.5b] [--tokens 128] [--repeats 5] [--rank 16]
     python benchmarks/gpu.py --device cpu --shapes toy
 
 Weights are random, in NF4 with double quantisation, with a random LoRA adapter on all linear layers. First
-`transformers.generate` over peft's model answers, then our service in the same process (replaying CUDA graphs, then
-with drafts too, then without either), on the same prompt of --prompt tokens at most. Speed is that of decoding --tokens
-tokens, without the prompt: for generate the difference between an answer of --tokens tokens and one of a single token.
+`transformers.generate` on peft's model answers, then Starling's service in the same process (with CUDA graphs, then
+with drafts too, then without either), on the same prompt of at most --prompt tokens. Speed is that of decoding --tokens
+tokens, without the prompt: for generate, the difference between an answer of --tokens tokens and one of a single token.
 
-`roofline` is the share of the memory's speed that decoding reaches: bytes of all weights, adapter and head that one
-token reads, times tokens a second, over the measured bandwidth of a copy on the device (bytes read and written).
-`warm_p50_ms` is the whole time of a request of --warm-tokens tokens (20) after one more key was typed.
+`roofline` is the share of the memory bandwidth that decoding reaches: bytes of all weights, adapter and head read for
+one token, times tokens per second, over the measured bandwidth of a copy on the device (bytes read and written).
+`warm_p50_ms` is the total time of a request of --warm-tokens tokens (20) after one more typed key.
 
-Drafts on random weights say little: such a model repeats itself or does not. Without a GPU this says so and ends.
+Drafts on random weights are not informative: such a model may or may not repeat itself. Without a GPU the script prints
+a message and ends.
 """
 
 import argparse
@@ -53,11 +54,11 @@ FINGERPRINT = "random weights"
 COPY_BYTES = 1 << 30
 NAME = "random"
 SIDES = (("ours", False, True), ("ours with drafts", True, True), ("ours without graphs", False, False))
-"""Name, drafts, graphs."""
+"""Name, drafts, CUDA graphs."""
 
 
 def load(name: str, device: torch.device) -> Loaded:
-    """A random base of this shape as the loader would hand it over; the same one every time."""
+    """A random base of this shape, in the loader's form; deterministic."""
     torch.manual_seed(0)
     of = random_weights.config(*SHAPES[name])
     model: Any = random_weights.random_model(of, device, loading.compute_dtype(device), four_bits=True)
@@ -69,7 +70,7 @@ def load(name: str, device: torch.device) -> Loaded:
 
 
 def adapted(loaded: Loaded, rank: int, folder: Path, context: int, tokens: int) -> Any:
-    """peft's model with a random adapter, which is also put into `folder` as one of ours."""
+    """peft's model with a random adapter, which is also written to `folder` in Starling's format."""
     config = peft.LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False
     )
@@ -86,7 +87,8 @@ def adapted(loaded: Loaded, rank: int, folder: Path, context: int, tokens: int) 
 
 
 def weight_bytes(model: Any) -> int:
-    """What one token's forward reads: every parameter and 4-bit constant but tables of which it reads a row.
+    """Bytes read in one token's forward pass: all parameters and 4-bit constants except tables of which one row is
+    read.
 
     A tied table counts once, as the head.
     """
@@ -101,7 +103,7 @@ def weight_bytes(model: Any) -> int:
 
 
 def bandwidth(device: torch.device) -> float:
-    """Bytes a second that a copy on the device reads and writes."""
+    """Bytes per second read and written by a copy on the device."""
     size = COPY_BYTES if device.type == "cuda" else COPY_BYTES >> 4
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target, times = torch.empty_like(source), list[float]()
@@ -115,7 +117,7 @@ def bandwidth(device: torch.device) -> float:
 
 
 def generated(model: Any, prompt: Sequence[int], tokens: int, repeats: int) -> dict[str, Any]:
-    """transformers.generate over peft."""
+    """transformers.generate on peft's model."""
     whole, first = (_timed(model, prompt, count, repeats) for count in (tokens, 1))
     return {
         "tokens_per_second": round((tokens - 1) / (whole - first), 2) if whole > first else None,
@@ -135,11 +137,11 @@ def _timed(model: Any, prompt: Sequence[int], tokens: int, repeats: int) -> floa
             )  # fmt: skip
         made.tolist()
         times.append(perf_counter() - started)
-    return p50(times[1:])  # the first prepares kernels
+    return p50(times[1:])  # the first run prepares kernels
 
 
 def served(loaded: Loaded, adapter: Path, drafts: bool, graphs: bool) -> Service:
-    """Our service over a base that is in memory already."""
+    """Starling's service over a base that is already in memory."""
     found, reader = Adapter(adapter, manifest.read(adapter)), loading.load
     loading.load = lambda _: loaded
     try:
@@ -156,7 +158,7 @@ def served(loaded: Loaded, adapter: Path, drafts: bool, graphs: bool) -> Service
 
 
 async def answered(service: Service, typed: Passage, tokens: int, warm: int, repeats: int) -> dict[str, Any]:
-    """Decoding behind one document, then requests a key apart."""
+    """Decoding after one document, then requests one key apart."""
     opened, *keys = typed.cursors()
     answers = [await _ask(service, opened, tokens) for _ in range(repeats + 1)][1:]
     speeds = [(answer.usage.completion_tokens - 1) / answer.timings.decode_ms * 1e3 for answer in answers]
@@ -175,7 +177,7 @@ async def _ask(service: Service, cursor: tuple[str, str], tokens: int) -> Any:
 
 
 def measure(name: str, asked: argparse.Namespace, device: torch.device, speed: float) -> dict[str, Any]:
-    """One size; generate's model is gone before ours comes."""
+    """Figures of one size; generate's model is freed before the service is created."""
     typed = passages(1, asked.keys)[0]
     context = asked.prompt + asked.tokens
     with TemporaryDirectory() as room:
@@ -190,7 +192,7 @@ def measure(name: str, asked: argparse.Namespace, device: torch.device, speed: f
         _free(device)
         for side, drafts, graphs in SIDES:
             if device.type != "cuda" and not graphs:
-                continue  # there are none to leave out
+                continue  # there are no CUDA graphs to turn off
             service = served(load(name, device), folder, drafts, graphs)
             row[side] = asyncio.run(answered(service, typed, asked.tokens, asked.warm_tokens, asked.repeats))
             service.close()

@@ -1,9 +1,9 @@
-"""Connections that ask nothing: how many `serve-copilot` holds, what they cost, and whether others are still answered.
+"""Idle connections: how many `serve-copilot` holds, their cost, and whether other requests are still answered.
 
     python benchmarks/idle.py [--connections 10000] [--base tiny]
 
-They are opened as fast as the server takes them, and stay silent. While they are open, requests are asked on a
-connection of their own. The server ends silent connections by itself, so the script also waits until it has.
+The connections are opened as fast as the server accepts them and stay silent. While they are open, requests are sent on
+a separate connection. The server closes silent connections after a time limit; the script waits for that.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from report import last_line, machine, show
 
 
 def raise_limit(connections: int) -> None:
-    """Let this process open so many files; the server, which is running by then, has seen to itself."""
+    """Raise this process's limit on open files; the running server has already raised its own."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + 512
     assert hard == resource.RLIM_INFINITY or hard >= wanted, f"the limit of open files is {hard}: ask for fewer"
@@ -29,7 +29,7 @@ def raise_limit(connections: int) -> None:
 
 
 async def measure(url: str, process: psutil.Process, who: Typist, connections: int) -> dict[str, Any]:
-    """Open all, ask, wait for their end."""
+    """Open all connections, send requests, and wait until the connections are closed."""
     import httpx2
 
     where, before = urlsplit(url), process.memory_info().rss

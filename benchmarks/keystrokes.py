@@ -1,31 +1,33 @@
-"""Typing in real files, one request per key: ours against llama.cpp's server and `transformers.generate`.
+"""Typing in real files, one request per key: Starling against llama.cpp's server and `transformers.generate`.
 
     python benchmarks/keystrokes.py [--base tiny|1b|DIR] [--runners torch,ggml] [--peers infill,raw,generate]
         [--adapter NAME_OR_DIR] [--passages 5] [--keys 24] [--tokens 16] [--context 800] [--burst] [--drafts]
 
-Files of this repository are opened in their middle, a stretch there is taken out, and typed again a key at a time, new
-lines too. Sides take turns, a key each, and are asked for the same prompts:
+Files of this repository are opened in their middle. A stretch there is removed and typed again one key at a time,
+including new lines. Sides take turns, one key each, with the same prompts:
 
-    torch, ggml   ours in this process, through the service, with either runner; no memory of answers, no drafts
-                  but with --drafts (random weights make them meaningless)
+    torch, ggml   Starling's service in this process, with either runner; no answer cache, and drafts only
+                  with --drafts (random weights make them meaningless)
     infill        llama-server's /infill, with llama.vim's request and llama.vim's settings
-    raw           llama-server's /completion with our ids, suffix first, cached: the best that it can do
+    raw           llama-server's /completion with Starling's ids, suffix first, cached: its best case
     generate      transformers.generate over the same weights, the whole prompt each time
 
-Every answer has --tokens tokens on every side: stop ids and stop rules are off in ours, `ignore_eos` is on in
-llama-server, the end id is held back in generate. `tokens` in the table shows that this held, `key_p50_ms_per_16`
-is the median time of a request divided by its own tokens, times 16, and ratios are of these (below 1: ours is faster).
-HTTP is a part of llama-server's times and no part of ours in this process; --burst has HTTP on every side.
+Every answer has --tokens tokens on every side: stop ids and stop rules are off in Starling, `ignore_eos` is on in
+llama-server, and the end id is suppressed in generate. `tokens` in the table confirms this. `key_p50_ms_per_16` is the
+median of a request's time divided by its tokens, times 16, and ratios are of these (below 1: Starling is faster).
+llama-server's times include HTTP, those of Starling in this process do not; with --burst every side uses HTTP.
 
-`prompt_tokens` shows that prompts are the same; with a larger --context llama-server cuts those of /infill to a batch.
+`prompt_tokens` shows that the prompts are equal; with a larger --context, llama-server cuts those of /infill to one
+batch.
 
-The base in llama.cpp is our own export of it, --gguf-type. Peers need `python benchmarks/peers.py` once. With --adapter
-only ours is measured. `generate` types --generate-keys keys of each file: its keys are all alike.
+The base in llama.cpp is Starling's export of it, in --gguf-type. Peers need `python benchmarks/peers.py` once. With
+--adapter only Starling is measured. `generate` types only --generate-keys keys of each file, because the cost of its
+keys does not vary.
 
---burst types a key every --pause-ms without waiting. Ours runs as a real serve-copilot and newer requests supersede
-older ones of their session; llama-server's older requests end because the client closes their connections. `waiting`
-is llama.vim's own rule instead: while a request is under way nothing is sent, and 100 ms later it looks again. Measured
-are the time from the last key to its answer, and processor seconds of the serving process.
+--burst types a key every --pause-ms without waiting. Starling runs as a real serve-copilot, where newer requests
+supersede older ones of their session; llama-server's older requests end because the client closes their connections.
+`waiting` is llama.vim's own rule instead: no request is sent while one is running, and the client checks again after
+100 ms. Measured are the time from the last key to its answer, and the processor seconds of the serving process.
 """
 
 import asyncio
@@ -49,9 +51,9 @@ Played = list[list[Answer]]
 
 
 async def take_turns(sides: dict[str, Side], typed: Sequence[Passage], generate_keys: int) -> dict[str, Played]:
-    """Every side plays every passage, asked when the one before has answered; they take turns by key.
+    """Every side plays every passage; sides take turns by key, and each request starts after the previous answer.
 
-    A machine that others use too is faster now and slower then; by turns that is the same for all.
+    On a machine with other load, speed varies over time; taking turns spreads the variation over all sides.
     """
     played: dict[str, Played] = {name: [] for name in sides}
     names = list(sides)
@@ -67,7 +69,7 @@ async def take_turns(sides: dict[str, Side], typed: Sequence[Passage], generate_
 
 
 def figures(played: Played, tokens: int) -> dict[str, Any]:
-    """One side's row."""
+    """Figures of one side."""
     firsts = [answers[0].ms for answers in played]
     keys = [answer for answers in played for answer in answers[1:]]
     decoded = [answer.decode_ms / (answer.tokens - 1) for answer in keys if answer.decode_ms and answer.tokens > 1]
@@ -86,7 +88,7 @@ def figures(played: Played, tokens: int) -> dict[str, Any]:
 
 
 def ratios(rows: dict[str, dict[str, Any]], fields: Sequence[str]) -> dict[str, float | None]:
-    """Ours over each peer, of the same run."""
+    """Starling's figures over each peer's, from the same run."""
     return {
         f"{mine}/{peer} {field}": ratio(rows[mine][field], rows[peer][field])
         for mine in rows if mine not in PEERS
@@ -96,7 +98,7 @@ def ratios(rows: dict[str, dict[str, Any]], fields: Sequence[str]) -> dict[str, 
 
 
 def one_by_one(names: Sequence[str], setting: Setting, typed: Sequence[Passage], generate_keys: int) -> dict[str, Any]:
-    """The figures of the sides that can be had here, and why others cannot."""
+    """The figures of the sides available here, and the reasons why others are not."""
     skipped, sides = dict[str, str](), dict[str, Side]()
     with ExitStack() as stack:
         for name in names:

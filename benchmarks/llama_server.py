@@ -1,7 +1,7 @@
-"""llama.cpp's server as a peer, asked as llama.vim asks it and as it answers fastest.
+"""llama.cpp's server as a peer, with llama.vim's request and with the fastest request.
 
-Started with the batch, context and reuse settings that llama.vim's README recommends (its `--fim-...-default` presets),
-apart from the model, and with as many threads as there are cores: its own guess may be half of them.
+It is started with the batch, context and reuse settings recommended in llama.vim's README (its `--fim-...-default`
+presets), with another model, and with as many threads as cores: its default may be half of them.
 """
 
 import os
@@ -20,8 +20,9 @@ from peers import program
 RECOMMENDED = ("--ctx-size", "0", "--batch-size", "1024", "--ubatch-size", "1024", "--cache-reuse", "256", "-ngl", "99")
 READY_SECONDS = 300
 ROOM = 8192
-"""Positions for all of the server's slots together where the model has fewer (a slot never gets more than those): a
-request that ends because its client left still holds its slot for a moment."""
+"""Positions for all slots of the server together, if the model has fewer (a slot is limited to the model's). A request
+that ends because its client disconnected holds its slot for a moment longer.
+"""
 GREEDY: dict[str, Any] = {
     "samplers": ["top_k"], "top_k": 1, "temperature": 0.0, "ignore_eos": True, "stream": False, "cache_prompt": True,
 }  # fmt: skip
@@ -29,7 +30,9 @@ GREEDY: dict[str, Any] = {
 
 @contextmanager
 def serving(gguf: Path, context: int, *more: str) -> Generator[tuple[str, int]]:
-    """Address and process id of a llama-server with this model of `context` positions; raises Missing without one."""
+    """Address and process id of a llama-server with this model and `context` positions; raises Missing if it is not
+    built.
+    """
     binary = program("llama-server")
     if binary is None:
         raise Missing("llama-server is not built: run benchmarks/peers.py")
@@ -38,7 +41,7 @@ def serving(gguf: Path, context: int, *more: str) -> Generator[tuple[str, int]]:
         port = free.getsockname()[1]
     own = ("--threads", str(os.cpu_count()), *(("--ctx-size", str(ROOM)) if context < ROOM else ()))
     command = [str(binary), "-m", str(gguf), "--port", str(port), *RECOMMENDED, *own, *more]
-    as_it_comes = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}  # ours (report.py)
+    as_it_comes = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}  # from report.py
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=as_it_comes) as process:
         try:
             url = f"http://127.0.0.1:{port}"
@@ -49,10 +52,10 @@ def serving(gguf: Path, context: int, *more: str) -> Generator[tuple[str, int]]:
 
 
 def infill(prefix: str, suffix: str, tokens: int) -> dict[str, Any]:
-    """The body of `/infill` as llama.vim fills it: whole lines before, the line's start as the prompt, the rest after.
+    """llama.vim's body for `/infill`: whole lines before as prefix, the line's start as prompt, the rest as suffix.
 
-    Left out of llama.vim's fields are those that would make answers differ in length: `n_indent`, and
-    `t_max_predict_ms`, which ends an answer after its first line; its samplers become greedy. No other files' chunks.
+    Fields of llama.vim that would change the length of answers are left out: `n_indent`, and `t_max_predict_ms`, which
+    ends an answer after its first line. Sampling is greedy. No chunks of other files.
     """
     lines, newline, start = prefix.rpartition("\n")
     return {
@@ -71,8 +74,8 @@ def infill(prefix: str, suffix: str, tokens: int) -> dict[str, Any]:
 def raw(prompt: Sequence[int], tokens: int) -> dict[str, Any]:
     """The body of `/completion` for ids: the suffix first, so that a key adds tokens at the end.
 
-    Always in the same slot: in a burst the server would else put a request beside the one that is ending, where
-    nothing is kept, and read the whole prompt again.
+    The slot is fixed: in a burst the server would otherwise use another slot than the one of the ending request, with
+    an empty cache, and read the whole prompt again.
     """
     fields = ["content", "timings/prompt_n", "timings/predicted_n", "truncated", "tokens_cached"]
     one_slot = {"id_slot": 0, "n_cache_reuse": 0}

@@ -1,17 +1,17 @@
-"""Many people typing through a real `serve-copilot`: waiting times, memory, overload and recovery, and what it logs.
+"""Many users typing through a real `serve-copilot`: waiting times, memory, overload, recovery and log contents.
 
     python benchmarks/load.py [--clients 64] [--seconds 300] [--overload 10] [--overload-seconds 60] [--base tiny]
         [--serve='FLAGS']
 
-Each client has a token and a file of this repository of its own, and types three keys a second on average, the time
-between two keys drawn from an exponential distribution (so arrivals are a Poisson process). Documents are opened first,
-as our language server does it: a request that only reads the prompt, which is not timed. Every key is a request of the
-client's session, and a client leaves the request that is under way when the next key comes: that is `superseded`, by
-whichever side noticed it first. Then, with `--overload` times as many clients, the server gets more than it can do: it
-should say 503 with Retry-After, hold no more memory, and soon answer as before.
+Each client has its own token and its own file of this repository, and types three keys per second on average, with
+exponentially distributed pauses (so arrivals are a Poisson process). Documents are opened first, as in Starling's
+language server, by a request that only reads the prompt and is not timed. Every key is a request in the client's
+session. A client abandons the running request at the next key; it counts as `superseded`, whichever side detected it
+first. Then, with `--overload` times as many clients, the server is overloaded: it should answer 503 with Retry-After,
+not use more memory, and soon recover.
 
-The generator runs on the same machine and takes its share of it: `offered_per_second` says what really arrived. At the
-end the server's log is searched for every token, and for every longer line of the code that was typed.
+The load generator runs on the same machine and takes a share of it: `offered_per_second` is the rate that was reached.
+At the end the server's log is searched for every token, and for every longer line of the typed code.
 """
 
 import argparse
@@ -39,24 +39,24 @@ from report import last_line, machine, show
 
 KEYS_PER_SECOND = 3.0
 SHORTEST_LINE = 16
-"""Characters of a line that is looked for in the log."""
+"""Min characters of a line that is searched for in the log."""
 RECOVERED_MS = 1000
-"""An answer that is there after so long counts as recovered."""
+"""Max latency of an answer that counts as recovered."""
 UNFINISHED = {"superseded", "deadline", "cancelled"}
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the requests of one phase."""
+    """Outcomes of the requests of one phase."""
 
     outcomes: Counter[str] = field(default_factory=Counter[str])
     shown_ms: list[float] = field(default_factory=list[float])
-    """Of whole answers: what nothing newer superseded and no deadline cut short."""
+    """Latencies of complete answers, neither superseded nor cut short by a deadline."""
     refused_ms: list[float] = field(default_factory=list[float])
     without_retry: int = 0
-    """503s that did not say when to come back."""
+    """503 responses without Retry-After."""
     memory: list[int] = field(default_factory=list[int])
-    """The server's resident bytes, once a second."""
+    """The server's resident bytes, once per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ async def ask(http: httpx2.AsyncClient, who: Typist, prefix: str, suffix: str, t
 
 
 async def type_on(http: httpx2.AsyncClient, who: Typist, until: float, tally: Tally, draw: random.Random) -> None:
-    """Type until the time is over, from the start again where the passage ends."""
+    """Type until the time is over; restart at the end of the passage."""
     asked: asyncio.Task[None] | None = None
     while monotonic() < until:
         for prefix, suffix in who.passage.cursors():
@@ -106,14 +106,14 @@ async def type_on(http: httpx2.AsyncClient, who: Typist, until: float, tally: Ta
 
 
 async def watch(process: psutil.Process, tally: Tally) -> None:
-    """Memory, once a second."""
+    """Record the memory once per second."""
     while True:
         tally.memory.append(process.memory_info().rss)
         await asyncio.sleep(1)
 
 
 async def phase(url: str, typists: Sequence[Typist], seconds: float, process: psutil.Process) -> Tally:
-    """All of them typing at once."""
+    """All clients typing at once."""
     tally, until = Tally(), monotonic() + seconds
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=limits) as http:
@@ -127,7 +127,7 @@ async def phase(url: str, typists: Sequence[Typist], seconds: float, process: ps
 
 
 async def recovery(url: str, who: Typist) -> float:
-    """Seconds until an answer is there within RECOVERED_MS again."""
+    """Seconds until an answer arrives within RECOVERED_MS again."""
     started = monotonic()
     async with httpx2.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
         for prefix, suffix in who.passage.cursors():
@@ -139,7 +139,7 @@ async def recovery(url: str, who: Typist) -> float:
 
 
 def figures(tally: Tally, seconds: float) -> dict[str, Any]:
-    """One phase, counted."""
+    """Figures of one phase."""
     all_of_them = sum(tally.outcomes.values())
     known = {"superseded", "503", "429"}
     errors = sum(n for name, n in tally.outcomes.items() if name not in known and (name[0].isupper() or name.isdigit()))
@@ -167,7 +167,7 @@ def figures(tally: Tally, seconds: float) -> dict[str, Any]:
 
 
 def typists(count: int, keys: int) -> list[Typist]:
-    """Each with a file of this repository, the longest first; where files run out, two type in the same."""
+    """Clients with a file of this repository each, longest first; with more clients than files, files are shared."""
     files = sorted(
         [file for part in ("server", "training", "lsp", "tests") for file in (ROOT / part).rglob("*.py")],
         key=lambda file: (-file.stat().st_size, file),
@@ -179,7 +179,7 @@ def typists(count: int, keys: int) -> list[Typist]:
 
 @contextmanager
 def serving(folder: Path, who: Sequence[Typist], *flags: str) -> Generator[tuple[str, psutil.Process, Path]]:
-    """A serve-copilot that knows these tokens: address, process, log. SIGTERM must end it with status 0."""
+    """A serve-copilot with these clients' tokens: address, process, log. SIGTERM must end it with status 0."""
     tokens, log = folder / "tokens", folder / "log"
     tokens.touch(mode=0o600)
     tokens.write_text("".join(f"client-{n}:{each.token}\n" for n, each in enumerate(who)), encoding="utf-8")
@@ -201,7 +201,7 @@ def serving(folder: Path, who: Sequence[Typist], *flags: str) -> Generator[tuple
 
 
 def leaks(log: Path, who: Sequence[Typist]) -> dict[str, int]:
-    """What the log holds of tokens and of the code that was sent."""
+    """Counts of tokens and of lines of sent code in the log."""
     text = log.read_text(encoding="utf-8", errors="replace")
     passages = {each.passage.name: each.passage for each in who}.values()
     lines = {

@@ -1,11 +1,11 @@
-"""What the language server itself costs a key: everything but the model, on a file of 5,000 lines.
+"""The language server's own cost per key, without the model, on a file of 5,000 lines.
 
     python benchmarks/lsp.py [--lines 5000] [--keys 2000]
 
-A real language server over stdio, whose completer answers at once with the same text, so that all that is left is
-editing, positions, the request, statistics and the wire. A key is an edit and the request after it, measured from
-sending the edit to having the answer, by a client that does nothing but write and read JSON; `server_processor_ms` is
-what of it the server's process computed.
+A real language server over stdio. Its completer answers at once with a fixed text, so that only editing, positions, the
+request, statistics and the transport remain. A key is an edit and the request after it, timed from sending the edit to
+receiving the answer, with a client that only writes and reads JSON. `server_processor_ms` is the processor time of the
+server's process in it.
 """
 
 import argparse
@@ -34,7 +34,7 @@ AUTOMATIC = 2
 
 
 class AtOnce:
-    """Answers without a model."""
+    """A completer without a model."""
 
     base, adapter, device, generations = "none", None, "none", None
 
@@ -67,14 +67,14 @@ def used(params: Any) -> float:
 
 
 def serve() -> None:
-    """Be the language server, over stdio."""
+    """Run the language server over stdio."""
     server = create_server({}, at_once)
     server.feature(USED)(used)
     server.start_io()
 
 
 class Editor:
-    """An editor that adds next to nothing: JSON over a language server's pipes, one request at a time."""
+    """A client with minimal overhead: JSON over a language server's pipes, one request at a time."""
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
@@ -85,17 +85,17 @@ class Editor:
         self._to, self._from, self._ids = self._server.stdin, self._server.stdout, count(1)
 
     def notify(self, method: str, params: dict[str, Any] | None) -> None:
-        """Send what has no answer."""
+        """Send a notification."""
         self._send({"method": method, "params": params})
 
     def request(self, method: str, params: dict[str, Any] | None) -> Any:
-        """Send what has one, and return it."""
+        """Send a request and return the response."""
         number = next(self._ids)
         self._send({"id": number, "method": method, "params": params})
         return self.wait(lambda message: message.get("id") == number)["result"]
 
     def wait(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next message that is wanted; those before it are dropped. Raises EOFError where the server has ended."""
+        """The next message that is wanted; earlier ones are dropped. Raises EOFError if the server has ended."""
         while not wanted(message := self._read()):
             pass
         return message
@@ -122,7 +122,7 @@ class Editor:
 
 
 def ready() -> Editor:
-    """An editor whose language server is ready."""
+    """A client with an initialised language server."""
     editor = Editor()
     editor.request("initialize", {"processId": None, "rootUri": None, "capabilities": {}})
     editor.notify("initialized", {})
@@ -131,7 +131,7 @@ def ready() -> Editor:
 
 
 def key(editor: Editor, line: int, column: int, version: int) -> Any:
-    """Type one character and ask."""
+    """Type one character and request a completion."""
     at, after = {"line": line, "character": column}, {"line": line, "character": column + 1}
     change = {"range": {"start": at, "end": at}, "text": "x"}
     document = {"uri": URI, "version": version}
@@ -141,7 +141,7 @@ def key(editor: Editor, line: int, column: int, version: int) -> Any:
 
 
 def keys(editor: Editor, lines: int, number: int) -> list[float]:
-    """Milliseconds of each key, in the middle of the file, twenty to a line."""
+    """Milliseconds of each key, in the middle of the file, twenty keys per line."""
     text = "".join(LINE.format(n=n) for n in range(lines))
     document = {"uri": URI, "languageId": "python", "version": 1, "text": text}
     editor.notify("textDocument/didOpen", {"textDocument": document})
@@ -155,7 +155,7 @@ def keys(editor: Editor, lines: int, number: int) -> list[float]:
 
 
 def measure(lines: int, number: int) -> tuple[list[float], float]:
-    """Times of all keys, and the server's processor milliseconds for one."""
+    """Times of all keys, and the server's processor milliseconds per key."""
     editor = ready()
     keys(editor, lines, 50)
     before = editor.request(USED, {})

@@ -1,10 +1,10 @@
-"""How many middle tokens are learnt with everything around them in view: ours, and the published recipe.
+"""Share of middle tokens trained with their full context in view: Starling against the published recipe.
 
     python benchmarks/middles.py PATH [--context 2048]
 
 The published recipe (Hugging Face's "personal copilot", `train.py` of 2023) permutes whole files at token boundaries,
-joins them, and cuts the stream into sequences, wherever that falls. It is simulated here from its own description of
-`ConstantLengthDataset` and `permute`, on the same files and with the same tokenizer, rates and context as ours.
+joins them, and cuts the stream into sequences at arbitrary places. It is simulated here from its description of
+`ConstantLengthDataset` and `permute`, on the same files and with the same tokenizer, rates and context as Starling.
 """
 
 import argparse
@@ -32,8 +32,9 @@ class Count:
 
     all: int
     whole_prompt: int
-    """With everything in the same sequence that the recipe puts around them: ours the window that serving sends, the
-    published one the rest of the file."""
+    """With the whole prompt of the recipe in the same sequence: for Starling the window used in serving, for the
+    published recipe the rest of the file.
+    """
     whole_file: int
     """With the whole rest of their file in the same sequence."""
 
@@ -46,7 +47,7 @@ class Count:
 
 
 def ours(documents: Sequence[Document], writer: Writer, config: DataConfig) -> Count:
-    """One epoch as `train-copilot` makes it: every id of every example is looked at."""
+    """One epoch of `train-copilot`; all ids of all examples are counted."""
     total = files = prompts = 0
     budget = window.budget(writer.context_tokens, writer.max_tokens)
     for row in epoch_rows(documents, writer, config, epoch=0):
@@ -83,7 +84,7 @@ def published(documents: Sequence[Document], writer: Writer, rate: float, spm: f
 
 
 def _permuted(ids: Sequence[int], rate: float, spm: float, random: Random) -> tuple[list[int], bool]:
-    """Lengths of what a file becomes, in order, the middle before its end token; and whether it has a hole."""
+    """Lengths of the parts of a permuted file, in order, the middle before its end token; and whether it has a hole."""
     if random.random() >= rate or len(ids) < 2:
         return [len(ids), 0, 0, 1], False
     low, high = sorted(random.randint(0, len(ids)) for _ in range(2))

@@ -1,6 +1,6 @@
-"""Our side of every comparison: a service in this process, or `serve-copilot` as a process of its own.
+"""Starling's side of every comparison: a service in this process, or `serve-copilot` as a process of its own.
 
-As a script this is `serve-copilot` with the same flags, whose answers end at --max-tokens and nowhere else.
+As a script this is `serve-copilot` with the same flags, with answers that end only at --max-tokens.
 """
 
 import subprocess
@@ -20,11 +20,11 @@ from starling_server.serve.start import in_daemon_thread, start
 
 RUNNERS = ("torch", "ggml")
 PATIENCE_MS = 600_000
-"""No request of a benchmark is cut short by a clock."""
+"""Time limit long enough that no benchmark request is cut short."""
 
 
 class Missing(Exception):
-    """A side cannot be measured here; the sentence says why."""
+    """A side cannot be measured here; the message is the reason."""
 
 
 def model(base: str, runner: str, **values: Any) -> ModelConfig:
@@ -41,18 +41,18 @@ def served(named: str | None) -> list[Adapter]:
 
 
 def service(config: ModelConfig, adapter: str | None = None, **values: Any) -> Service:
-    """A service that looks ahead to nothing and hurries for nobody; `values` are fields of ServiceConfig.
+    """A service without look-ahead and deadlines; `values` are fields of ServiceConfig.
 
-    Loaded as the commands do it: in a thread that ends.
+    Loaded as in the commands: in a thread that ends.
     """
     settings = replace(ServiceConfig(prefetch=False, deadline_ms=PATIENCE_MS), **values)
     return in_daemon_thread(lambda: start(config, settings, served(adapter))).result()
 
 
 def endless(service: Service) -> Service:
-    """The same service, where nothing but --max-tokens ends an answer: all sides then give equally many tokens.
+    """The same service with answers that end only at --max-tokens, so that all sides produce the same number of tokens.
 
-    Stop ids become ordinary ids. Stop rules of the text are looked at no more, in the whole process.
+    Stop ids become ordinary ids. Text stop rules are disabled in the whole process.
     """
     backend = replace(service.backend, fim=replace(service.backend.fim, stops=frozenset()))
     service.completer = replace(service.completer, backend=backend)
@@ -61,12 +61,12 @@ def endless(service: Service) -> Service:
 
 
 def _no_stop(*_: object) -> None:
-    """No rule says stop."""
+    """A stop rule that never stops."""
 
 
 @contextmanager
 def serving(*flags: str) -> Generator[tuple[str, int]]:
-    """Address and process id of a `serve-copilot` whose answers are endless."""
+    """Address and process id of a `serve-copilot` with endless answers."""
     command = [sys.executable, __file__, "--port", "0", "--deadline-ms", str(PATIENCE_MS), *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

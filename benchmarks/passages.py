@@ -1,4 +1,4 @@
-"""Typing, replayed: real files, a stretch in their middle taken out and typed again, a key at a time."""
+"""Replayed typing: real files with a stretch in their middle removed and typed again, one key at a time."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ FILES = (
     "training/starling_training/report/model_card.py",
     "training/starling_training/training_run.py",
 )
-"""Of this repository, which the bundled base has not learnt from; each is longer than the windows asked for here."""
+"""Files of this repository, which the bundled base was not trained on; each is longer than the windows used here."""
 KEY = re.compile(r"\n[ \t]*|.", re.DOTALL)
-"""One key's text: a new line comes with its indentation, as editors put it."""
+"""One key's text: a new line includes its indentation, as inserted by editors."""
 LEAD = 12
-"""Keys before the first new line, so that a short run types one too."""
+"""Keys before the first new line, so that a short run includes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Passage:
 
     name: str
     before: str
-    """Text before the cursor when the document is opened there."""
+    """Text before the cursor when the document is opened."""
     keys: tuple[str, ...]
     after: str
 
@@ -49,7 +49,9 @@ def passages(count: int, keys: int) -> list[Passage]:
 
 
 def passage(name: str, text: str, keys: int) -> Passage:
-    """The stretch that begins `LEAD` characters before the end of a line in the middle; the lines it touches go."""
+    """The stretch that starts `LEAD` characters before the end of a line in the middle; the lines it touches are
+    removed.
+    """
     lines = text.splitlines(keepends=True)
     middle = next(at for at in range(len(lines) // 2, len(lines)) if len(lines[at].strip()) > LEAD)
     end = sum(map(len, lines[: middle + 1])) - 1
@@ -60,7 +62,7 @@ def passage(name: str, text: str, keys: int) -> Passage:
 
 
 def texts(paths: Sequence[Path]) -> Iterator[str]:
-    """Every Python file of some length in these files and folders."""
+    """The Python files in these files and folders that are long enough."""
     for path in paths:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             text = file.read_text(encoding="utf-8", errors="replace")

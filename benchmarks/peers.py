@@ -1,10 +1,10 @@
-"""llama.cpp's programs, built for this machine: what our speed is compared with.
+"""Builds llama.cpp's programs for this machine, the peers in speed comparisons.
 
     python benchmarks/peers.py [--jobs 2]
 
-Downloads the source package of llama-cpp-python, the version that constraints.txt names, and builds llama-server,
-llama-bench and llama-quantize of the llama.cpp in it with native optimisations, into the cache folder (not the
-repository). What is there already is kept. Takes 6 to 15 minutes on two cores; needs cmake and a C++ compiler.
+Downloads the source package of llama-cpp-python in the version of constraints.txt, and builds llama-server, llama-bench
+and llama-quantize from its llama.cpp with native optimisations, into the cache folder (not the repository). Existing
+programs are kept. Takes 6 to 15 minutes on two cores; needs cmake and a C++ compiler.
 """
 
 import argparse
@@ -29,25 +29,25 @@ OPTIONS = (
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder of ours outside the repository."""
+    """The project's cache folder, outside the repository."""
     root = os.environ.get("STARLING_CACHE_DIR")
     return (Path(root) if root else user_cache_path("starling", appauthor=False)).joinpath("benchmarks", *parts)
 
 
 def version() -> str:
-    """The version that the tests use too."""
+    """The version used by the tests."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return next(line.partition("==")[2] for line in lines if line.startswith(f"{PACKAGE}=="))
 
 
 def program(name: str) -> Path | None:
-    """Path of one of `PROGRAMS`, None where it was not built yet."""
+    """Path of one of `PROGRAMS`; None if it is not built."""
     path = cache_folder(f"llama-{version()}") / name
     return path if path.is_file() else None
 
 
 def build(jobs: int) -> None:
-    """Download, unpack, configure, compile; leaves only the programs."""
+    """Download, unpack, configure and compile; keeps only the programs."""
     target = cache_folder(f"llama-{version()}")
     target.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target) as room:
@@ -60,7 +60,7 @@ def build(jobs: int) -> None:
 
 
 def download(folder: Path) -> Path:
-    """The source package, unbuilt."""
+    """The source package, not built."""
     wanted = f"{PACKAGE}=={version()}"
     pip = (sys.executable, "-m", "pip", "download", "--quiet")
     call(*pip, "--no-deps", "--no-binary", PACKAGE, "--dest", str(folder), wanted)
@@ -68,14 +68,14 @@ def download(folder: Path) -> Path:
 
 
 def unpack(package: Path, folder: Path) -> Path:
-    """The folder of llama.cpp's own source."""
+    """The folder of llama.cpp's source."""
     with tarfile.open(package) as archive:
         archive.extractall(folder, filter="data")
     return next(folder.glob("*/vendor/llama.cpp"))
 
 
 def call(*command: str) -> None:
-    """Run a step, its output where people look; only the last line of this script is on standard output."""
+    """Run a build step with its output on stderr; only the last line of this script is on standard output."""
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 

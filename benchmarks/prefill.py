@@ -1,11 +1,11 @@
-"""Reading a prompt that nothing is kept of: tokens a second by the prompt's length, ours and llama-bench.
+"""Prefill without a cache: tokens per second by prompt length, Starling against llama-bench.
 
     python benchmarks/prefill.py [--base tiny|1b|DIR] [--lengths 128,256,512,960] [--runners torch,ggml]
         [--peers llama-bench] [--repeats 5] [--gguf-type q4_0]
 
-Ours is asked through the service in this process; its chunks, cancellation and window are part of the time. The peer
-is llama-bench's `pp` on our export of the same base, with as many threads as there are cores
-(`python benchmarks/peers.py` builds it).
+Starling runs through the service in this process; chunking, cancellation checks and windowing are part of the time. The
+peer is llama-bench's `pp` on Starling's export of the same base, with as many threads as cores (`python
+benchmarks/peers.py` builds it).
 """
 
 import argparse
@@ -33,11 +33,11 @@ from starling_server.schema import CompleteRequest
 
 PEER = "llama-bench"
 Speeds = dict[str, float]
-"""Median tokens a second by prompt length."""
+"""Median tokens per second by prompt length."""
 
 
 def prompt(tokenizer: Tokenizer, length: int, repeat: int) -> str:
-    """Code of `length` tokens with the sentinels, that no other prompt begins like."""
+    """Code of `length` tokens including the sentinels; no two prompts share a beginning."""
     source = "\n".join(texts([ROOT / "server", ROOT / "training"]))
     start = (length * 7 + repeat * 50_021) % (len(source) // 2)
     ids = tokenizer.encode(f"# {length}.{repeat}\n" + source[start : start + 20 * length])
@@ -45,7 +45,7 @@ def prompt(tokenizer: Tokenizer, length: int, repeat: int) -> str:
 
 
 async def read(service: Service, length: int, repeats: int) -> float:
-    """Median tokens a second over prompts of this length."""
+    """Median tokens per second over prompts of this length."""
     speeds = list[float]()
     for repeat in range(repeats):
         text = prompt(service.backend.tokenizer, length, repeat)
@@ -56,7 +56,7 @@ async def read(service: Service, length: int, repeats: int) -> float:
 
 
 def measured(model: ModelConfig, lengths: Sequence[int], repeats: int) -> Speeds:
-    """Ours with one runner."""
+    """Starling's speeds with one runner."""
     service = ours.endless(ours.service(model, max_tokens=1, context_tokens=max(lengths) + 8))
     try:
         return {str(length): asyncio.run(read(service, length, repeats)) for length in lengths}
@@ -65,7 +65,7 @@ def measured(model: ModelConfig, lengths: Sequence[int], repeats: int) -> Speeds
 
 
 def benched(gguf: Path, lengths: Sequence[int], repeats: int) -> Speeds:
-    """llama-bench's."""
+    """llama-bench's speeds."""
     binary = program(PEER)
     if binary is None:
         raise ours.Missing("llama-bench is not built: run benchmarks/peers.py")
@@ -76,7 +76,7 @@ def benched(gguf: Path, lengths: Sequence[int], repeats: int) -> Speeds:
 
 
 def compare(base: str, asked: argparse.Namespace, lengths: Sequence[int]) -> dict[str, Any]:
-    """Every side's speeds, ours over the peer's, and what is missing."""
+    """Every side's speeds, the ratio to the peer, and the sides that are missing."""
     rows, skipped = dict[str, Speeds](), dict[str, str]()
     for name in [*split(asked.runners, ours.RUNNERS), *split(asked.peers, [PEER])]:
         try:

@@ -1,13 +1,14 @@
-"""Does the adapter help? Trained on each of some repositories, judged on what it held out and on the others.
+"""Does an adapter help? Trains on several repositories and evaluates on held-out files and on other repositories.
 
     python benchmarks/proof.py FOLDER FOLDER... [--holes 300] [--work FOLDER] [--train='--max-minutes 2']
 
-The real commands run, with train-copilot's defaults unless --train says otherwise. For each repository: base against
-adapter on held-out files. For each adapter: the same on the next repository, which it has not seen; a gain there is not
-knowledge of that code, but what any more training on such code does for this base. Then the tests of the judgement
-itself: the first adapter's run again, which must differ by nothing, and labels shuffled by 20 seeds, where one in
-twenty intervals may miss zero.
-What is in the work folder already is not made again.
+The real commands run, with train-copilot's defaults unless --train changes them. For each repository, base and adapter
+are compared on held-out files. For each adapter, they are also compared on the next repository, which was not in its
+training data; a gain there is an effect of any training on such code, not of knowledge of this code. Then the
+evaluation itself is tested: a repetition of the first adapter's run, which must not differ, and labels shuffled with 20
+seeds, where one in twenty intervals may miss zero.
+
+Results already in the work folder are reused.
 """
 
 import argparse
@@ -30,16 +31,16 @@ from starling_training.scoring.result_file import Run
 SEEDS = 20
 FIGURES = ("middle loss", "exact match", "edit similarity")
 SAME = ("text", "nats", "tokens", "stopped", "valid")
-"""Of an answer what must be the same in a second run; times are not."""
+"""Fields of an answer that must be equal in a second run; times differ."""
 
 
 def command(module: str, *arguments: str | Path) -> None:
-    """Run one of our commands; its output is shown."""
+    """Run one of the project's commands, with its output shown."""
     subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True)
 
 
 def train(source: Path, asked: argparse.Namespace) -> Path:
-    """The adapter of `source`, of its name."""
+    """The adapter trained on `source`, named after it."""
     output = asked.work / "adapters" / source.name
     if not output.exists():
         flags = ("--base", asked.base, "--output", output, "--holes", "0", *shlex.split(asked.train))
@@ -48,7 +49,7 @@ def train(source: Path, asked: argparse.Namespace) -> Path:
 
 
 def judge(source: Path, adapter: Path, name: str, asked: argparse.Namespace) -> Run:
-    """The run of `adapter` on `source`, kept with its report as `name`."""
+    """The run of `adapter` on `source`, stored with its report as `name`."""
     kept = asked.work / f"{name}.json"
     if not kept.exists():
         flags = ("--adapter", adapter, "--base", asked.base, "--holes", str(asked.holes))
@@ -57,7 +58,7 @@ def judge(source: Path, adapter: Path, name: str, asked: argparse.Namespace) -> 
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """What the JSON line says of a run."""
+    """Figures of a run in the JSON line."""
     found = scores.compare(run.trials)
     word, said = verdict(found, run.sides, run.elsewhere)
     return {"holes": len(run.trials), "verdict": word, "said": said} | {
@@ -66,13 +67,13 @@ def figures(run: Run) -> dict[str, Any]:
 
 
 def differences(first: Run, second: Run) -> int:
-    """Answers that two runs of the same adapter do not share."""
+    """Number of answers that differ between two runs of the same adapter."""
     pairs = zip(first.trials, second.trials, strict=True)
     return sum(any(getattr(one.adapter, name) != getattr(other.adapter, name) for name in SAME) for one, other in pairs)
 
 
 def shuffled(run: Run) -> dict[str, int]:
-    """Of `SEEDS` shufflings of base and adapter how many find no difference, by figure."""
+    """Number of the `SEEDS` shuffles of base and adapter without a significant difference, by metric."""
     none: dict[str, int] = dict.fromkeys(FIGURES[:2], 0)
     for seed in range(SEEDS):
         toss = Random(seed)
@@ -84,7 +85,7 @@ def shuffled(run: Run) -> dict[str, int]:
 
 
 def column(values: Mapping[str, Any]) -> dict[str, str]:
-    """A run in the table: base, adapter, interval of the difference."""
+    """Table column of a run: base, adapter, interval of the difference."""
     shown = {"holes": str(values["holes"]), "verdict": str(values["verdict"])}
     for name in FIGURES:
         base, adapter, low, high = values[name]
@@ -93,7 +94,7 @@ def column(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """What was asked for."""
+    """The command-line options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--base", default="tiny")

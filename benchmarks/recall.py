@@ -1,9 +1,9 @@
-"""Keys along a suggestion and back: how long the service takes where it need not ask the model.
+"""Typing along a suggestion and deleting it again: latency of answers from the answer cache.
 
     python benchmarks/recall.py [--base tiny] [--passages 8] [--rounds 20]
 
-In the middle of each file a suggestion is asked for, typed along to its end and taken back again, a key at a time,
-with 64 other answers in memory and the model's thread busy with another session's requests all the while.
+In the middle of each file a suggestion is requested, typed to its end and deleted again, one key at a time, with 64
+other answers in the cache and the model's thread constantly busy with another session's requests.
 """
 
 import argparse
@@ -24,7 +24,7 @@ BEFORE = 64
 
 
 async def busy(service: Service) -> None:
-    """Another session that never stops asking."""
+    """Another session that sends requests without pause."""
     number = 0
     while True:
         number += 1
@@ -33,13 +33,13 @@ async def busy(service: Service) -> None:
 
 
 def along(text: str) -> Iterator[int]:
-    """How much of a suggestion is typed, key after key: to the end but for one character, and back."""
+    """Typed characters of a suggestion after each key: up to all but one, and back."""
     yield from range(1, len(text))
     yield from range(len(text) - 1, -1, -1)
 
 
 async def keys(service: Service, passage: passages.Passage, rounds: int) -> list[float]:
-    """Milliseconds of each answer from memory."""
+    """Milliseconds of each answer from the cache."""
     at, times = passage.before + passage.keys[0], list[float]()
     first = await service.complete(CompleteRequest(prefix=at, suffix=passage.after, session=passage.name))
     text = first.choices[0].text

@@ -1,12 +1,12 @@
-"""serve-copilot before another server, against the same model in its own process.
+"""serve-copilot as a relay to another server, against the same model in its own process.
 
     python benchmarks/relay.py [--prompts 60] [--cancels 20] [--adapter DIR]
 
 Starts llama-server (benchmarks/peers.py builds it) with the bundled base exported as f32 GGUF, with `--adapter` also
-its LoRA, and a serve-copilot before it, over a gate that watches the connections between the two. Asks a serve-copilot
-with the model in its process and the one before the other server at the same places; cancels requests and times when
-the other server's connection is closed; shuts the gate and times the refusals and the return. The same before our own
-server. The last line is JSON.
+its LoRA, and a serve-copilot as its relay, with a gate that observes the connections between the two. Sends the same
+requests to a serve-copilot with an in-process model and to the relay; cancels requests and measures when the connection
+to the other server is closed; shuts the gate and times the refusals and the recovery. The same is measured with
+Starling's own server as the other server. The last line is JSON.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from support.relay import Gate, agreeing, cancel_ms, requests, serve
 
 
 async def outage(relay: Client, gate: Gate) -> dict[str, Any]:
-    """The other server gone for 3 seconds: what was answered meanwhile, and how long after its return all is well."""
+    """The other server is unreachable for 3 seconds: the answers during that time, and the recovery time afterwards."""
     gate.shut()
     statuses, waits, began = list[int](), list[float](), time.perf_counter()
     while time.perf_counter() - began < 3:
@@ -44,7 +44,7 @@ async def outage(relay: Client, gate: Gate) -> dict[str, Any]:
         await asyncio.sleep(0.05)
     gate.open()
     began = time.perf_counter()
-    while await _status(relay) != 200:  # noqa: ASYNC110 - it is the answer that is waited for
+    while await _status(relay) != 200:  # noqa: ASYNC110 - polls the status
         await asyncio.sleep(0.05)
     return {
         "statuses_while_down": sorted(set(statuses)), "requests_while_down": len(statuses),
@@ -62,7 +62,7 @@ async def _status(relay: Client) -> int:
 
 
 async def measure(target: str, flags: Sequence[str], direct: str, prompts: int, cancels: int) -> dict[str, Any]:
-    """All of it before the server at `target`, against the one at `direct`, which has the model in its process."""
+    """Figures of the relay to the server at `target`, against the one at `direct` with the model in its process."""
     async with Gate(target) as gate:
         with contextlib.ExitStack() as ends:
             engine = ("--engine", f"openai:{gate.url}/v1", *flags)

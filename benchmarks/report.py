@@ -1,6 +1,6 @@
-"""How every script here reports: what machine it was, a table for people, and one line of JSON at the end.
+"""Output of all benchmarks: a description of the machine, a table for people, and one line of JSON at the end.
 
-Imported before torch, it also gives the process the environment that the commands give themselves.
+Imported before torch, it also sets the environment variables that the commands set for themselves.
 """
 
 import json
@@ -22,7 +22,7 @@ PACKAGES = ("starling", "torch", "transformers", "peft", "bitsandbytes", "llama-
 
 
 def machine() -> dict[str, Any]:
-    """What figures of this run belong to; `load` is how many threads wanted a core when it began."""
+    """The machine of this run; `load` is the number of runnable threads at the start."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": _processor(),
@@ -40,17 +40,17 @@ def p50(values: Sequence[float]) -> float:
 
 
 def p90(values: Sequence[float]) -> float:
-    """The 90th percentile, between the values around it."""
+    """The 90th percentile, interpolated."""
     return quantiles(values, n=10, method="inclusive")[-1] if len(values) > 1 else values[0]
 
 
 def ratio(ours: float | None, theirs: float | None) -> float | None:
-    """`ours / theirs`; None where one of them was not measured."""
+    """`ours / theirs`; None if either was not measured."""
     return round(ours / theirs, 3) if ours is not None and theirs else None
 
 
 def show(title: str, columns: Mapping[str, Mapping[str, Any]]) -> None:
-    """A table with a column for each side and a row for each figure."""
+    """Print a table with a column for each side and a row for each figure."""
     table = Table("", *columns, title=title, title_justify="left")
     for figure in dict.fromkeys(key for column in columns.values() for key in column):
         table.add_row(figure, *(_cell(column.get(figure)) for column in columns.values()))
@@ -58,7 +58,7 @@ def show(title: str, columns: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def last_line(figures: Mapping[str, Any]) -> None:
-    """What programs read."""
+    """Print the JSON line for programs."""
     print(json.dumps(figures))
 
 

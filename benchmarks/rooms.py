@@ -1,10 +1,10 @@
-"""The shape of the code: modules of each room, their lines, the arrows between rooms, and whether any go in circles.
+"""The structure of the code: modules per package, their lines, imports between packages, and import cycles.
 
     python benchmarks/rooms.py [--root CHECKOUT]
 
-A room is a package: a folder with modules of its own. An arrow goes from a room to another one that it imports,
-imports inside functions included. Arrows upward are those that the layers in pyproject.toml forbid; `make check` fails
-on them, so here they are counted as arrows that are part of a circle. The last line is JSON.
+A room is a package: a folder with modules of its own. An arrow leads from a room to another one that it imports,
+including imports inside functions. Upward arrows are those that the layers in pyproject.toml forbid; `make check` fails
+on them, so here they are counted as arrows in a cycle. The last line is JSON.
 """
 
 import argparse
@@ -21,7 +21,7 @@ PACKAGES = {"starling_server": "server", "starling_training": "training", "starl
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """One package, without those inside it."""
+    """One package, without its subpackages."""
 
     name: str
     modules: int
@@ -32,7 +32,7 @@ class Room:
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Every module's dotted name and file."""
+    """Dotted name and file of every module."""
     found = dict[str, Path]()
     for package, folder in PACKAGES.items():
         for file in sorted((root / folder / package).rglob("*.py")):
@@ -41,18 +41,18 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def room_of(module: str) -> str:
-    """The package that a module lies in."""
+    """The package of a module."""
     return module.rpartition(".")[0]
 
 
 def node(module: str) -> str:
-    """What an arrow starts or ends at: a room, or a module that lies in none but the package itself."""
+    """The node of a module: its room, or the module itself if it is directly in the top-level package."""
     room = room_of(module)
     return module if room in PACKAGES else room
 
 
 def rooms(files: Mapping[str, Path]) -> Iterator[Room]:
-    """The rooms with modules of their own, by name."""
+    """The packages with modules of their own, by name."""
     for name in sorted({room_of(module) for module in files}):
         lines = {
             module: file.read_text(encoding="utf-8").count("\n")
@@ -65,7 +65,7 @@ def rooms(files: Mapping[str, Path]) -> Iterator[Room]:
 
 
 def imports(files: Mapping[str, Path]) -> set[tuple[str, str]]:
-    """Pairs of modules of ours, the first importing the second."""
+    """Pairs of the project's modules; the first imports the second."""
     return {(module, target) for module, file in files.items() for target in _imported(file, files)}
 
 
@@ -79,7 +79,7 @@ def _imported(file: Path, files: Mapping[str, Path]) -> Iterator[str]:
 
 
 def circle(arrows: set[tuple[str, str]]) -> list[str]:
-    """Rooms that import each other in a circle; empty where there is none."""
+    """Rooms in an import cycle; empty without one."""
     sorter = TopologicalSorter[str]()
     for source, target in arrows:
         sorter.add(source, target)
@@ -91,7 +91,7 @@ def circle(arrows: set[tuple[str, str]]) -> list[str]:
 
 
 def main() -> None:
-    """Print a line for each room, then the whole as JSON."""
+    """Print a line for each room, then everything as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path(__file__).parents[1], help="a checkout of this project")
     files = modules(parser.parse_args().root.resolve())

@@ -1,10 +1,10 @@
-"""The two runners side by side: start, prefill, a token at a time, a token of several caches, memory.
+"""The two runners side by side: start-up, prefill, single tokens, batched tokens of several caches, memory.
 
     python benchmarks/runners.py [--base tiny|DIR] [--runners torch,ggml] [--prompt 512] [--tokens 24]
 
-Each runner starts in a process of its own and is fed directly: a prompt of random tokens in its own chunks, then single
-tokens, and a token of 2, 4 and 8 caches of that prompt in one forward. Processor time is that of all threads, and says
-more than the clock where others use the cores too.
+Each runner starts in a process of its own and is called directly: with a prompt of random tokens in its own chunk size,
+then with single tokens, and with one token for each of 2, 4 and 8 caches of that prompt in one forward pass. Processor
+time is that of all threads and is more reliable than the clock if other programs use the cores too.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def clocks() -> tuple[float, float]:
 
 
 def measured(base: str, runner: RunnerName, prompt: int, tokens: int) -> dict[str, float]:
-    """One runner, in this process."""
+    """Figures of one runner, in this process."""
     began = clocks()
     service = start(ModelConfig(base=base, runner=runner), ServiceConfig())
     engine = service.backend.engine
@@ -60,7 +60,7 @@ def measured(base: str, runner: RunnerName, prompt: int, tokens: int) -> dict[st
 
 
 def together(feeds: Runner, cache: Any, count: int, prompt: int, ids: Sequence[int]) -> float:
-    """Median milliseconds of a forward that feeds `count` copies of the prompt's cache an id each."""
+    """Median milliseconds of a forward pass with one id for each of `count` copies of the prompt's cache."""
     caches, times = [feeds.fork(cache, prompt) for _ in range(count)], list[float]()
     for token in ids:
         before = time.perf_counter()

@@ -1,11 +1,11 @@
-"""Bases of the released StarCoders' sizes with random weights: speed does not depend on what weights say.
+"""Bases of the released StarCoders' sizes with random weights; speed does not depend on the values of weights.
 
     python benchmarks/shapes.py 1b [--gguf q4_0]
 
-Writes a base into the cache folder in Hugging Face's layout, bfloat16, with the bundled base's tokenizer (its 8,192 ids
-and the sentinels among them are a part of the vocabulary), and with --gguf also our own export of it. What is there
-already is kept. `1b` has StarCoderBase-1B's shape: 24 blocks, width 2,048, 16 heads that share one key and value head,
-8,192 positions, 49,152 ids.
+Writes a base into the cache folder in Hugging Face's layout, in bfloat16, with the bundled base's tokenizer (its 8,192
+ids and their sentinels are a part of the vocabulary), and with --gguf also Starling's export of it. Existing files are
+kept. `1b` has StarCoderBase-1B's shape: 24 blocks, width 2,048, 16 heads that share one key and value head, 8,192
+positions, 49,152 ids.
 """
 
 import argparse
@@ -30,12 +30,12 @@ SHAPES = {
     "10b": (45, 4608, 36, 49152),
     "15.5b": (40, 6144, 48, 49152),
 }
-"""Blocks, width, heads and vocabulary. Nobody released 10b; textbooks use that size for their memory figures."""
+"""Blocks, width, heads and vocabulary. 10b was never released; textbooks use that size for memory figures."""
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 def named(base: str) -> str:
-    """What `--base` means here: a shape's folder, written where it is not there yet, or whatever else it was."""
+    """The base for `--base`: a shape's folder, written if it is missing, or any other value unchanged."""
     return str(written(base)) if base in SHAPES else base
 
 
@@ -56,7 +56,7 @@ def written(name: str) -> Path:
 
 
 def exported(base: str, kind: Kind) -> Path:
-    """The base (a name that `bases.find` takes) as GGUF, by our own export."""
+    """The base (a name that `bases.find` accepts) as GGUF, from Starling's export."""
     from starling_server.backends.llamacpp.gguf_export import export_cache
 
     found = bases.find(base)

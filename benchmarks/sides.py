@@ -1,7 +1,7 @@
-"""Who answers in a comparison: each is asked for the text at a cursor and gives equally many tokens.
+"""The sides of a comparison: each completes the text at a cursor with the same number of tokens.
 
-Every side gets the same prompt: our window's. Ours cuts it itself; the peers get its ids (`raw`, `generate`) or its
-text (`infill`, whose own layout of the prompt adds a few ids).
+Every side gets the same prompt, from Starling's window. Starling cuts it itself; the peers get its ids (`raw`,
+`generate`) or its text (`infill`, whose own prompt format adds a few ids).
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -30,42 +30,42 @@ SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request took."""
+    """Measurements of one request."""
 
     ms: float
-    """Of the client's clock."""
+    """By the client's clock."""
     tokens: int
     prompt: int
     """Tokens of the prompt."""
     computed: int
-    """Those of them that were not in a cache."""
+    """Prompt tokens that were not cached."""
     decode_ms: float = 0.0
-    """From the first token to the last one, where the side says so."""
+    """From the first token to the last, if the side reports it."""
 
     @property
     def ms_per_token(self) -> float:
-        """Of the whole request: sides that differ in tokens can still be compared."""
+        """Of the whole request, so that sides with different numbers of tokens can be compared."""
         return self.ms / max(1, self.tokens)
 
 
 class Side(Protocol):
-    """One who answers."""
+    """One side of a comparison."""
 
     async def ask(self, prefix: str, suffix: str) -> Answer:
-        """The answer at the cursor between both."""
+        """The answer at the cursor between `prefix` and `suffix`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Our window over a document, and our prompt."""
+    """Starling's window over a document, and its prompt."""
 
     tokenizer: Tokenizer
     fim: Fim
     budget: int
 
     def cut(self, prefix: str, suffix: str) -> window.Window:
-        """What of a document is sent."""
+        """The part of a document that is sent."""
         return window.fit(Cursor.at(prefix, suffix), self.budget, self.tokenizer.encode)
 
     def ids(self, prefix: str, suffix: str) -> list[int]:
@@ -81,22 +81,22 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all sides of a run have in common."""
+    """Settings common to all sides of a run."""
 
     base: str
-    """As `bases.find` takes it."""
+    """A name that `bases.find` accepts."""
     adapter: str | None
     context: int
     tokens: int
     drafts: bool
-    """Ours with drafts; a key at a time only."""
+    """Starling with drafts; only one key at a time."""
     gguf_type: Kind
-    """What llama.cpp holds the base's matrices as, in ours and in its server."""
+    """Type of the base's matrices in llama.cpp, for Starling's runner and for llama-server."""
     gguf: Path | None
-    """The base for llama.cpp, where a peer needs it."""
+    """The base for llama.cpp, if a peer needs it."""
 
     def prompts(self) -> Prompts:
-        """As the service cuts them."""
+        """Prompts as cut by the service."""
         from starling_server.backends.torch import loading
 
         base = bases.find(self.base)
@@ -111,13 +111,13 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """Our service, without a server."""
+    """Starling's service, without a server."""
 
     service: Service
     tokens: int
 
     async def ask(self, prefix: str, suffix: str) -> Answer:
-        """No session: nothing is answered from memory."""
+        """Request without a session, so that no answer comes from the cache."""
         request = CompleteRequest(prefix=prefix, suffix=suffix, max_tokens=self.tokens, mode="block")
         started = perf_counter()
         answer = await self.service.complete(request)
@@ -137,7 +137,7 @@ class Llama:
     body: Callable[[str, str], dict[str, Any]]
 
     async def ask(self, prefix: str, suffix: str) -> Answer:
-        """Laying out the prompt is not timed: an editor's plugin would do it otherwise."""
+        """Formatting the prompt is not timed: an editor plugin would do it in another way."""
         body = self.body(prefix, suffix)
         started = perf_counter()
         answer = await llama_server.post(self.client, self.path, body)
@@ -148,14 +148,14 @@ class Llama:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """`transformers.generate` on the whole prompt, as a script without a server would call it."""
+    """`transformers.generate` on the whole prompt, as in a script without a server."""
 
     model: Any
     prompts: Prompts
     tokens: int
 
     async def ask(self, prefix: str, suffix: str) -> Answer:
-        """Greedy; the end token is held back so that no answer is shorter."""
+        """Greedy; the end token is suppressed so that no answer is shorter."""
         import torch
 
         ids = self.prompts.ids(prefix, suffix)
@@ -166,12 +166,12 @@ class Generate:
                 tensor, attention_mask=torch.ones_like(tensor), do_sample=False, max_new_tokens=self.tokens,
                 min_new_tokens=self.tokens,
             )  # fmt: skip
-        made.tolist()  # on a GPU: wait for it
+        made.tolist()  # on a GPU, waits for the result
         return Answer((perf_counter() - started) * 1e3, made.shape[1] - len(ids), len(ids), len(ids))
 
 
 def opened(name: str, setting: Setting) -> AbstractContextManager[Side]:
-    """The side of this name, ready to be asked; entering raises ours.Missing where it cannot be had here."""
+    """The side of this name, ready for requests; entering raises ours.Missing if it is unavailable here."""
     if name in ours.RUNNERS:
         return _in_process(name, setting)
     return _generate(setting) if name == "generate" else _llama(name, setting)
@@ -205,7 +205,7 @@ def _llama(name: str, setting: Setting) -> Generator[Side]:
 
 
 def llama(name: str, setting: Setting, client: httpx2.AsyncClient) -> Llama:
-    """llama.vim's request (`infill`) or our ids (`raw`) to a server that runs."""
+    """llama.vim's request (`infill`) or Starling's ids (`raw`) to a running server."""
     prompts, tokens = setting.prompts(), setting.tokens
 
     def infill(prefix: str, suffix: str) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def llama(name: str, setting: Setting, client: httpx2.AsyncClient) -> Llama:
 
 
 def split(names: str, known: Sequence[str]) -> list[str]:
-    """A comma-separated flag's values; `none` is nobody."""
+    """A comma-separated flag's values; `none` means no value."""
     found = [] if names == "none" else names.split(",")
     wrong = [name for name in found if name not in known]
     if wrong:

@@ -1,11 +1,11 @@
-"""What our training loop costs beside a bare forward, backward and step on the same batches and model.
+"""Overhead of the training loop over a bare forward pass, backward pass and step on the same batches and model.
 
     python benchmarks/step.py PATH [--steps 8] [--rounds 5]
 
-Both train the same adapter over the bundled base in 4 bits, from the same start, on the same examples in the same
-order; the loops take turns. Ours makes its examples as it goes, logs every step and asks the clock; the bare one is
-handed tensors that are ready. It is timed with the model's own loss, which has logits everywhere, and with ours.
-Ratios are of medians within a round.
+Both loops train the same adapter over the bundled base in 4 bits, from the same start, on the same examples in the same
+order, and take turns. Starling's loop creates its examples on the fly, logs every step and reads the clock; the bare
+loop gets finished tensors. The bare loop is timed with the model's own loss, which computes all logits, and with
+Starling's. Ratios are of medians within a round.
 """
 
 import argparse
@@ -32,7 +32,7 @@ import torch  # isort: skip
 
 
 def ours(sets: trainer.Sets, optim: OptimConfig) -> list[float]:
-    """Seconds of each step of the product's loop."""
+    """Seconds of each step of Starling's loop."""
     loaded = loading.load(ModelConfig(base="tiny", quantize="nf4"))
     torch.manual_seed(0)
     model = methods.wrap(loaded, LoraConfig(dropout=0.0))
@@ -42,7 +42,7 @@ def ours(sets: trainer.Sets, optim: OptimConfig) -> list[float]:
         times[0] = time.perf_counter()
 
     def keep(_: Path) -> None:
-        """The bare loop keeps nothing either."""
+        """Save nothing, like the bare loop."""
 
     def note(_step: int, _loss: float, _curve: Curve) -> None:
         times.append(time.perf_counter())
@@ -54,7 +54,7 @@ def ours(sets: trainer.Sets, optim: OptimConfig) -> list[float]:
 
 
 def bare(batches: Sequence[Sequence[dict[str, Any]]], optim: OptimConfig, own_loss: bool) -> list[float]:
-    """Seconds of each step of the shortest loop that does the same, with the model's own loss or with ours."""
+    """Seconds of each step of a minimal equivalent loop, with the model's own loss or with Starling's."""
     loaded = loading.load(ModelConfig(base="tiny", quantize="nf4"))
     torch.manual_seed(0)
     model = methods.wrap(loaded, LoraConfig(dropout=0.0)).train()

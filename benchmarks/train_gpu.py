@@ -1,11 +1,11 @@
-"""Training at the released StarCoders' sizes: peak memory, the plan's error, tokens a second; weights are random.
+"""Training at the released StarCoders' sizes: peak memory, the plan's error, tokens per second; weights are random.
 
     python benchmarks/train_gpu.py [--shapes 1b,3b,7b,10b,15.5b] [--batch 4] [--length 2048] [--steps 5] [--rank 32]
         [--method qlora|lora|full]
 
-Weights are drawn and quantised one matrix at a time, so that no size ever lies in memory in 16 bits. The loop, the
-optimiser and checkpointing are the product's. Without a GPU the same runs on the CPU, `--shapes toy` or `small`; the
-peak is then what the process grew by at most, so ask for one shape at a time.
+Weights are drawn and quantised one matrix at a time, so that no size is ever in memory in 16 bits. The loop, optimiser
+and checkpointing are those of train-copilot. Without a GPU the same runs use the CPU, with `--shapes toy` or `small`;
+the peak is then the growth of the process's memory, so run one shape at a time.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from datasets import Dataset  # isort: skip
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One size's figures; what is reserved is 0 without a GPU."""
+    """Figures of one size; reserved memory is 0 without a GPU."""
 
     shape: str
     tokens_per_second: float
@@ -56,12 +56,12 @@ class Seen:
             "peak_allocated_gb": round(allocated, 2),
             "peak_reserved_gb": round(self.peak_reserved / GIGA, 2),
             "planned_gb": round(planned, 2),
-            "plan_error": round(planned / allocated - 1, 3) if allocated else None,  # the toy fits in what imports took
+            "plan_error": round(planned / allocated - 1, 3) if allocated else None,  # a toy may fit in import memory
         }
 
 
 def examples(vocabulary: int, length: int, count: int) -> Dataset:
-    """Random rows that learn from every token."""
+    """Random rows with labels on every token."""
 
     def rows() -> Iterator[dict[str, list[int]]]:
         for seed in range(count):
@@ -72,7 +72,7 @@ def examples(vocabulary: int, length: int, count: int) -> Dataset:
 
 
 def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> Seen:
-    """A few steps at one size."""
+    """Figures of a few steps at one size."""
     model, loaded = trainee(name, arguments, device)
     optim = OptimConfig(
         max_steps=arguments.steps, batch=arguments.batch, accumulation=1, evaluations=1, learning_rate=1e-4
@@ -87,7 +87,7 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> S
         times.append(time.perf_counter())
 
     def keep(_: Path) -> None:
-        """Nothing is kept."""
+        """Save nothing."""
 
     hooks = trainer.Hooks(lambda: False, note, keep, lambda _: None)
     with TemporaryDirectory() as folder:
@@ -105,7 +105,7 @@ def measure(name: str, arguments: argparse.Namespace, device: torch.device) -> S
 
 
 def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> tuple[Any, Loaded]:
-    """What learns, as a run has it."""
+    """The model to train, as in a run."""
     of = config(*SHAPES[name])
     whole = arguments.method == "full"
     dtype = torch.float32 if whole else loading.compute_dtype(device)
@@ -123,7 +123,7 @@ def _peak_bytes() -> int:
 
 
 BEFORE = _peak_bytes()
-"""What Python and the libraries take."""
+"""Memory of Python and the libraries."""
 
 
 def main() -> None:

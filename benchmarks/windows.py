@@ -1,11 +1,11 @@
-"""What several editor windows cost: one model for all of them against a model in each.
+"""Memory of several editor windows: one shared model against a model in each.
 
     python benchmarks/windows.py [--windows 3] [--base tiny]
 
-Real language servers over stdio, which open at the same moment and answer one request each. `shared` are those with
-`--server auto`: one server holds the model. `own` are those that load it themselves. Memory is the proportional set
-size of all their processes (pages that several share count once); `opened_s` is the time until all have answered.
-Then the shared server is killed with -9, and `back_s` is the time until the next request has its suggestion. Linux.
+Real language servers over stdio start at the same moment and answer one request each. `shared` servers run with
+`--server auto`: one server holds the model. `own` servers each load the model. Memory is the proportional set size of
+all their processes (pages shared by several processes count once); `opened_s` is the time until all have answered. Then
+the shared server is killed with -9, and `back_s` is the time until the next request has its suggestion. Linux.
 """
 
 import argparse
@@ -52,7 +52,7 @@ class Window:
         await self.suggested()
 
     async def suggested(self) -> None:
-        """Ask in a new document until there is a suggestion."""
+        """Send requests in a new document until there is a suggestion."""
         self._number += 1
         uri = f"{self._uri}?{self._number}"
         item = types.TextDocumentItem(uri, types.LanguageKind.Python, 1, TEXT)
@@ -73,7 +73,7 @@ class Window:
 
 @asynccontextmanager
 async def windows(count: int, *flags: str) -> AsyncGenerator[list[Window]]:
-    """Windows that opened at the same moment and have all answered."""
+    """Windows that were opened at the same moment and have all answered."""
     async with AsyncExitStack() as stack:
         opened = [Window(number) for number in range(count)]
         for window in opened:
@@ -83,13 +83,13 @@ async def windows(count: int, *flags: str) -> AsyncGenerator[list[Window]]:
 
 
 def megabytes() -> float:
-    """Of all processes below this one; the shared server is below the window that started it."""
+    """Memory of all processes below this one; the shared server is below the window that started it."""
     processes = psutil.Process().children(recursive=True)
     return sum(process.memory_full_info().pss for process in processes) / 1e6
 
 
 async def shared(count: int, base: str, state: Path) -> dict[str, float]:
-    """One server for all."""
+    """One server for all windows."""
     began = perf_counter()
     async with windows(count, "--base", base, "--server", "auto") as opened:
         opened_s, memory = perf_counter() - began, megabytes()
@@ -108,7 +108,7 @@ async def shared(count: int, base: str, state: Path) -> dict[str, float]:
 
 
 async def own(count: int, base: str) -> dict[str, float]:
-    """A model in each."""
+    """A model in each window."""
     began = perf_counter()
     async with windows(count, "--base", base):
         return {"opened_s": perf_counter() - began, "memory_mb": megabytes()}

@@ -1,1 +1,1 @@
-"""From a repository to an adapter and a report on what it is worth."""
+"""Trains an adapter on a repository and reports how much it helps."""

@@ -1,4 +1,4 @@
-"""`python -m starling_training` is `train-copilot`."""
+"""Entry point of `python -m starling_training`, the same as `train-copilot`."""
 
 import sys
 
@@ -6,9 +6,9 @@ from starling_server.command import run
 
 
 def main() -> None:
-    """Run the command; a missing extra is named with the command that installs it.
+    """Run the command. If an extra is missing, the error gives the command that installs it.
 
-    The word `export` in the first place means the other command; everything else is train-copilot's SOURCE.
+    With `export` as the first argument, run the export command; any other argument is a SOURCE for training.
     """
     if sys.argv[1:2] == ["export"]:
         run("train-copilot export", "starling_training.export.export_cli:export", "train", sys.argv[2:])

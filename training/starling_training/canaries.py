@@ -32,7 +32,7 @@ class Canary:
 
     path: str
     line: int
-    """From 1."""
+    """One-based."""
     kind: str
     prefix: str
     suffix: str

@@ -1,4 +1,4 @@
-"""What one training run is asked to do. Values come in at the edge and travel inward as plain arguments."""
+"""The settings of one training run. They are read from flags at the command line and passed on as plain arguments."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -11,42 +11,46 @@ from starling_server.models.bases import Base
 
 Loss = Literal["all", "middle"]
 Method = Literal["qlora", "lora", "full"]
-"""A LoRA over a base in 4 bits, or over one in 16; or every weight of the base."""
+"""A LoRA over a 4-bit base, a LoRA over a 16-bit base, or all weights of the base."""
 
 REFERENCE_LR, REFERENCE_WIDTH = 2e-4, 2048
-"""The rate of the published StarCoder adapters, and the width of the 1B model they were trained on."""
+"""Learning rate of the published StarCoder adapters, and the width of the 1B model that they were trained on."""
 
 MOST_CONTEXT = 2048
-"""Window where none is asked for: what the published runs trained with."""
+"""Default max context, that of the published runs."""
 LEAST_CONTEXTS = 2
 FULL_SHARE = 0.1
-"""Of a LoRA's rate what suits all weights (Schulman et al. 2025, "LoRA Without Regret": LoRA's is ten times it)."""
+"""Rate for training all weights, as a share of LoRA's (Schulman et al. 2025, "LoRA Without Regret": LoRA's is ten times
+as high).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class DataConfig:
-    """Which examples are made of the source."""
+    """The examples drawn from the source."""
 
     context_tokens: int = 0
-    """Prompt and middle together; 0 means the base's context, 2048 at most."""
+    """Prompt and middle together; 0 means the base's context, at most 2048."""
     max_tokens: int = 64
-    """Longest answer with its end token, the same as serving's, which reserves room for it."""
+    """Max tokens of a middle with its end token, the same as in serving, which reserves room for it."""
     fim_rate: float = 0.8
     """Share of examples with a hole; the others are plain text from left to right."""
     spm_rate: float = 0.8
-    """Share of the holes written in the order that serving uses; the others are prefix first."""
+    """Share of the holes in the order used in serving (suffix first); the others are prefix first."""
     loss: Loss = "middle"
-    """Tokens that are learnt from where an example has a hole: the `middle` only, or `all`. Middles alone gave three
-    times the gain on the tiny base (docs/experiments.md)."""
+    """Tokens with labels in an example with a hole: the `middle` only, or `all`. On the tiny base, labels on middles
+    only gave three times the gain (docs/experiments.md).
+    """
     max_files: int = 0
-    """Files of each source that are looked at, the first ones; 0 means all."""
+    """Max files read of each source, the first ones; 0 means all."""
     max_file_loss: float = 0.0
-    """Nats per token that the base may lose on a file: one above is data and no code; 0 keeps all. Released StarCoders
-    lose 1 to 2 on code, so 3 suits them; the tiny base loses as much on any file."""
+    """Max loss of the base on a file in nats per token; a file above is data, not code. 0 keeps all files. Released
+    StarCoders have 1 to 2 on code, so 3 suits them; the tiny base has as much on any file.
+    """
     held_out: float = 0.1
-    """Share of the text, in whole files, that is kept for judging."""
+    """Share of the text, in whole files, that is held out for evaluation."""
     seed: int = 0
-    """Of the holes, the held-out files and the adapter's first weights."""
+    """Random seed for the holes, the held-out files and adapter initialisation."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values, naming the flag."""
@@ -61,18 +65,18 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """The adapter's shape (Hu et al. 2021): rank, alpha, dropout on its input, and the layers that it is put on."""
+    """The adapter's shape (Hu et al. 2021): rank, alpha, dropout on its input, and the layers it is added to."""
 
     method: Method = "qlora"
     rank: int = 16
     alpha: int = 32
     dropout: float = 0.05
     targets: str = "all-linear"
-    """Names of layers, separated by commas, or all linear layers of the blocks."""
+    """Layer names, separated by commas, or all linear layers of the blocks."""
 
     @property
     def layers(self) -> str | list[str]:
-        """The targets as peft takes them."""
+        """The targets in peft's format."""
         return self.targets if self.targets == "all-linear" else self.targets.split(",")
 
     def __post_init__(self) -> None:
@@ -86,29 +90,29 @@ class LoraConfig:
 
 @dataclass(frozen=True, slots=True)
 class OptimConfig:
-    """How the adapter is optimised, and when that ends."""
+    """The optimiser's settings and the stop conditions."""
 
     epochs: int = 3
     max_steps: int = 0
     """Optimiser steps; 0 sets no limit."""
     max_minutes: float = 0.0
-    """Minutes of training without loading and judging; 0 sets no limit. The learning rate decays by then."""
+    """Peak of the cosine; 0 means the rate for the base's width (see `peak_rate`)."""
     learning_rate: float = 0.0
-    """Peak of the cosine; 0 means by the base's width (see `peak_rate`)."""
+    """Peak of the cosine; 0 selects it by the base's width (see `peak_rate`)."""
     batch: int = 1
-    """Examples in one forward. More than one pads the shorter ones."""
+    """Examples per forward pass; with more than one, shorter ones are padded."""
     accumulation: int = 4
-    """Forwards in one optimiser step."""
+    """Forward passes per optimiser step."""
     warmup: float = 0.03
     """Share of the run with a rising rate; from 1 on, a number of steps."""
     packing: bool = False
-    """The examples of one forward in one row, without padding."""
+    """Pack the examples of one forward pass into one row, without padding."""
     weight_decay: float = 0.01
     clip: float = 1.0
     evaluations: int = 5
-    """Times that the held-out loss is taken, evenly spread."""
+    """Number of evaluations of the held-out loss, evenly spread."""
     patience: int = 3
-    """Evaluations without a better loss after which training stops."""
+    """Stop after this many evaluations without improvement."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values, naming the flag."""
@@ -131,25 +135,25 @@ class TrainConfig:
     """One run of `train-copilot`."""
 
     sources: tuple[str, ...]
-    """As they were named; see `origins.resolve`."""
+    """As the user named them; see `origins.resolve`."""
     name: str
     output: Path
     model: ModelConfig = field(default_factory=ModelConfig)
     overwrite: bool = False
     resume: bool = False
-    """Go on with the run to this output that was stopped."""
+    """Resume the interrupted run for this output."""
     weights: tuple[float, ...] = ()
-    """How much more often each source is learnt from; none means equally."""
+    """Sampling weight of each source; empty means equal weights."""
     dry_run: bool = False
-    """Read into the cache, plan, print, and stop before anything is trained."""
+    """Read into the cache, plan, print, and stop before training."""
     verbose: bool = False
-    """Name every file that is left out."""
+    """List every excluded file."""
     holes: int = 100
-    """Held-out holes that base and adapter are judged on; 0 skips judging."""
+    """Held-out holes for the evaluation of base and adapter; 0 skips it."""
     canaries: int = 40
-    """Secrets of the source that the trained model is asked for; 0 asks for none."""
+    """Redacted secrets that the trained model is probed for; 0 disables the probe."""
     fail_on_leak: bool = False
-    """Keep nothing of a run whose model gives one back."""
+    """Discard the run if the model reproduces a secret."""
     data: DataConfig = field(default_factory=DataConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -163,7 +167,7 @@ class TrainConfig:
 
 
 def resolve(config: TrainConfig, base: Base) -> TrainConfig:
-    """`config` with everything that depends on the base filled in; raises UsageError for a window that is too large."""
+    """`config` with every value that depends on the base filled in; raises UsageError for too large a context."""
     context = config.data.context_tokens or min(base.context, MOST_CONTEXT)
     if context > base.context:
         raise UsageError(
@@ -183,7 +187,9 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
 
 
 def _quantize(config: TrainConfig) -> Quantize:
-    """4 bits for QLoRA where this machine is fast at them, 16 for LoRA; a base of its own is judged as it is served."""
+    """4 bits for QLoRA if this machine supports them well, 16 for LoRA; a fully trained base is evaluated as it is
+    served.
+    """
     if config.model.quantize == "int8":
         raise UsageError("--quantize int8 is for serving: train with nf4, none or auto. Adapters fit either.")
     if config.lora.method != "lora":
@@ -196,8 +202,8 @@ def _quantize(config: TrainConfig) -> Quantize:
 def peak_rate(width: int) -> float:
     """The peak learning rate for a base of this hidden size.
 
-    Narrower layers want proportionally higher rates (Yang et al. 2022, arXiv 2203.03466, for Adam); trials on
-    the 320 wide tiny base agree (docs/experiments.md). Wider bases than the reference keep its rate.
+    Narrower layers need proportionally higher rates (Yang et al. 2022, arXiv 2203.03466, for Adam); trials on the tiny
+    base of width 320 agree (docs/experiments.md). Bases wider than the reference keep its rate.
     """
     return REFERENCE_LR * max(1.0, REFERENCE_WIDTH / width)
 

@@ -1,8 +1,8 @@
-"""The whole line in a few minutes: train on a repository, judge, serve, and ask in places that training never saw.
+"""End-to-end demo in a few minutes: train on a repository, evaluate, serve, and complete code in held-out files.
 
     python -m starling_training.demo --repo PATH
 
-It runs the real commands, `train-copilot` and `serve-copilot`, and talks to the server as any client does.
+It runs the real commands `train-copilot` and `serve-copilot` and sends requests to the server as any client does.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from starling_training.sources.clean import Document, Raw
 
 QUESTIONS, SHOWN_LINES = 3, 5
 SHORTEST, LONGEST = 8, 80
-"""Characters of a line's rest that is worth asking for in a demonstration."""
+"""Min and max characters of a line end that is completed in the demo."""
 ANNOUNCEMENT = "Listening on "
 
 
@@ -55,7 +55,7 @@ def demo(repo: Path, output: Path, minutes: float, holes: int) -> None:
 
 
 def held_out(repo: Path, folder: Path) -> list[tuple[str, Hole]]:
-    """A few line ends in files that the adapter in `folder` has not learnt from, with their paths."""
+    """A few line ends in the held-out files of the adapter in `folder`, with their paths."""
     paths: list[str] = adapters.load(folder).manifest.data["held_out"]
     found = (clean.clean(Raw(path, "", root=repo)) for path in paths)
     documents = [item.document for item in found if not isinstance(item, str)]
@@ -74,7 +74,7 @@ async def ask(url: str, questions: Sequence[tuple[str, Hole]]) -> list[str]:
 
 @contextmanager
 def served(console: Console, folder: Path) -> Generator[str]:
-    """A running `serve-copilot` with the adapter in `folder`; its address."""
+    """Start `serve-copilot` with the adapter in `folder`; yields its address."""
     command = _python("starling_server", "--base", "tiny", "--adapter", str(folder), "--port", "0")
     console.print(f"[bold]$ serve-copilot --base tiny --adapter {plain(str(folder))} --port 0[/bold]", soft_wrap=True)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -98,7 +98,7 @@ def _hole(document: Document, random: Random) -> Hole | None:
 
 
 def _command(console: Console, module: str, *arguments: str) -> None:
-    """Run a command of ours; where it fails it has said why, and its status becomes ours."""
+    """Run a command of the project; if it fails, exit with its status, since it has printed the error."""
     console.print(f"[bold]$ train-copilot {plain(' '.join(arguments))}[/bold]", soft_wrap=True)
     status = subprocess.run(_python(module, *arguments), check=False).returncode
     if status:

@@ -1,4 +1,7 @@
-"""Ctrl-C ends a run at once while it reads; later the first one ends it early with a result, the second at once."""
+"""Ctrl-C handling: it ends a run at once while sources are read; later, the first ends it early and keeps the result.
+
+A second Ctrl-C then ends the run at once.
+"""
 
 import signal
 from types import FrameType
@@ -6,7 +9,7 @@ from typing import Self
 
 
 class Interrupt:
-    """While it is entered, SIGINT sets `asked` and raises KeyboardInterrupt; after `soften` only the second one raises.
+    """Context manager: SIGINT sets `asked` and raises KeyboardInterrupt; after `soften`, only the second SIGINT raises.
 
     Main thread only.
     """
@@ -24,7 +27,7 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._before)  # pyright: ignore[reportArgumentType]
 
     def soften(self) -> None:
-        """From here on ask first. Raises KeyboardInterrupt where one came before and was lost inside an import."""
+        """Only set `asked` on the next SIGINT. Raises KeyboardInterrupt if an earlier one was lost inside an import."""
         self._soft = True
         if self.asked:
             raise KeyboardInterrupt

@@ -38,7 +38,7 @@ A100_15B = {
     "spm_rate": 0.5,
     "loss": "all",
 }
-"""The same project's QLoRA of StarCoder 15.5B on one A100 of 40 GB."""
+"""Hugging Face's QLoRA run of StarCoder 15.5B on one A100 of 40 GB, from the same project."""
 PRESETS: dict[str, dict[str, Any]] = {"quick": QUICK, "p100": P100, "a100-15b": A100_15B}
 
 

@@ -1,7 +1,7 @@
 """Training of one adapter in several processes, as started by `accelerate launch` and `torchrun`.
 
-In a single process all of this costs nothing. The first process makes decisions that depend on a clock, a signal or a
-disk.
+In a single process, these functions have no cost. The first process makes every decision that depends on a clock, a
+signal or a disk.
 """
 
 import os
@@ -14,7 +14,7 @@ from starling_server.errors import UsageError
 
 Decision = TypeVar("Decision")
 LONGEST_WAIT = timedelta(hours=12)
-"""For the first process to read a source."""
+"""Time limit for the other processes while the first one reads a source."""
 
 
 def count() -> int:
@@ -28,7 +28,7 @@ def is_first() -> bool:
 
 
 def join(device: str) -> None:
-    """Meet the others, over NCCL on GPUs and over gloo for `device` cpu; each GPU has one process."""
+    """Join the process group, over NCCL on GPUs and over gloo for `device` cpu; each GPU has one process."""
     if count() > 1:
         import torch
         from accelerate import PartialState
@@ -37,9 +37,9 @@ def join(device: str) -> None:
 
 
 def only_gpu(device: str) -> str:
-    """`device`; of `cuda:N` the name that it has once no other GPU is to be seen: a trainer takes the first it sees.
+    """For `cuda:N`, hide all other GPUs, because a trainer uses the first visible one. Returns the new device name.
 
-    To be called before torch looks for GPUs.
+    Must be called before torch enumerates the GPUs.
     """
     number = device.removeprefix("cuda:")
     seen = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
@@ -69,7 +69,7 @@ def shared(decide: Callable[[], Decision]) -> Decision:
 
 @contextmanager
 def first_then_others() -> Generator[None]:
-    """The block runs in the first process, then in the others, which find what it left on disk."""
+    """Run the block in the first process, then in the others, which read its results from disk."""
     if count() == 1:
         yield
         return
@@ -80,7 +80,7 @@ def first_then_others() -> Generator[None]:
 
 
 def split(accumulation: int) -> int:
-    """Forwards of each process in a step of `accumulation` forwards in all; raises UsageError."""
+    """Forward passes of each process in a step of `accumulation` passes in total; raises UsageError."""
     if accumulation % count():
         raise UsageError(f"--accumulation {accumulation} cannot be divided among {count()} processes: use a multiple.")
     return accumulation // count()

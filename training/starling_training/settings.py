@@ -17,10 +17,10 @@ class Setting:
     """One line of the resolved configuration."""
 
     name: str
-    """The flag's, without its dashes in front."""
+    """Flag name without leading dashes."""
     value: str
     origin: str
-    """A flag, an environment variable by name, a preset, the default, or chosen for base and machine."""
+    """A flag, an environment variable by name, a preset, the default, or a value chosen for base and machine."""
 
 
 def resolved(asked: TrainConfig, config: TrainConfig, where: Where) -> tuple[Setting, ...]:
@@ -33,7 +33,7 @@ def resolved(asked: TrainConfig, config: TrainConfig, where: Where) -> tuple[Set
 
 
 def values(config: TrainConfig) -> dict[str, Any]:
-    """Every setting by its field's name."""
+    """Every setting by its field name."""
     top = {
         "sources": " ".join(map(origins.shown, config.sources)),
         "name": config.name,

@@ -13,9 +13,9 @@ from starling_server.errors import OutputError
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_WAY = {errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 _NO_ROOM_WORDS = ("code: 28", "code: 122", "code: 27", "os error 28", "os error 122", "os error 27")
-"""The same as safetensors words them: its error carries no number."""
+"""The same errors in the messages of safetensors, whose exceptions have no error number."""
 _TORCH_WORDS = ("inline_container", "PytorchStreamWriter", "iostream error")
-"""What torch says when it cannot write on, whatever the reason."""
+"""Words in torch's messages about failed writes, for any cause."""
 
 
 def check(output: Path, overwrite: bool) -> None:
@@ -30,9 +30,9 @@ def check(output: Path, overwrite: bool) -> None:
 
 @contextmanager
 def staged(output: Path, overwrite: bool) -> Generator[Path]:
-    """A new folder beside `output`, of the same name, that takes its place when the block ends without an error.
+    """A new folder beside `output`, of the same name, that replaces it when the block ends without an error.
 
-    Otherwise nothing is left of it, and what was at `output` stays. Raises OutputError where there is no room.
+    Otherwise the new folder is removed and `output` is unchanged. Raises OutputError if the disk is full.
     """
     check(output, overwrite)
     with explained(output):
@@ -50,7 +50,7 @@ def staged(output: Path, overwrite: bool) -> Generator[Path]:
 
 @contextmanager
 def replaced(path: Path) -> Generator[Path]:
-    """A file beside `path` to write, which takes its place when the block ends without an error."""
+    """A temporary file beside `path` to write, which replaces it when the block ends without an error."""
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.new")
@@ -63,7 +63,7 @@ def replaced(path: Path) -> Generator[Path]:
 
 @contextmanager
 def explained(output: Path) -> Generator[None]:
-    """Turn disk errors while `output` is written into an OutputError."""
+    """Convert disk errors during the writing of `output` to an OutputError."""
     try:
         yield
     except Exception as error:
@@ -76,7 +76,7 @@ def explained(output: Path) -> Generator[None]:
 
 
 def _is_near(named: str | None, output: Path) -> bool:
-    """Whether the file that an error names is on the way to `output` or beside it."""
+    """Whether the file named in an error is a parent of `output` or beside it."""
     if named is None:
         return False
     path, parent = Path(named).absolute(), output.absolute().parent
@@ -84,7 +84,7 @@ def _is_near(named: str | None, output: Path) -> bool:
 
 
 def share(folder: Path) -> None:
-    """Give every file below `folder` the mode that the umask wants: safetensors writes weights for their owner only."""
+    """Give every file below `folder` the mode of the umask: safetensors writes weights with owner-only access."""
     probe = folder / ".mode"
     probe.touch()
     mode = stat.S_IMODE(probe.stat().st_mode)

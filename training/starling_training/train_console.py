@@ -23,7 +23,7 @@ from starling_training.settings import Setting
 from starling_training.sources import filters
 
 SHOWN_PLACES = 20
-"""Maximum places listed, over all kinds of secrets; the rest is counted."""
+"""Maximum number of places listed, over all kinds of secrets; the rest is counted."""
 
 
 def inputs(console: Console, resolved: Sequence[Setting], read: Inventory, verbose: bool) -> None:
@@ -35,7 +35,7 @@ def inputs(console: Console, resolved: Sequence[Setting], read: Inventory, verbo
 
 
 def configuration(console: Console, resolved: Sequence[Setting]) -> None:
-    """The resolved configuration, each value with where it came from."""
+    """The resolved configuration, each value with its origin."""
     table = Table("setting", "value", "from", title="Configuration", title_justify="left")
     for setting in resolved:
         table.add_row(setting.name, plain(setting.value), setting.origin)
@@ -69,7 +69,7 @@ def corpus(console: Console, read: Inventory) -> None:
 
 
 def left_out(console: Console, read: Inventory) -> None:
-    """Every excluded file whose name is kept."""
+    """Every excluded file with a stored name."""
     for reason, paths in read.left_out.items():
         for path in paths:
             console.print(f"left out, {reason}: {printable(path)}", markup=False, highlight=False, soft_wrap=True)
@@ -114,7 +114,7 @@ def figures(console: Console, compared: Mapping[str, Comparison], trials: Sequen
 
 
 def finished(console: Console, config: TrainConfig, found: Scores, trials: Sequence[Trial]) -> None:
-    """The evaluation, where the result is, and the command that serves it."""
+    """The evaluation, the location of the result, and the command that serves it."""
     if trials:
         figures(console, found.figures, trials)
     made, flag = ("Model", "--base") if config.lora.method == "full" else ("Adapter", "--adapter")
@@ -122,7 +122,7 @@ def finished(console: Console, config: TrainConfig, found: Scores, trials: Seque
 
 
 def leaks(console: Console, probed: int, leaked: Sequence[Canary]) -> None:
-    """The number of secrets reproduced, and where each was in the source."""
+    """The number of secrets reproduced, and the place of each in the source."""
     console.print(f"Probed {probed} redacted secrets: {len(leaked)} reproduced.")
     for canary in leaked:
         console.print(f"  {canary.kind} of {printable(canary.path)}:{canary.line}", markup=False)
@@ -148,7 +148,7 @@ class Bar:
 
 @contextmanager
 def bar(console: Console, steps: int) -> Generator[Bar]:
-    """A bar that is there while the block runs."""
+    """Show a progress bar while the block runs."""
     with columns(console, "{task.fields[loss]}", "{task.fields[held_out]}") as progress:
         yield Bar(console, progress, steps)
 

@@ -48,7 +48,7 @@ class _Unfinished(KeyboardInterrupt):
 def run(config: TrainConfig, read: Corpus, where: Where, interrupt: Interrupt, console: Console) -> Result | None:
     """Train an adapter on `read`, evaluate it and write it to `config.output`; None after a dry run.
 
-    Raises SourceError, BaseModelError, OutputError, UsageError, and KeyboardInterrupt where no result is kept.
+    Raises SourceError, BaseModelError, OutputError, UsageError, and KeyboardInterrupt if no result is kept.
     """
     prepared = prepare(config, _without_data_dumps(config, read, console))
     given = _given(prepared, config, where)
@@ -94,7 +94,7 @@ def _given(prepared: Prepared, asked: TrainConfig, where: Where) -> Given:
 
 
 def _plan(prepared: Prepared, on_gpu: bool, free: int, console: Console) -> Callable[[], None]:
-    """Print the run's size and memory; the returned check raises UsageError where the memory does not suffice."""
+    """Print the run's size and memory; the returned check raises UsageError if the memory is too small."""
     config, base = prepared.config, prepared.base
     train_console.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, base, config.optim, on_gpu))
     four_bits = loading.in_four_bits(config.model) or bool(base.quantization)
@@ -142,7 +142,7 @@ def _train(prepared: Prepared, place: Path, interrupt: Interrupt, console: Conso
         )
         trained = attempt.train(prepared, place, after, feedback)
     processes.leave()
-    attempt.free_memory()  # the serving model needs it
+    attempt.free_memory()  # frees memory for the served model
     return trained
 
 
@@ -166,7 +166,7 @@ def _finish(
 
 
 def _judge(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Console) -> list[Trial]:
-    """Base against adapter on held-out holes; empty after Ctrl-C, since a part of the holes is no fair sample."""
+    """Compare base and adapter on held-out holes; empty after Ctrl-C, since a part of the holes is a biased sample."""
     config = prepared.config
     chosen = prepared.holes("judge", config.holes)
     if interrupt.asked or not chosen:
@@ -178,7 +178,7 @@ def _judge(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Cons
 
 
 def _probe(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Console) -> dict[str, Any]:
-    """Probe the model for redacted secrets; the manifest's record of that.
+    """Probe the model for redacted secrets; returns the record for the manifest.
 
     Raises LeakError for a reproduced secret with `--fail-on-leak`. Ctrl-C ends the probe; with `--fail-on-leak` the run
     then counts as unfinished.

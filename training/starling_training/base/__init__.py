@@ -1,5 +1,5 @@
-"""The recipe of the bundled base: corpus, vocabulary, pre-training with fill-in-the-middle, and its figures.
+"""Build of the bundled base model: corpus, vocabulary, pre-training with fill-in-the-middle (FIM) and evaluation.
 
-In: pinned packages. Out: a base's folder, which `--base` takes; every stage leaves its result and can be resumed.
+In: pinned packages. Out: a model folder for `--base`. Every stage writes its result and can be resumed.
 May import: `scoring`, `examples`, `sources`, `starling_server.backends.torch`.
 """

@@ -1,10 +1,10 @@
-"""`python -m starling_training.base` makes the bundled base."""
+"""Entry point of `python -m starling_training.base`, which builds the bundled base."""
 
 from starling_server.command import run
 
 
 def main() -> None:
-    """Run the command; a missing extra is named with the command that installs it."""
+    """Run the command. If an extra is missing, the error gives the command that installs it."""
     run("python -m starling_training.base", "starling_training.base.base_cli:base", extra="dev")
 
 

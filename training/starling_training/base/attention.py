@@ -1,6 +1,6 @@
-"""Multi-query attention as two large matrix products: on CPUs faster than torch's own at the rows we train on.
+"""Multi-query attention as two large matrix products: on CPUs, faster than torch's own at the row lengths used here.
 
-All heads share one key, so heads fold into rows and nothing is copied per head. Measured in docs/experiments.md.
+All heads share one key, so heads fold into rows without a copy per head. Measurements: docs/experiments.md.
 """
 
 from typing import Any
@@ -15,7 +15,9 @@ NAME = "folded_multi_query"
 def folded(
     module: object, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **_: Any
 ) -> tuple[Tensor, None]:
-    """Causal attention of full rows: query (rows, heads, length, size), key and value (rows, 1, length, size)."""
+    """Causal attention without padding. Shapes: query (rows, heads, length, size); key and value (rows, 1, length,
+    size).
+    """
     rows, heads, length, size = query.shape
     future = torch.full((length, length), float("-inf"), dtype=query.dtype).triu(1)
     scores = torch.bmm((query * size**-0.5).reshape(rows, heads * length, size), key[:, 0].transpose(1, 2))

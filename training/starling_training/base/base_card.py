@@ -1,4 +1,4 @@
-"""The model card of a bundled base, made of what its making left behind."""
+"""The model card of a bundled base, rendered from the records of its build."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -53,13 +53,13 @@ of that code. Nothing was measured but the figures above.
 
 
 def write(model: Path, sources: Path, progress: Path, figures: Path) -> None:
-    """Write `README.md` into the folder `model`, from the records of corpus, run and figures."""
+    """Write `README.md` into the folder `model` from the corpus, run and evaluation records."""
     made = [json.loads(path.read_text(encoding="utf-8")) for path in (sources, progress, figures)]
     (model / "README.md").write_text(render(*made), encoding="utf-8")
 
 
 def render(sources: Mapping[str, Any], run: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
-    """The whole card in Markdown."""
+    """Render the whole card as Markdown."""
     parts = [FRONT + INTRODUCTION, _shape(run["recipe"]), _quality(figures), _data(sources), _training(run), LIMITS]
     return "\n".join(parts)
 
@@ -83,7 +83,7 @@ def _shape(recipe: Mapping[str, Any]) -> str:
 
 
 def _quality(figures: Mapping[str, Any]) -> str:
-    """Figures against the base before, on packages that neither has learnt from."""
+    """Comparison with the previous base on packages excluded from the training of both."""
     before, now = figures["bits per byte"].values()
     bits = [[name, f"{before[name]:.3f}", f"{now[name]:.3f}"] for name in before]
     mean = [sum(values.values()) / len(values) for values in (before, now)]

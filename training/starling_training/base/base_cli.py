@@ -1,4 +1,4 @@
-"""`python -m starling_training.base`: from package names to a bundled base, each part resumable."""
+"""`python -m starling_training.base`: builds a bundled base from package names; each stage can be resumed."""
 
 import json
 from collections.abc import Callable, Generator
@@ -169,7 +169,7 @@ def _train(folder: Path, recipe: Recipe, minutes: float, device: str, console: C
 
 
 def _run(folder: Path, recipe: Recipe, device: str) -> Run:
-    """The run in `folder`, from its last checkpoint if it has one."""
+    """The run in `folder`, resumed from its last checkpoint if there is one."""
     import torch
 
     if not (folder / stream.ENDS).exists():
@@ -195,7 +195,7 @@ def _export(folder: Path, console: Console) -> None:
 
 @contextmanager
 def _bar(console: Console, tokens: int) -> Generator[Callable[[pretrain.Progress], None]]:
-    """A bar that is there while the block runs; without a terminal, a line per point of the curve."""
+    """Show a progress bar while the block runs; without a terminal, print one line per point of the loss curve."""
     texts = (TextColumn("{task.fields[loss]}"), TextColumn("{task.fields[speed]}"))
     columns = (TextColumn("training"), BarColumn(), *texts, TimeElapsedColumn())
     progress = Progress(*columns, console=console, disable=not console.is_terminal)

@@ -1,6 +1,6 @@
-"""Sources to one packed corpus: filtered, without duplicates, no package larger than its share, nothing held out.
+"""Packs sources into one corpus: filtered, deduplicated, capped per package, with held-out documents excluded.
 
-Comments at the ends of lines that speak to a tool are taken off: a base that has read many writes `# noqa` there.
+Trailing comments addressed to tools are removed: a base trained on many of them suggests `# noqa` at line ends.
 """
 
 import json
@@ -21,11 +21,11 @@ from starling_training.sources.dedup import near_duplicates, signature
 PRAGMA = re.compile(
     r"[ \t]+#[ \t]*(?:ty(?:pe)?: ?ignore|noqa|nosec|(?:pragma|pylint|pyright|mypy|ruff|flake8|isort|fmt|yapf):)[^\n]*"
 )
-"""At the end of a line with code."""
+"""Matches a tool directive in a comment that follows code on its line."""
 
 
 def without_pragmas(text: str) -> str:
-    """`text` without them; a comment that has a line of its own stays."""
+    """`text` without trailing tool directives; a comment on a line of its own is kept."""
     return PRAGMA.sub(_kept, text)
 
 
@@ -35,15 +35,15 @@ def _kept(found: re.Match[str]) -> str:
 
 
 MOST_CHARS = 8_000_000
-"""Of one package: a few giants would drown the hundred others' ways of writing."""
+"""Max characters per package; without it, a few very large packages would dominate the corpus."""
 CORPUS, HELD_OUT, RECORD = "corpus.jsonl.xz", "held_out.jsonl.xz", "sources.json"
 PRESET = 6
-"""xz: 200 MB of source become some 35 MB, few enough to carry to a machine with a GPU."""
+"""xz preset: 200 MB of source compress to about 35 MB, small enough to upload to a GPU machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One source in the record of what a corpus was made from."""
+    """One source in the record of a corpus."""
 
     name: str
     version: str
@@ -52,15 +52,15 @@ class Entry:
     files: int
     characters: int
     duplicates: int
-    """Files left out since another one says the same, exactly or nearly."""
+    """Files excluded as exact or near duplicates."""
     over_share: int
-    """Files left out since the package had its share."""
+    """Files excluded because the package had reached its share."""
 
 
 def collect(folder: Path, only: Sequence[str] = ()) -> list[Entry]:
-    """Download, read and pack everything into `folder`; the record, which is written there too.
+    """Download, read and pack all sources into `folder`. Returns the record, which is also written there.
 
-    With names in `only`, nothing but those packages is learnt from.
+    If `only` is not empty, the training corpus holds only the packages it names.
     """
     held_out = [wheels.read_wheel(w, False) for w in wheels.download(wheels.HELD_OUT, folder / "held_out")]
     learnt = [wheels.read_wheel(wheel) for wheel in wheels.download(wheels.LEARNT, folder / "wheels", only)]
@@ -78,7 +78,7 @@ def collect(folder: Path, only: Sequence[str] = ()) -> list[Entry]:
 
 
 def choose(learnt: Sequence[Source], held_out: Sequence[Document]) -> tuple[list[Entry], list[tuple[str, Document]]]:
-    """What is left of each source, and the documents with their source's names."""
+    """The record of each source and the documents kept, each with the name of its source."""
     named = list(_unseen(learnt, held_out))
     texts = [document.text for document in (*held_out, *(document for _, document in named))]
     near = near_duplicates(np.stack([signature(text) for text in texts]), len(held_out))
@@ -94,14 +94,14 @@ def choose(learnt: Sequence[Source], held_out: Sequence[Document]) -> tuple[list
 
 
 def pack(path: Path, documents: Iterable[tuple[str, Document]]) -> None:
-    """Write documents with their source's names as xz-compressed JSON lines."""
+    """Write documents, each with the name of its source, as xz-compressed JSON lines."""
     with lzma.open(path, "wt", encoding="utf-8", preset=PRESET) as file:
         for source, document in documents:
             file.write(json.dumps({"source": source, "path": document.path, "text": document.text}) + "\n")
 
 
 def unpack(path: Path) -> Iterator[tuple[str, Document]]:
-    """The documents that `pack` wrote, with their source's names."""
+    """Read the documents that `pack` wrote, each with the name of its source."""
     with lzma.open(path, "rt", encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
@@ -110,7 +110,7 @@ def unpack(path: Path) -> Iterator[tuple[str, Document]]:
 
 
 def _unseen(learnt: Sequence[Source], held_out: Sequence[Document]) -> Iterator[tuple[str, Document]]:
-    """Documents that equal no held-out one and no earlier one, with their source's names."""
+    """Documents identical to no held-out and no earlier document, each with the name of its source."""
     seen = {document.sha256 for document in held_out}
     for source in learnt:
         for document in source.documents:
@@ -120,7 +120,7 @@ def _unseen(learnt: Sequence[Source], held_out: Sequence[Document]) -> Iterator[
 
 
 def _share(documents: Sequence[Document]) -> list[Document]:
-    """Documents in random but fixed order until the package's share is full; then by path again."""
+    """Documents taken in a random but fixed order until the package's share is full, then sorted by path."""
     shuffled = sorted(documents, key=lambda document: document.sha256)
     Random(0).shuffle(shuffled)
     kept, chars = list[Document](), 0

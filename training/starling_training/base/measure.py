@@ -1,6 +1,6 @@
-"""Figures of a base on packages that none of ours has learnt from: bits per byte, and holes filled as served.
+"""Evaluates a base on held-out packages: bits per byte, and holes filled through the completion service.
 
-Two bases are compared on the same text and the same holes, which depend on the packages alone.
+Two bases are compared on the same text and the same holes, which depend only on the packages.
 """
 
 import math
@@ -25,20 +25,20 @@ from starling_training.scoring.trials import Answer, truth
 from starling_training.sources.clean import Document
 
 OTHERS = 5
-"""Holes at the ends of lines for each one of another kind."""
+"""Number of line-end holes for each hole of another kind."""
 LONGEST: dict[Kind, int] = {"line": 120, "block": 240, "characters": 120}
-"""Characters of a hole; more do not fit a suggestion."""
+"""Max characters of a hole, by kind; longer middles do not fit in a suggestion."""
 MANNERS: dict[Kind, Manner] = {"line": Manner(mode="line")}
-"""The rest of a line is asked for as one line, also where the place by itself calls for a block."""
+"""Line holes are requested in line mode, even where the position alone would call for a block."""
 TEXT_CHARS = 40_000
-"""Of each package, for bits per byte."""
+"""Max characters of each package used for bits per byte."""
 MAX_TOKENS = 64
 Packages = dict[str, list[Document]]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A hole and where it is."""
+    """A hole and its location."""
 
     package: str
     path: str
@@ -52,27 +52,29 @@ def packages(folder: Path) -> Packages:
 
 
 def holes(held_out: Packages, kind: Kind, count: int) -> list[Asked]:
-    """`count` holes of one kind, as many in each package, longer files having more; always the same ones."""
+    """`count` holes of one kind, spread evenly over the packages; within a package, longer files get more.
+    Deterministic.
+    """
     names = sorted(held_out)
     return [_hole(names[number % len(names)], held_out, kind, number) for number in range(count)]
 
 
 def bits_per_byte(loaded: Loaded, held_out: Packages) -> dict[str, float]:
-    """Bits that the base needs per byte of each package's code, read in windows of its whole context."""
+    """Bits per byte of each package's code under the base, in windows as long as its context."""
     return {name: _bits_per_byte(loaded, _excerpt(held_out[name], name)) for name in sorted(held_out)}
 
 
 def compare(
     asked: Sequence[Asked], first: Sequence[Answer], second: Sequence[Answer], manner: Manner = PLAIN
 ) -> dict[str, Comparison]:
-    """Every figure of two bases at the same holes, with the second's difference and its interval."""
+    """All metrics of two bases at the same holes, with the difference of the second and its confidence interval."""
     return scores.compare(judge.paired([(item.path, item.hole) for item in asked], first, second, manner))
 
 
 def measure(
     base: str, against: str, held_out: Packages, count: int, quantize: Quantize, told: Callable[[str], None]
 ) -> dict[str, Any]:
-    """All figures of `base` and of `against`, in JSON's types; `count` holes at the ends of lines."""
+    """All metrics of `base` and `against` in JSON types, from `count` holes at line ends."""
     figures: dict[str, Any] = {"quantize": quantize, "bits per byte": {}}
     for name in (against, base):
         loaded = load(ModelConfig(base=name, quantize=quantize))
@@ -91,13 +93,13 @@ def measure(
 
 
 def _answers(base: str, asked: Sequence[Asked], context: int, quantize: Quantize, manner: Manner) -> list[Answer]:
-    """What the base answers at each hole through the service."""
+    """The base's completion at each hole, through the completion service."""
     holes = [(item.path, item.hole) for item in asked]
     return judge.ask(ModelConfig(base=base, quantize=quantize), holes, context, MAX_TOKENS, lambda _: True, manner)
 
 
 def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
-    """One hole; drawn until it fits, whatever shares the kinds have in training."""
+    """Draw holes until one fits the limits; the kind is fixed, whatever its share in training."""
     random = Random(f"{package}:{kind}:{number}")
     documents = held_out[package]
     weights = [len(document.text) for document in documents]
@@ -106,12 +108,12 @@ def _hole(package: str, held_out: Packages, kind: Kind, number: int) -> Asked:
         span = DRAWS[kind](Lines(document.text), random)
         if span and span.length <= LONGEST[kind]:
             hole = cut(document.text, span)
-            if truth(hole, MANNERS.get(kind, PLAIN).mode).strip():  # else silence would be right
+            if truth(hole, MANNERS.get(kind, PLAIN).mode).strip():  # otherwise an empty suggestion would be correct
                 return Asked(package, document.path, hole)
 
 
 def _excerpt(documents: Sequence[Document], package: str) -> str:
-    """Some whole files of the package, up to the limit."""
+    """Whole files of the package, up to the character limit."""
     shuffled = sorted(documents, key=lambda document: document.sha256)
     Random(package).shuffle(shuffled)
     return "\n".join(document.text for document in shuffled)[:TEXT_CHARS]

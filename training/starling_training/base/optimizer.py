@@ -1,8 +1,8 @@
-"""Muon for the blocks' matrices, AdamW for the rest, and the rates of both over a run.
+"""Optimisers and their learning rate schedule: Muon for the matrices in the blocks, AdamW for all other parameters.
 
-Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) is momentum made orthogonal. `torch.optim.Muon`
-computes in bfloat16 whatever the machine: a CPU that emulates it took 24 seconds a step where float32 takes one. This
-one computes in the type that is fast here.
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) orthogonalises the momentum. `torch.optim.Muon`
+computes in bfloat16 on every machine: a CPU that emulates bfloat16 took 24 seconds per step, float32 took one. This
+implementation computes in a type that is fast on the machine.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from starling_server.backends.torch.loading import compute_dtype
 
 MOMENTUM, ITERATIONS = 0.95, 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic Newton-Schulz iteration; chosen by Jordan for the steepest slope at zero."""
+"""Coefficients of the quintic Newton-Schulz iteration, chosen by Jordan for the steepest slope at zero."""
 
 
 class Muon(Optimizer):
-    """For matrices; the update of each has a spectral norm near the group's rate, more where it has more rows."""
+    """Muon for matrices. Each update has a spectral norm near the group's rate, more where the matrix has more rows."""
 
     def __init__(self, params: list[dict[str, Any]], lr: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
@@ -40,7 +40,7 @@ class Muon(Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """`matrix` with its singular values moved to about one (0.7 to 1.2), shape (rows, columns) as before."""
+    """`matrix` with its singular values moved to about one (0.7 to 1.2); the shape (rows, columns) is unchanged."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     result = (matrix.T if tall else matrix).to(compute_dtype(matrix.device))
@@ -52,22 +52,23 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 MUON_RATE, MUON_DECAY = 0.015, 0.01
-"""A step's update has this spectral norm; three quarters of Keller Jordan's default (docs/experiments.md)."""
+"""Spectral norm of one update (three quarters of Keller Jordan's default, see docs/experiments.md) and weight decay."""
 ADAM_RATE, ADAM_BETAS = 5e-3, (0.9, 0.95)
 WARMUP, DECAY = 0.01, 0.3
-"""Shares of a run with a rising and with a falling rate; in between it is flat, so a run can be made longer until the
-fall begins (Hu et al. 2024, arXiv 2404.06395, and Hägele et al. 2024, arXiv 2405.18392)."""
+"""Shares of a run with a rising and with a falling rate. The rate is constant in between, so a run can be extended
+until the decay begins (Hu et al. 2024, arXiv 2404.06395, and Hägele et al. 2024, arXiv 2405.18392).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Optimisers:
-    """Both, stepped as one."""
+    """Both optimisers, stepped together."""
 
     muon: Optimizer
     adam: Optimizer
 
     def step(self, factor: float) -> None:
-        """One step at `factor` times the peak rates, and gradients cleared."""
+        """Step at `factor` times the peak rates and clear the gradients."""
         for optimiser in (self.muon, self.adam):
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * factor
@@ -75,17 +76,17 @@ class Optimisers:
             optimiser.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, object]:
-        """Everything that a resumed run needs."""
+        """The state that a resumed run needs."""
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
-        """Take over what `state_dict` gave."""
+        """Restore the state from `state_dict`."""
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
 
 
 def optimisers(model: nn.Module, muon_rate: float, adam_rate: float) -> Optimisers:
-    """Matrices inside the blocks go to Muon (Jordan et al. 2024); embeddings, norms and biases to AdamW."""
+    """Assign matrices in the blocks to Muon (Jordan et al. 2024), and embeddings, norms and biases to AdamW."""
     named = dict(model.named_parameters())
     inner = [weight for name, weight in named.items() if ".h." in name and weight.ndim == 2]
     chosen = {id(weight) for weight in inner}
@@ -96,10 +97,10 @@ def optimisers(model: nn.Module, muon_rate: float, adam_rate: float) -> Optimise
 
 
 def factor(progress: float) -> float:
-    """Share of the peak rate at `progress` from 0 to 1: a linear rise, a plateau, a linear fall to 0."""
+    """Share of the peak rate at `progress` from 0 to 1: linear warm-up, plateau, linear decay to 0."""
     return max(0.0, min(1.0, progress / WARMUP + 0.01, (1 - progress) / DECAY))
 
 
 def clip(model: nn.Module, most: float = 1.0) -> float:
-    """Scale gradients down to a norm of `most`; the norm before."""
+    """Scale gradients down to a max norm of `most`; returns the norm before scaling."""
     return float(torch.nn.utils.clip_grad_norm_(model.parameters(), most))

@@ -1,4 +1,4 @@
-"""The pre-training loop: limited by time, resumable to the step, on a CPU or one GPU."""
+"""The pre-training loop: time-limited, resumable at the exact step, on a CPU or one GPU."""
 
 import json
 import logging
@@ -29,28 +29,28 @@ from starling_training.examples.dataset import IGNORED
 
 WEIGHTS, STATE, PROGRESS = "weights", "optimisers.pt", "progress.json"
 SHARD = "15MB"
-"""Largest file of a checkpoint's weights: some ways off a rented machine take no larger ones."""
+"""Max size of a weights file in a checkpoint; some transfer methods from rented machines have a limit."""
 LOGGED_STEPS = 20
 GPU_WORKERS = 8
 WINDOW = 1 << 22
-"""Ids whose rows are mixed. Steps divide it, and rows of one length fill it."""
+"""Ids in a shuffle window: rows are shuffled within it. It holds a whole number of steps and of rows of each length."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The run after `tokens` ids."""
+    """A point of the training curve, after `tokens` ids."""
 
     tokens: int
     loss: float
     """Mean over the steps since the last point, in nats per token."""
     seconds: float
-    """Of training so far, over all its parts."""
+    """Training time so far, over all parts of the run."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -59,16 +59,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to stop for now, and when to save."""
+    """When to stop this part of the run, and when to save."""
 
     seconds: float
-    """Of this part; 0 sets no limit."""
+    """Time limit of this part; 0 means no limit."""
     save_seconds: float
     interrupted: Callable[[], bool]
 
 
 class Run:
-    """A model in training and everything that its next step depends on."""
+    """A model in training, with all state that its next step depends on."""
 
     def __init__(
         self,
@@ -79,7 +79,9 @@ class Run:
         device: torch.device,
         start: Path | None = None,
     ) -> None:
-        """`start` is the folder of a base of this shape to go on from; without one, weights begin at random."""
+        """`start` is the folder of a base of this shape to continue from; without it, weights are initialised at
+        random.
+        """
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
         self._half = compute_dtype(device) == torch.bfloat16
@@ -94,7 +96,7 @@ class Run:
         self._stream, self._tokenizer, self._fim = stream, tokenizer, fim
 
     def train(self, folder: Path, limits: Limits, show: Callable[[Progress], None]) -> None:
-        """Go on until the recipe's tokens, the time limit or an interruption, saving into `folder` on the way."""
+        """Train until the recipe's tokens, the time limit or an interrupt; saves checkpoints into `folder`."""
         started = saved = monotonic()
         before, losses = self.progress.seconds, list[float]()
         for ids, labels in self._batches():
@@ -115,7 +117,7 @@ class Run:
         self.save(folder)
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint; the one before stays until this one is whole."""
+        """Write a checkpoint; the previous one is kept until this one is complete."""
         with quiet(), staging.staged(folder, overwrite=True) as new:
             self.model.save_pretrained(new / WEIGHTS, max_shard_size=SHARD)
             torch.save(self.optimisers.state_dict(), new / STATE)
@@ -123,7 +125,7 @@ class Run:
             (new / PROGRESS).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     def resume(self, folder: Path) -> None:
-        """Take over the checkpoint in `folder`."""
+        """Restore the checkpoint in `folder`."""
         _take_weights(self.model, folder / WEIGHTS)
         state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
         self.optimisers.load_state_dict(state)
@@ -131,7 +133,7 @@ class Run:
         self.progress = Progress(record["tokens"], record["seconds"], [Point(**point) for point in record["curve"]])
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Ids and labels of each step to come, shape (rows, length), window by window."""
+        """Ids and labels of each remaining step, shape (rows, length), one shuffle window after another."""
         recipe = self.recipe
         while self.progress.tokens < recipe.tokens:
             window = self.progress.tokens // WINDOW
@@ -142,7 +144,7 @@ class Run:
             yield from DataLoader(rows, batch_sampler=steps, num_workers=workers, pin_memory=workers > 0)
 
     def _window(self, window: int, length: int) -> list[list[int]]:
-        """Positions of the rows of each step that is left of a window, which are mixed: neighbours are too alike."""
+        """Row positions of each remaining step in a window, shuffled because neighbouring rows are too similar."""
         order = np.random.default_rng((self.recipe.seed, window)).permutation(WINDOW // length)
         positions = (window * WINDOW + order * length).tolist()
         size = self.recipe.step_tokens // length
@@ -151,7 +153,7 @@ class Run:
         return [positions[at : at + size] for at in range(done, len(positions), size)][:most]
 
     def _step(self, ids: Tensor, labels: Tensor) -> float:
-        """Learn from one batch; its mean loss per token."""
+        """Run one optimiser step on a batch; returns its mean loss per token."""
         learnt = int((labels[:, 1:] != IGNORED).sum())
         rows = max(1, self.recipe.forward_tokens // ids.shape[1])
         positions = self._positions(*ids.shape)
@@ -172,14 +174,14 @@ class Run:
         return functional.cross_entropy(flat, labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
 
     def _positions(self, rows: int, length: int) -> Tensor:
-        """Where each row stands in the context: anywhere, so that short rows teach every learnt position."""
+        """Position ids of each row, at a random offset in the context: short rows train every position embedding."""
         random = Random(f"{self.recipe.seed}:{self.progress.tokens}")
         offsets = [random.randint(0, self.recipe.context - length) for _ in range(rows)]
         return torch.tensor(offsets).unsqueeze(1) + torch.arange(length)
 
 
 def _take_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Copy the weights in `folder` into `model`; raises UsageError where their shapes differ."""
+    """Copy the weights in `folder` into `model`; raises UsageError if the shapes differ."""
     with quiet():
         weights = GPTBigCodeForCausalLM.from_pretrained(folder, dtype=torch.float32)
     try:
@@ -191,9 +193,9 @@ def _take_weights(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _spread_positions(weight: Tensor) -> None:
-    """Start the learnt positions, shape (context, width), as sinusoids (Vaswani et al. 2017) of the size they had.
+    """Initialise the position embeddings, shape (context, width), as sinusoids (Vaswani et al. 2017) at the same scale.
 
-    Neighbours are then alike from the first step on, and what is learnt at one distance holds everywhere.
+    Neighbouring positions are then similar from the first step on, and relations learned at one place hold at others.
     """
     context, width = weight.shape
     rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
@@ -208,7 +210,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
 
 
 def export(folder: Path, output: Path) -> None:
-    """Write the checkpoint's model in bfloat16 into `output`, as one file."""
+    """Write the checkpoint's model to `output`, in bfloat16 and as a single weights file."""
     with quiet():
         model = GPTBigCodeForCausalLM.from_pretrained(folder / WEIGHTS, dtype=torch.bfloat16)
         model.generation_config.update(bos_token_id=0, eos_token_id=0, pad_token_id=4)

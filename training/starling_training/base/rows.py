@@ -1,9 +1,9 @@
-"""Stretches of a stream to rows of equal length, most of their text rewritten for fill-in-the-middle.
+"""Cuts a stream into rows of equal length and rewrites most of the text for fill-in-the-middle.
 
-A stretch may hold the end of one document and the beginning of the next; each part gets a hole of its own, drawn as
-for adapters, and is written by the same `fim.example` as every prompt that is served. What the sentinels need is taken
-from the part's outer ends, never from its middle. Some parts are learnt as files of one definition each, since the
-places that people try first are in files with hardly anything else.
+A row may hold the end of one document and the beginning of the next. Each part gets its own hole, drawn as for
+adapters, and is formatted by `fim.example`, the function behind every served prompt. Room for the sentinels is cut from
+the outer ends of the part, never from its middle. Some parts are trained as files of one definition each, because users
+often try a completion first in an almost empty file.
 """
 
 import re
@@ -23,20 +23,21 @@ from starling_training.examples.dataset import IGNORED
 from starling_training.examples.spans import Span, draw
 
 FIM_RATE, SPM_RATE = 0.9, 0.8
-"""Shares of parts with a hole, and of those in the order that is served."""
+"""Share of parts with a hole, and share of those in the order used in serving (suffix, prefix, middle)."""
 LEAST, MOST_MIDDLE, MIDDLE_SHARE = 48, 64, 0.5
-"""Ids of a part that is worth a hole, of a middle, and a middle's share of its part."""
+"""Min ids of a part that gets a hole, max ids of a middle, and max share of a middle in its part."""
 ALONE_RATE, LEAST_ALONE, BARE_RATE = 0.15, 10, 0.5
-"""Share of parts whose definitions are learnt one by one, ids of one that is worth a hole, and the share of those with
-nothing behind the hole, as in a file that is being written."""
+"""Share of parts whose definitions are trained one by one, min ids of a definition that gets a hole, and share of those
+without text after the hole, as in a file that is being written.
+"""
 BETWEEN = re.compile(r"\n{3,}(?=\S)")
-"""What stands between definitions at the top level (PEP 8: two blank lines)."""
+"""Separator between top-level definitions (PEP 8: two blank lines)."""
 CHARS_PER_TOKEN = 6
-"""A middle with more characters than this per token it may have is not worth encoding to find out."""
+"""Middles with more characters than this per allowed token are rejected without encoding them."""
 
 
 class Rows(Dataset[tuple[Tensor, Tensor]]):
-    """`rows[position]` is the row made of the stretch from `position` on: ids and labels, shape (length,) each."""
+    """`rows[position]` is the row that starts at `position`: ids and labels, shape (length,) each."""
 
     def __init__(self, stream: Stream, tokenizer: Tokenizer, fim: Fim, length: int, seed: int) -> None:
         self._stream, self._tokenizer, self._fim = stream, tokenizer, fim
@@ -50,12 +51,12 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
         return torch.tensor(ids + [self._fim.pad] * padding), torch.tensor(ids + [IGNORED] * padding)
 
     def _parts(self, stretch: NDArray[np.uint16]) -> Iterator[list[int]]:
-        """The stretch cut behind each document's end."""
+        """The row's ids, split after the end of each document."""
         ends = np.flatnonzero(stretch == self._fim.end) + 1
         yield from (part.tolist() for part in np.split(stretch, ends) if len(part))
 
     def _learnt(self, part: list[int], random: Random) -> Iterator[int]:
-        """The part with a hole, or each of its definitions with one."""
+        """The ids to train on: the part with a hole, or each of its definitions with one."""
         if random.random() >= ALONE_RATE:
             yield from self._rewrite(part, random)
             return
@@ -63,13 +64,13 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
             yield from self._rewrite_alone(definition, random)
 
     def _rewrite(self, part: list[int], random: Random) -> list[int]:
-        """The part with a hole, at most as long as it was; or the part itself."""
+        """The part with a hole, no longer than before, or the part unchanged."""
         text = self._text(part)
         span = self._hole(part, text, LEAST, random)
         return self._fill(text, span, len(part), random) if span else part
 
     def _rewrite_alone(self, text: str, random: Random) -> list[int]:
-        """A short file with a hole, whole; half of them end where the hole does."""
+        """A whole short file with a hole; half of these files end at the hole."""
         ids = self._tokenizer.encode(text)
         span = self._hole(ids, text, LEAST_ALONE, random)
         if span is None:
@@ -78,7 +79,7 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
         return self._fill(written, span, len(ids) + SENTINELS + 1, random)
 
     def _text(self, part: list[int]) -> str:
-        """The part's text, without the document's end and what its cut left of a character."""
+        """The part's text, without the end token and without incomplete characters at its cut ends."""
         return self._tokenizer.decode(part[:-1] if part[-1] == self._fim.end else part).strip("\ufffd")
 
     def _hole(self, part: list[int], text: str, least: int, random: Random) -> Span | None:

@@ -1,4 +1,4 @@
-"""A corpus as one long sequence of ids, in another order of documents each time it is gone through."""
+"""A corpus as one long sequence of ids, with a different document order in each pass."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -10,11 +10,11 @@ from tokenizers import Tokenizer
 
 IDS, ENDS = "ids.npy", "ends.npy"
 BATCH = 512
-"""Documents that are encoded at once."""
+"""Documents encoded per batch."""
 
 
 def write(texts: Iterable[str], tokenizer: Tokenizer, end: int, folder: Path) -> None:
-    """Encode `texts`, each followed by the id `end`, into `folder`."""
+    """Encode `texts` into `folder`, with the id `end` after each."""
     pieces, batch = list[NDArray[np.uint16]](), list[str]()
 
     def flush() -> None:
@@ -32,7 +32,7 @@ def write(texts: Iterable[str], tokenizer: Tokenizer, end: int, folder: Path) ->
 
 
 class Stream:
-    """Positions count on from pass to pass: position `tokens` is the first id of the second pass."""
+    """The corpus by position, continued from pass to pass: `tokens` is the first position of the second pass."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._ids: NDArray[np.uint16] = np.load(folder / IDS, mmap_mode="r")
@@ -57,7 +57,7 @@ class Stream:
         return np.concatenate(pieces)
 
     def _run(self, position: int, most: int) -> NDArray[np.uint16]:
-        """Ids from `position` to the end of the document there, `most` at most."""
+        """At most `most` ids from `position` to the end of its document."""
         number, within = divmod(position, self.tokens)
         order, ends = self._order(number)
         place = int(np.searchsorted(ends, within, side="right"))
@@ -66,6 +66,6 @@ class Stream:
         return np.asarray(self._ids[at : min(stop, at + most)])
 
     def _shuffled(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Documents in the order of pass `number`, and where each ends in it."""
+        """The document order of pass `number`, and the end position of each document in it."""
         order = np.random.default_rng((self._seed, number)).permutation(len(self._lengths))
         return order, np.cumsum(self._lengths[order])

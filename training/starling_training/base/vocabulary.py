@@ -1,4 +1,4 @@
-"""A byte-level BPE vocabulary with StarCoder's special tokens, learnt from the corpus itself."""
+"""A byte-level BPE vocabulary with StarCoder's special tokens, trained on the corpus."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,11 +8,11 @@ from transformers import PreTrainedTokenizerFast
 
 END = "<|endoftext|>"
 SPECIAL = (END, "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>", "<reponame>")
-"""In the order of StarCoder's ids: 0 to 4 are the same there."""
+"""Special tokens in the order of StarCoder's ids: 0 to 4 are the same there."""
 
 
 def train(texts: Iterable[str], size: int) -> Tokenizer:
-    """A tokenizer with `size` tokens in all; digits stand alone, as in StarCoder's."""
+    """A tokenizer with `size` tokens in total; each digit is a token of its own, as in StarCoder's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Digits(individual_digits=True),
@@ -28,7 +28,7 @@ def train(texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def save(tokenizer: Tokenizer, context: int, folder: Path) -> None:
-    """Write `tokenizer` so that transformers loads it."""
+    """Write `tokenizer` in a form that transformers loads."""
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=END,

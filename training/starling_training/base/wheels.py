@@ -1,4 +1,4 @@
-"""Wheels and the standard library to documents, each with its licence and hash."""
+"""Reads wheels and the standard library as documents, with a licence and hash per package."""
 
 import hashlib
 import re
@@ -18,36 +18,36 @@ from starling_training.sources.clean import Document
 
 HERE = Path(__file__).parent
 LEARNT, HELD_OUT = HERE / "learnt.txt", HERE / "held_out.txt"
-"""Requirement files with hashes: packages to learn from, and packages that no base of ours may ever learn from."""
+"""Requirement files with hashes: packages to train on, and packages excluded from the training of every base."""
 PLATFORMS = (
     *(f"manylinux{version}_x86_64" for version in ("_2_34", "_2_28", "_2_27", "_2_24", "_2_17", "2014", "2010", "1")),
     "any",
 )
-"""The hashes are of these platforms' wheels; only Python source is read from them, so any machine can."""
+"""Platforms of the hashed wheels. Only Python source is read from them, so the machine's own platform is irrelevant."""
 
 _PERMISSIVE = re.compile(
     r"\b(MIT|BSD|Apache|ISC|PSF|Python Software Foundation|HPND|CMU|Zlib|Unlicense)\b", re.IGNORECASE
 )
 _COPYLEFT = re.compile(r"GPL|\bMPL|Mozilla|\bEPL|EUPL|SSPL|General Public", re.IGNORECASE)
 _TITLE = 80
-"""Characters of a licence field that still name a licence; longer ones quote it."""
+"""Max characters of a licence field that is a licence's name; a longer field quotes the licence text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One package's Python files."""
+    """The Python files of one package."""
 
     name: str
     version: str
     licence: str
     sha256: str
-    """Of the wheel; of the standard library's files in order."""
+    """Hash of the wheel, or of the standard library's files in order."""
     documents: tuple[Document, ...]
-    """Those that pass the filters of every corpus here."""
+    """Documents that pass the corpus filters."""
 
 
 def download(requirements: Path, folder: Path, only: Sequence[str] = ()) -> list[Path]:
-    """The wheels that `requirements` pins, or those named in `only`; raises SourceError where one cannot be had."""
+    """The wheels that `requirements` pins, or those named in `only`; raises SourceError if a download fails."""
     folder.mkdir(parents=True, exist_ok=True)
     pins = [line for line in requirements.read_text(encoding="utf-8").splitlines() if "==" in line]
     names = [pin.partition("==")[0] for pin in pins]
@@ -73,14 +73,14 @@ def download(requirements: Path, folder: Path, only: Sequence[str] = ()) -> list
 
 
 def pinned(folder: Path, pins: Sequence[str]) -> list[Path]:
-    """The wheels in `folder` that `pins` name by their hashes; others are left from an earlier list."""
+    """The wheels in `folder` with hashes in `pins`; others remain from an earlier list."""
     known = {pin.partition("--hash=sha256:")[2].split()[0] for pin in pins}
     wheels = sorted(folder.glob("*.whl"), key=lambda wheel: wheel.name.lower())
     return [wheel for wheel in wheels if _digest(wheel) in known]
 
 
 def read_wheel(wheel: Path, must_be_permissive: bool = True) -> Source:
-    """The package in `wheel`; raises SourceError where its licence does not let us learn from it."""
+    """The package in `wheel`; raises SourceError if its licence does not permit training."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = message_from_bytes(archive.read(next(n for n in names if n.endswith(".dist-info/METADATA"))))
@@ -92,7 +92,7 @@ def read_wheel(wheel: Path, must_be_permissive: bool = True) -> Source:
 
 
 def read_standard_library() -> Source:
-    """The running Python's standard library with its tests, without installed packages."""
+    """The running Python's standard library, including its tests, without installed packages."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = sorted(path for path in root.rglob("*.py") if "site-packages" not in path.parts)
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
@@ -113,7 +113,7 @@ def _documents(files: dict[str, bytes]) -> Iterator[Document]:
 
 
 def _licence(metadata: Message) -> str:
-    """What the package says that its licence is: the expression, the field if it is a name, or the classifiers."""
+    """The package's licence from its metadata: the expression, the field if it is a name, or the classifiers."""
     field = str(metadata.get("License-Expression") or metadata.get("License") or "").strip()
     classifiers = [line.split("::")[-1].strip() for line in metadata.get_all("Classifier", []) if "License ::" in line]
     return field if 0 < len(field) <= _TITLE and "\n" not in field else ", ".join(classifiers)

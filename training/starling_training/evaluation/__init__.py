@@ -1,5 +1,5 @@
-"""`eval-copilot`: is the adapter better than its base, by how much, how sure, and at what latency?
+"""`eval-copilot`: compares an adapter with its base, with confidence intervals and latencies.
 
-In: a repository, its history, its tests or a public benchmark. Out: a run, shown, kept as JSON and drawn on a page.
+In: a repository, its history, its tests or a public benchmark. Out: a run, printed, saved as JSON and as a page.
 May import: `scoring`, `report`, `sources`, `examples`.
 """

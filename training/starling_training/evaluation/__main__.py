@@ -1,4 +1,4 @@
-"""`python -m starling_training.evaluation` is `eval-copilot`."""
+"""Entry point of `python -m starling_training.evaluation`, the same as `eval-copilot`."""
 
 import sys
 
@@ -8,7 +8,7 @@ WORDS = ("history", "benchmark", "tests", "compare")
 
 
 def main() -> None:
-    """Run the command: one of the words in the first place means another one than `eval-copilot SOURCE`."""
+    """Run the command. Without a subcommand as the first argument, run `eval-copilot SOURCE`."""
     word = sys.argv[1] if sys.argv[1:] and sys.argv[1] in WORDS else ""
     if word:
         run(f"eval-copilot {word}", f"starling_training.evaluation.eval_cli:{word}", "train", sys.argv[2:])

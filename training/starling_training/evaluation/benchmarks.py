@@ -1,7 +1,7 @@
-"""Readers of public benchmarks' published files: rows to tasks.
+"""Readers for the published files of public benchmarks: rows to tasks.
 
-Each row is one hole. What a benchmark gives beside the file at hand (CrossCodeEval's and RepoBench's snippets of other
-files) is not asked with, since serving does not take it yet.
+Each row is one hole. Context outside the current file (the snippets of other files in CrossCodeEval and RepoBench) is
+not used, because serving does not accept it yet.
 """
 
 import json
@@ -31,11 +31,11 @@ class Task:
     """One task of a benchmark."""
 
     path: str
-    """A file name that says the language."""
+    """A file name that identifies the language."""
     hole: Hole
     mode: Mode
     check: Check | None = None
-    """The check that runs an answer; None where it cannot be run here."""
+    """The check that runs an answer; None if the task cannot be run here."""
 
 
 def read(name: Name, named: str) -> list[Task]:
@@ -64,9 +64,9 @@ def _tasks(reader: Callable[[Row], Task], rows: Iterator[Row | str], name: str, 
 
 
 def _humaneval(row: Row) -> Task:
-    """`task_id`, `entry_point`, `prompt`, `suffix`, `canonical_solution`, `test`.
+    """Columns: `task_id`, `entry_point`, `prompt`, `suffix`, `canonical_solution`, `test`.
 
-    As in github.com/openai/human-eval-infilling, whose `check_program` is put together here too.
+    As in github.com/openai/human-eval-infilling; the program of its `check_program` is assembled here.
     """
     hole = settled(row["prompt"], row["canonical_solution"], row["suffix"])
     check = Program(hole.prefix, f"{hole.suffix}\n{row['test']}\ncheck({row['entry_point']})")
@@ -74,10 +74,10 @@ def _humaneval(row: Row) -> Task:
 
 
 def _safim(row: Row) -> Task:
-    """`task_id`, `lang`, `prompt`, `eval_prompt`, `ground_truth`, `unit_tests` (github.com/gonglinyuan/safim).
+    """Columns: `task_id`, `lang`, `prompt`, `eval_prompt`, `ground_truth`, `unit_tests` (github.com/gonglinyuan/safim).
 
-    `prompt` has a comment where the hole is, `eval_prompt` is the program with {{completion}} there; tests are pairs of
-    input and allowed outputs, and tasks without any are calls to be matched.
+    `prompt` has a comment at the hole. `eval_prompt` is the program with {{completion}} there. Each test is an input
+    and its allowed outputs; a task without tests is a call to match.
     """
     language = row["lang"]
     prefix, suffix = row["prompt"].split(PLACEHOLDERS.get(language, OTHER_PLACEHOLDER))
@@ -93,27 +93,28 @@ def _safim(row: Row) -> Task:
 
 
 def _crosscodeeval(row: Row) -> Task:
-    """`prompt`, `groundtruth`, `right_context`, `metadata` with `file` (github.com/amazon-science/cceval)."""
+    """Columns: `prompt`, `groundtruth`, `right_context`, `metadata` with `file` (github.com/amazon-science/cceval)."""
     hole = settled(row["prompt"], row["groundtruth"], row["right_context"])
     return Task(str(row["metadata"]["file"]), hole, _mode(hole))
 
 
 def _repobench(row: Row) -> Task:
-    """`file_path`, `import_statement`, `cropped_code` (`code` before version 1.1), `next_line`, of
-    github.com/Leolty/repobench."""
+    """Columns: `file_path`, `import_statement`, `cropped_code` (`code` before version 1.1), `next_line`
+    (github.com/Leolty/repobench).
+    """
     code = row["cropped_code"] if "cropped_code" in row else row["code"]
     prefix = f"{row['import_statement']}\n{code}".rstrip("\n") + "\n"
     return Task(str(row["file_path"]), settled(prefix, row["next_line"], ""), "line")
 
 
 def _santacoder(row: Row) -> Task:
-    """`name`, `language`, `prompt`, `suffix`, `canonical_solution` (bigcode/santacoder-fim-task on the Hub)."""
+    """Columns: `name`, `language`, `prompt`, `suffix`, `canonical_solution` (bigcode/santacoder-fim-task)."""
     hole = settled(row["prompt"], row["canonical_solution"], row["suffix"])
     return Task(f"{row['name']}.{EXTENSIONS[row['language']]}", hole, _mode(hole))
 
 
 def settled(prefix: Any, middle: Any, suffix: Any) -> Hole:
-    """The hole as an editor has it: a newline that ends the middle is there already; raises TypeError."""
+    """The hole as in an editor, where a newline at the end of the middle belongs to the suffix; raises TypeError."""
     if not all(isinstance(part, str) for part in (prefix, middle, suffix)):
         raise TypeError("a hole's parts are no text")
     if middle.endswith("\n"):
@@ -123,7 +124,7 @@ def settled(prefix: Any, middle: Any, suffix: Any) -> Hole:
 
 
 def _sound(value: Any) -> Any:
-    """`value` without halves of surrogate pairs, which no program or page can hold."""
+    """`value` without unpaired surrogates, which programs and pages cannot hold."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, Mapping):

@@ -109,7 +109,7 @@ def finish(run: Run, kept: Kept, console: Console) -> None:
 def with_sides(
     asked: Asked, total: int, what: str, ask: Callable[[list[Side], GoOn], Awaitable[Made]], console: Console
 ) -> Made:
-    """What `ask` makes of the opened sides, counted to `total` while it runs; the first Ctrl-C tells it to end."""
+    """Result of `ask` on the opened sides, with a progress count up to `total`; the first Ctrl-C ends it early."""
 
     async def within(go_on: GoOn) -> Made:
         async with sides.opened(asked) as found:

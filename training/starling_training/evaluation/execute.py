@@ -1,7 +1,7 @@
-"""Runs model-written code with limits to check an answer, as the benchmarks do.
+"""Runs model-written code under limits to check an answer, as the benchmarks do.
 
-Time, memory and files are limited, and there is no network where Linux allows that. It keeps accidents small. It is no
-prison: what runs can read what you can read.
+Time, memory and files are limited, and the network is blocked where Linux allows it. The limits contain accidents; they
+are not a security sandbox: the code can read every file that you can read.
 """
 
 import ast
@@ -23,13 +23,13 @@ from starling_server.errors import UsageError
 
 SUPERVISE = Path(__file__).with_name("supervise.py")
 APART = ("unshare", "--user", "--map-current-user", "--net", "--pid", "--fork", "--kill-child")
-"""No network, and no process of it outlives it."""
+"""Starts a process without network, and kills all its processes when it ends."""
 GRACE = 10.0
-"""Seconds that the supervisor has to kill what it started."""
+"""Seconds for the supervisor to kill the processes that it started."""
 SAME = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "SYSTEMROOT")
-"""Of the environment; the rest may hold tokens."""
+"""Environment variables passed on; the others may hold tokens."""
 TAIL = 1 << 16
-"""Bytes of an output that are kept, the last ones."""
+"""Max bytes of an output that are kept, from its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class Limits:
     """Address space of each process."""
     file_mb: int = 256
     processes: int = 1_024
-    """At once; threads count too where the system holds the limit itself (not against root)."""
+    """Max at the same time; threads count too where the kernel enforces the limit (not for root)."""
     disk_mb: int = 2_048
-    """Written in all."""
+    """Written in total."""
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What the supervisor takes: seconds, bytes, counts."""
+        """Arguments for the supervisor: seconds, bytes, counts."""
         sizes = (self.memory_mb << 20, self.file_mb << 20, self.processes, self.disk_mb << 20)
         return tuple(map(str, (round(self.seconds) + 1, *sizes)))
 
@@ -57,18 +57,18 @@ class Outcome:
     """How a run ended."""
 
     status: int | None
-    """None after a timeout."""
+    """Exit status; None after a timeout."""
     output: str
     errors: str
-    """The end of both (`TAIL`)."""
+    """The end of standard output and standard error (`TAIL`)."""
 
 
 def run(command: Sequence[str], folder: Path, limits: Limits, stdin: str = "") -> Outcome:
-    """Run `command` in `folder`, which is also its home; raises UsageError where there are no limits to set."""
+    """Run `command` in `folder`, which is also its home; raises UsageError if the system cannot set limits."""
     if os.name != "posix":
         raise UsageError("Running model-written code needs process limits: use Linux or macOS.")
     limited = [sys.executable, "-I", str(SUPERVISE), *limits.flags, *command]
-    # Files, not pipes: a process that was left behind would keep a pipe open, and whoever reads it waiting.
+    # Files, not pipes: an orphaned process would keep a pipe open and block the reader.
     with TemporaryFile() as given, TemporaryFile() as output, TemporaryFile() as errors:
         given.write(stdin.encode())
         given.seek(0)
@@ -81,7 +81,7 @@ def run(command: Sequence[str], folder: Path, limits: Limits, stdin: str = "") -
 
 
 def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
-    """Its status, None where it took longer; nothing that it started is left, however this ends."""
+    """Exit status, None after a timeout; all processes it started are killed in every case."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -89,7 +89,7 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
     finally:
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)  # the supervisor ends the others, whatever their session
+                os.killpg(process.pid, signal.SIGTERM)  # the supervisor ends its descendants in every session
                 process.wait(GRACE)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -97,14 +97,14 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
 
 
 def environment(folder: Path) -> Mapping[str, str]:
-    """Variables that the command gets."""
+    """Environment variables of the command."""
     own = {"HOME": str(folder), "TMPDIR": str(folder), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     return {name: os.environ[name] for name in SAME if name in os.environ} | own
 
 
 @cache
 def apart() -> tuple[str, ...]:
-    """What starts a process without network, where the system lets everybody do so."""
+    """Prefix that starts a process without network, if the system allows it for every user."""
     if not shutil.which(APART[0]):
         return ()
     tried = subprocess.run([*APART, "true"], capture_output=True, check=False)
@@ -123,19 +123,19 @@ class Check(Protocol):
     """The check of a task."""
 
     def passes(self, text: str, limits: Limits) -> bool:
-        """Whether `text` is right in the task's hole."""
+        """Whether `text` is correct in the task's hole."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A Python program with its assertions behind it: HumanEval's."""
+    """A Python program followed by its assertions (HumanEval)."""
 
     before: str
     after: str
 
     def passes(self, text: str, limits: Limits) -> bool:
-        """Whether it comes to its end: one that ends itself earlier, whatever its status, has not shown anything."""
+        """Whether the program runs to its end: one that exits earlier, with any status, fails."""
         reached = secrets.token_hex()
         found = _run(f"{self.before}{text}{self.after}\nprint({reached!r})\n", limits)
         return found.status == 0 and found.output.rstrip().endswith(reached)
@@ -143,15 +143,15 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A Python program that reads and writes: SAFIM's."""
+    """A Python program with standard input and output (SAFIM)."""
 
     before: str
     after: str
     tests: Sequence[tuple[str, Sequence[str]]]
-    """Input, and outputs that are right for it."""
+    """Pairs of an input and its correct outputs."""
 
     def passes(self, text: str, limits: Limits) -> bool:
-        """Whether it writes a right output for every input, blanks and line ends aside."""
+        """Whether the output is correct for every input, apart from whitespace and line ends."""
         for given, right in self.tests:
             found = _run(f"{self.before}{text}{self.after}", limits, given)
             if found.status != 0 or found.output.split() not in [output.split() for output in right]:
@@ -161,13 +161,13 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """A call to be matched, nothing to be run: SAFIM's API tasks (its `syntax_match`)."""
+    """A call to match without running it: SAFIM's API tasks (its `syntax_match`)."""
 
     truth: str
     language: str
 
     def passes(self, text: str, limits: Limits) -> bool:
-        """Whether both are the same but for blanks, and in Python for the order of named arguments."""
+        """Whether the calls are equal apart from whitespace and, in Python, the order of named arguments."""
         mine, right = ("".join(code.split()) for code in (text, self.truth))
         if self.language == "python":
             pairs = _call(mine), _call(right)
@@ -183,7 +183,7 @@ def _run(program: str, limits: Limits, stdin: str = "") -> Outcome:
 
 
 def _call(code: str) -> tuple[list[str], dict[str | None, str]] | None:
-    """A call's arguments, by place and by name; the function's own name too, which the published code leaves out."""
+    """A call's positional and named arguments, and the function name, which the published code leaves out."""
     try:
         node = ast.parse(code, mode="eval").body
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""The newest commits of a git repository as places where their author wrote something, each in the file as it was."""
+"""The newest commits of a git repository as changes, each with its place in the file before the commit."""
 
 import difflib
 import os
@@ -19,31 +19,31 @@ from starling_training.sources.languages import language
 from starling_training.sources.secrets.redact import redact
 
 LEAST = 4
-"""Visible characters that a change adds; fewer are not worth a suggestion."""
+"""Min visible characters added by a change; a smaller one is too short for a suggestion."""
 _MISSING = re.compile(rb"(?i)(could not|unable to) read|bad object|missing")
-"""What git says where an object is not there."""
+"""git's messages about a missing object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One hunk of a commit: what its author wrote in one place of a file, the rest of which is as before the commit."""
+    """One hunk of a commit: the text written in one place, with the rest of the file as before the commit."""
 
     commit: str
     path: str
     prefix: str
     """The file up to the author's cursor."""
     text: str
-    """What the author wrote there."""
+    """The text the author wrote there."""
     suffix: str
 
     @property
     def hole(self) -> Hole:
-        """The change as a hole; what follows the cursor does not know of it yet."""
+        """The change as a hole; the suffix is the text after the cursor before the change."""
         return Hole(self.prefix, self.text, self.suffix, "block" if "\n" in self.text else "line")
 
 
 def changes(repository: Path, commits: int) -> list[Change]:
-    """What the newest `commits` without merges added, the newest first; raises SourceError."""
+    """The additions of the newest `commits` without merges, newest first; raises SourceError."""
     hashes = _git(repository, "rev-list", "--no-merges", f"--max-count={commits}", "HEAD").decode().split()
     found = [change for commit in hashes for change in _of_commit(repository, commit)]
     if not found and _git(repository, "rev-parse", "--is-shallow-repository").strip() == b"true":
@@ -55,14 +55,14 @@ def changes(repository: Path, commits: int) -> list[Change]:
 
 
 def fitting(found: list[Change], most: int) -> list[Placed]:
-    """Each change as a hole whose middle is its first lines, as many whole ones as have `most` characters."""
+    """Each change as a hole whose middle is its first lines, as many whole lines as fit in `most` characters."""
     return [(change.path, _shortened(change.hole, most)) for change in found]
 
 
 def _of_commit(repository: Path, commit: str) -> Iterator[Change]:
     parents = _git(repository, "rev-list", "--parents", "--max-count=1", commit).decode().split()[1:]
     if not parents:
-        return  # the first commit says nothing about who wrote what when
+        return  # the first commit does not show separate changes
     listed = _git(
         repository, "diff-tree", "-r", "-z", "--no-renames", "--name-only", "--diff-filter=AM", *parents, commit
     )
@@ -74,7 +74,7 @@ def _of_commit(repository: Path, commit: str) -> Iterator[Change]:
 
 
 def added(commit: str, path: str, before: str, after: str) -> Iterator[Change]:
-    """The places where `after` has more than `before`, line by line; each against `before` alone."""
+    """The places where `after` adds lines to `before`; each place is relative to `before` alone."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     for tag, start, end, first, last in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag in {"insert", "replace"}:
@@ -85,9 +85,9 @@ def added(commit: str, path: str, before: str, after: str) -> Iterator[Change]:
 
 
 def _placed(head: str, gone: str, written: str, tail: str) -> tuple[str, str, str]:
-    """Where the cursor stood: behind what the lines had before already, and before what they kept.
+    """Prefix, new text and suffix of a change, without the text common to the old and new lines at both ends.
 
-    A line's text begins behind its indentation and ends before its newline: the editor puts both.
+    The text of a new line starts after its indentation and ends before its newline, because the editor inserts both.
     """
     kept = _common(gone, written)
     rest, more = gone[kept:], written[kept:]
@@ -99,7 +99,7 @@ def _placed(head: str, gone: str, written: str, tail: str) -> tuple[str, str, st
 
 
 def _common(first: str, second: str) -> int:
-    """Characters that both begin with."""
+    """Length of the common prefix."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
@@ -113,7 +113,7 @@ def _shortened(hole: Hole, most: int) -> Hole:
 
 
 def _document(repository: Path, commit: str, name: str) -> Document | None:
-    """The file in this commit, its secrets replaced; None where it is not one to learn from."""
+    """The file in this commit, with its secrets redacted; None if it is excluded from training."""
     found = _git_result(repository, "cat-file", "blob", f"{commit}:{name}")
     if found.returncode:
         listed = _git(repository, "ls-tree", "-z", "--full-tree", commit, "--", name)
@@ -143,7 +143,7 @@ def _incomplete(repository: Path) -> SourceError:
 
 
 def _git_result(repository: Path, *arguments: str) -> CompletedProcess[bytes]:
-    bare = not (repository / ".git").exists() and (repository / "HEAD").is_file()  # the user named it as one
+    bare = not (repository / ".git").exists() and (repository / "HEAD").is_file()  # the user named a bare one
     try:
         return git.run(repository, *(("--git-dir=.",) if bare else ()), *arguments)
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Holes to ask at: drawn by a seed from files that were held out, and kept as places in them, so that runs compare.
+"""Evaluation holes, drawn with a random seed from held-out files and saved as places, so that runs are comparable.
 
-What is kept is no code: a path, the hash of the file's text, two indices. Each hole's file is labelled by how close it
-comes to what the adapter learnt from, which tells memory and skill apart.
+A place holds no code: only a path, the hash of the file's text and two indices. Each file is labelled by its similarity
+to the adapter's training data, to separate memorisation from generalisation.
 """
 
 import json
@@ -27,12 +27,13 @@ from starling_training.staging import replaced
 
 LIKENESS = ("unlike what was learnt", "somewhat like it", "close to it")
 LIKENESS_BORDERS = (0.05, 0.2)
-"""Estimated Jaccard similarity of word 5-grams to the closest learnt file; from `dedup.THRESHOLD` on files are left out
-of training as near duplicates."""
+"""Estimated Jaccard similarity of word 5-grams to the closest training file; at `dedup.THRESHOLD` and above, files are
+excluded from training as near duplicates.
+"""
 
 
 def likeness_label(document: Document, learnt: NDArray[np.uint32]) -> str:
-    """One of `LIKENESS`; `learnt` holds signatures, (documents, permutations). Empty where nothing is known of them."""
+    """One of `LIKENESS`, empty for unknown training data; `learnt` holds signatures, (documents, permutations)."""
     if not len(learnt):
         return ""
     closest = float((learnt == dedup.signature(document.text)).mean(1).max())
@@ -45,8 +46,9 @@ def likeness_labels(documents: Sequence[Document], learnt: NDArray[np.uint32]) -
 
 
 CHARS_PER_TOKEN = 2.5
-"""Characters of a middle for each token that a suggestion may have: whatever the vocabulary, so that bases with
-different ones are asked at the same holes."""
+"""Max characters of a middle per token of a suggestion. Independent of the vocabulary, so that bases with different
+vocabularies get the same holes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What may be judged on, and what the adapter learnt from where that is known."""
+    """Documents for evaluation, and the adapter's training documents if known."""
 
     judged: tuple[Document, ...]
     learnt: tuple[int, ...]
     """Rows of the corpus."""
     said: str
-    """Why these, in one sentence."""
+    """The reason for this choice, in one sentence."""
     elsewhere: bool = False
     """Whether the adapter is known to be trained on other sources only."""
 
 
 def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:
-    """Of a source that the adapter was trained on the files that it held out, else all; raises SourceError."""
+    """The held-out files if the adapter was trained on this source, else all files; raises SourceError."""
     if manifest is None:
         return Parts(corpus.documents, (), "All files are asked about; who has learnt from them is not known here.")
     if not _is_source(corpus, manifest):
@@ -98,7 +100,7 @@ def parts(corpus: Corpus, manifest: Manifest | None) -> Parts:
 
 
 def places(documents: Sequence[Document], count: int, max_tokens: int, seed: int) -> list[Place]:
-    """`count` places, longer documents having more; the same documents and `seed` give the same ones."""
+    """`count` places, more in longer documents; deterministic for the same documents and `seed`."""
     random = Random(f"eval:{seed}")
     ordered = sorted(documents, key=lambda document: (document.path, document.sha256))
     chosen = random.choices(ordered, [len(document.text) for document in ordered], k=count)
@@ -117,7 +119,7 @@ def places(documents: Sequence[Document], count: int, max_tokens: int, seed: int
 
 
 def cut_out(found: Sequence[Place], documents: Sequence[Document]) -> list[Placed]:
-    """The hole at each place; raises SourceError where a document has changed since or is gone."""
+    """The hole at each place; raises SourceError if a document has changed or is missing."""
     texts = {document.sha256: document.text for document in documents}
     gone = {place.path for place in found if place.sha256 not in texts}
     if gone:
@@ -129,13 +131,13 @@ def cut_out(found: Sequence[Place], documents: Sequence[Document]) -> list[Place
 
 
 def write(found: Sequence[Place], path: Path) -> None:
-    """Keep places, one JSON object a line."""
+    """Save places, one JSON object per line."""
     with replaced(path) as new:
         new.write_text("".join(json.dumps(asdict(place)) + "\n" for place in found), encoding="utf-8")
 
 
 def read(path: Path) -> list[Place]:
-    """What `write` kept; raises UsageError."""
+    """Load the places that `write` saved; raises UsageError."""
     try:
         content = untrusted.read(path, untrusted.MOST_BYTES)
         rows = [untrusted.values(line) for line in content.splitlines() if line.strip()]
@@ -149,7 +151,7 @@ def read(path: Path) -> list[Place]:
 
 
 def _is_source(corpus: Corpus, manifest: Manifest) -> bool:
-    """Whether one of the adapter's sources is among these."""
+    """Whether one of the adapter's sources is in the corpus."""
     here = {origin.place or origin.named for origin in corpus.origins}
     try:
         sources = manifest.data.get("sources", [])
@@ -163,6 +165,6 @@ def _damaged(manifest: Manifest) -> AdapterError:
 
 
 def _place(named: str) -> str:
-    """Of a source whose manifest has no place yet."""
+    """The place of a source whose manifest has none yet."""
     path = Path(named).expanduser()
     return str(path.resolve()) if path.exists() else origins.shown(named)

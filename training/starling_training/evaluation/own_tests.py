@@ -1,7 +1,7 @@
-"""`eval-copilot tests`: holes in a repository are filled, and its own tests say whether that was right.
+"""`eval-copilot tests`: fills holes in a repository and checks the result with the repository's own tests.
 
-As llm-ls's testbed does: a copy, a hole, an answer, the tests. Only holes count that the tests notice when they stay
-empty, and that a suggestion can fill whole.
+The procedure is that of llm-ls's testbed: copy, cut a hole, complete, test. A hole counts only if the tests fail while
+it is empty and if a suggestion can fill all of it.
 """
 
 import os
@@ -30,7 +30,7 @@ from starling_training.sources.secrets import redact
 
 TEXTS = ("prefix", "middle", "suffix")
 TRIES = 5
-"""Holes that are drawn for each that is wanted: some are not noticed."""
+"""Holes drawn for each hole requested, because the tests do not detect all of them."""
 LEFT = shutil.ignore_patterns(".git", "node_modules", ".venv", "venv", "__pycache__", ".tox", ".nox")
 
 
@@ -55,34 +55,34 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A copy of the repository, and how its tests are run."""
+    """A copy of the repository and its test command."""
 
     root: Path
     origin: Path
     wanted: Wanted
 
     def passes(self, path: str, text: str) -> bool:
-        """Whether the tests pass with this text in the file, which then is as before."""
+        """Whether the tests pass with this text in the file; the file is restored afterwards."""
         try:
             inside.write(self.root, path, text.encode())
             return self.outcome().status == 0
-        except OSError:  # an earlier run of the tests took the file away or put a link in its place
+        except OSError:  # an earlier test run removed the file or replaced it by a link
             return False
         finally:
             self._restore(path)
 
     def _restore(self, path: str) -> None:
-        """The file as the repository has it."""
+        """Restore the file's original text."""
         with suppress(OSError):
             inside.write(self.root, path, inside.read(self.origin, path, filters.MAX_BYTES))
 
     def outcome(self) -> execute.Outcome:
-        """How the tests end as the copy is."""
+        """Run the tests on the copy as it is."""
         return execute.run(shlex.split(self.wanted.command), self.root, Limits(self.wanted.seconds))
 
 
 def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -> Run:
-    """Every side at every hole that the tests notice; raises SourceError where they do not pass as it is."""
+    """Every side at every hole detected by the tests; raises SourceError if the tests fail on the unchanged code."""
     with TemporaryDirectory(prefix="starling-tests-", ignore_cleanup_errors=True) as place:
         copy = Copy(copied(repository, Path(place) / "copy", console), repository, wanted)
         before = copy.outcome()
@@ -97,9 +97,9 @@ def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -
 
 
 def copied(repository: Path, to: Path, console: Console) -> Path:
-    """A copy of its files; raises SourceError where one cannot be read, or there is no room.
+    """A copy of the repository's files; raises SourceError if a file cannot be read or the disk is full.
 
-    Links that lead out of the repository are left out and counted: what runs in the copy would write through them.
+    Links to targets outside the repository are skipped and counted: programs in the copy would write through them.
     """
     out = list[Path]()
 
@@ -125,7 +125,7 @@ def copied(repository: Path, to: Path, console: Console) -> Path:
 
 
 def _turn_links(copied: Path, repository: Path) -> None:
-    """Let links that name a place in the repository by its whole path name the one in the copy."""
+    """Redirect links with absolute targets in the repository to the same place in the copy."""
     for folder, folders, names in os.walk(copied):
         for link in (path for name in (*folders, *names) if (path := Path(folder, name)).is_symlink()):
             if (target := link.readlink()).is_absolute():
@@ -134,7 +134,7 @@ def _turn_links(copied: Path, repository: Path) -> None:
 
 
 def _is_no_file(path: Path) -> bool:
-    """Sockets, pipes and devices."""
+    """Whether it is a socket, pipe or device."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
@@ -153,7 +153,7 @@ def _ask(asked: Asked, copy: Copy, noticed: Sequence[Placed], name: str, console
 
 
 def _hidden(trial: Trial) -> Trial:
-    """`trial` as it may be kept: the tests ran on the text as it is, secrets included."""
+    """`trial` with its secrets redacted for storage: the tests ran on the original text."""
     hole = replace(trial.hole, **{part: redact.redact(getattr(trial.hole, part))[0] for part in TEXTS})
     base, adapter = (replace(each, text=redact.redact(each.text)[0]) for each in (trial.base, trial.adapter))
     return replace(trial, hole=hole, truth=redact.redact(trial.truth)[0], base=base, adapter=adapter)
@@ -188,7 +188,7 @@ def _whole(placed: Placed) -> bool:
 
 
 def _documents(repository: Path, files: str) -> list[Document]:
-    """Source files that are no tests, as they are; in an order of their own."""
+    """Source files, without tests and without redaction, in a shuffled order."""
     listed = [path for path in listing.files(repository).paths if _matches(path, files) and not _is_test(path)]
     found = [document for path in listed if (document := _document(repository, path))]
     if not found:
@@ -202,7 +202,7 @@ def _document(repository: Path, path: str) -> Document | None:
         made = clean.document(path, inside.read(repository, path, filters.MAX_BYTES + 1))
     except OSError:
         return None
-    return None if isinstance(made, str) or made.path != path else made  # a name that was escaped could not be filled
+    return None if isinstance(made, str) or made.path != path else made  # an escaped name cannot be filled
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -1,4 +1,4 @@
-"""`eval-copilot benchmark`: every side at the tasks of a public benchmark, run where it can be."""
+"""`eval-copilot benchmark`: evaluates every side on the tasks of a public benchmark, executed where possible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ class Wanted:
     """The tasks to run and how to check the answers."""
 
     tasks: int
-    """0 for all."""
+    """0 means all."""
     seed: int
     execute: bool
     samples: int
@@ -60,7 +60,7 @@ def asked_at(asked: Asked, name: Name, source: str, wanted: Wanted, console: Con
 
 
 async def _answer(engine: Engine, task: Task, wanted: Wanted) -> Answer:
-    """The first sample's answer, and of all samples whether they pass."""
+    """The first sample's answer, and for each sample whether it passes."""
     manner = Manner(task.mode, wanted.temperature, wanted.seed)
     first = await answer(engine, task.path, task.hole, manner)
     if not (wanted.execute and task.check):

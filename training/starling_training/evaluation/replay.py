@@ -1,4 +1,4 @@
-"""`eval-copilot history`: the newest commits of a repository, filled as holes or typed."""
+"""`eval-copilot history`: evaluates the newest commits of a repository, as holes or as simulated typing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

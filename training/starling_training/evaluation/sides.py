@@ -1,4 +1,4 @@
-"""The sides of a comparison (base and adapter in this process, a serve-copilot, another server) at every hole."""
+"""The sides of a comparison: base and adapter in this process, a running serve-copilot, or another server."""
 
 import re
 from collections.abc import AsyncGenerator, Generator, Sequence
@@ -28,9 +28,9 @@ class Asked:
     """`in-process`, the URL of a serve-copilot, `openai:URL` or `infill:URL`."""
     model: ModelConfig
     adapter: str | None
-    """A name or a folder; on a server, what the server calls it."""
+    """A name or a folder; for a server, the server's name of the adapter."""
     against: str | None = None
-    """What it is compared with in place of the bare base: another adapter, or on an OpenAI server a model."""
+    """Compared with instead of the bare base: another adapter, or a model on an OpenAI server."""
     context_tokens: int = 2048
     max_tokens: int = 64
     template: str = ""
@@ -55,7 +55,7 @@ class Side:
 
 
 def trained(asked: Asked) -> Adapter | None:
-    """The adapter on this disk; None where there is none, or only the server knows it. Raises AdapterError."""
+    """The adapter on this disk; None without an adapter or if only the server has it. Raises AdapterError."""
     if asked.adapter is None or _OTHERS.fullmatch(asked.engine):
         return None
     try:
@@ -68,7 +68,7 @@ def trained(asked: Asked) -> Adapter | None:
 
 @asynccontextmanager
 async def opened(asked: Asked) -> AsyncGenerator[list[Side]]:
-    """One side or two, ready to be asked; raises UsageError, AdapterError, RequestError."""
+    """One or two sides, ready for requests; raises UsageError, AdapterError, RequestError."""
     other = _OTHERS.fullmatch(asked.engine)
     if other and other["shape"] == "openai":
         async with remote.client(other["url"]) as http:
@@ -90,7 +90,7 @@ async def opened(asked: Asked) -> AsyncGenerator[list[Side]]:
 
 @contextmanager
 def _here(asked: Asked) -> Generator[list[Side]]:
-    """The base in this process, bare or with `against`, and with the adapter."""
+    """In-process sides: the base, bare or with the adapter `against`, and the base with `adapter`."""
     adapter, against = trained(asked), adapters.find(asked.against) if asked.against else None
     found = [each for each in (against, adapter) if each]
     if len({each.path for each in found}) > len({each.name for each in found}):
@@ -105,7 +105,7 @@ def _here(asked: Asked) -> Generator[list[Side]]:
 
 
 def _sizes(asked: Asked, found: Sequence[Adapter]) -> tuple[int, int]:
-    """Context and suggestion in tokens: the adapter's, which the bare base is given too."""
+    """Context and suggestion length in tokens, from the adapter; the bare base uses the same."""
     if not found:
         return asked.context_tokens, asked.max_tokens
     record = found[-1].manifest.fim
@@ -113,7 +113,7 @@ def _sizes(asked: Asked, found: Sequence[Adapter]) -> tuple[int, int]:
 
 
 async def trials(sides: Sequence[Side], holes: Sequence[Placed], go_on: GoOn, manner: Manner = PLAIN) -> list[Trial]:
-    """Both sides at each hole; one alone stands for both."""
+    """Both sides at each hole; a single side is used for both."""
     if len(sides) == 2:
         return await both(sides[0].engine, sides[1].engine, holes, go_on, manner)
     made = list[Trial]()
@@ -126,5 +126,5 @@ async def trials(sides: Sequence[Side], holes: Sequence[Placed], go_on: GoOn, ma
 
 
 def with_near(found: Sequence[Trial], labels: Sequence[str]) -> list[Trial]:
-    """Trials that know how close their documents come to what was learnt."""
+    """Trials with the similarity label of their documents to the training data."""
     return [replace(trial, near=label) for trial, label in zip(found, labels, strict=False)]

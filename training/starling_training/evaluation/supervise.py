@@ -1,12 +1,12 @@
-"""Runs a command with limits and ends with it: whatever it started is killed, in other sessions too.
+"""Runs a command under limits and kills every process it started when it ends, in other sessions too.
 
     python -I supervise.py CPU_SECONDS MEMORY FILE PROCESSES WRITTEN COMMAND...
 
-It is a process of its own and knows nothing of the rest: a forked child of a process with threads must not set limits.
-Processes that lose their parent become its children (Linux), so none gets away by a fork and a session of its own.
-Sizes are bytes; `setrlimit` holds them for one process (one file), and what all processes together may start and write
-is looked at now and then. WRITTEN is what the kernel counts as written to a disk by all of them, or what the current
-folder has grown by, whichever is more.
+The supervisor is a separate process that imports nothing of the project, because a forked child of a process with
+threads must not set limits. On Linux, orphaned processes become its children, so none escapes by a fork and a session
+of its own. Sizes are bytes. `setrlimit` enforces the limits of one process (one file); the totals of processes and
+bytes written are polled. WRITTEN limits the larger of two values: the kernel's count of bytes written to a disk by all
+processes, and the growth of the current folder.
 """
 
 import ctypes
@@ -23,17 +23,19 @@ from types import FrameType
 
 TOO_MANY, TOO_MUCH = "started too many processes", "wrote too much"
 STOPPED = 125
-"""Its status where a limit of all processes together ended the command."""
+"""Exit status if a limit on all processes together ended the command."""
 _SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of linux/prctl.h."""
 _LOOK, _WALK = 0.05, 0.5
-"""Seconds between two looks at the processes; least seconds between two at the folder, else ten times what one took."""
+"""Seconds between two polls of the processes; min seconds between two scans of the folder, or ten times the last scan's
+duration if that is longer.
+"""
 _PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one process, and of all."""
+    """Limits of each process, and of all together."""
 
     cpu: int
     memory: int
@@ -43,7 +45,7 @@ class Limits:
 
 
 def supervise(limits: Limits, command: list[str]) -> int:
-    """The command's status; 128 and the signal's number where one ended it."""
+    """The command's exit status; 128 plus the signal number if a signal ended it."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, _end_all)
@@ -57,7 +59,7 @@ def supervise(limits: Limits, command: list[str]) -> int:
 
 
 def _become(limits: Limits, command: list[str]) -> None:
-    """Set this process's limits and be the command."""
+    """Set this process's limits and execute the command in it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     running = _of_this_user()
     for what, most in (
@@ -65,7 +67,7 @@ def _become(limits: Limits, command: list[str]) -> None:
         (resource.RLIMIT_AS, limits.memory),
         (resource.RLIMIT_FSIZE, limits.file),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NPROC, running + limits.processes),  # the kernel does not hold it against root: see `_watch`
+        (resource.RLIMIT_NPROC, running + limits.processes),  # not enforced by the kernel for root: see `_watch`
     ):
         _, hard = resource.getrlimit(what)
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -96,7 +98,7 @@ def _watch(child: int, limits: Limits) -> int:
 
 
 def _reap(child: int) -> tuple[bool, int]:
-    """Whether the command has ended, and how; orphans that have are forgotten."""
+    """Whether the command has ended, and its status; also reaps orphans that have ended."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -109,7 +111,7 @@ def _reap(child: int) -> tuple[bool, int]:
 
 
 def descendants() -> list[int]:
-    """Every process below this one, as /proc numbers them: it may be that of another process namespace."""
+    """Every process below this one, as numbered in /proc, which may belong to another process namespace."""
     children = dict[int, list[int]]()
     for entry in _PROC.iterdir() if _PROC.is_dir() else ():
         with suppress(OSError, ValueError, IndexError):
@@ -132,13 +134,13 @@ def _itself() -> int:
 
 
 def _number(pid: int) -> int:
-    """What the process that /proc calls `pid` is called here; raises OSError where it has gone."""
+    """The process id, in this namespace, of the process numbered `pid` in /proc; raises OSError if it has ended."""
     status = (_PROC / str(pid) / "status").read_bytes()
     return int(status.rpartition(b"\nNSpid:")[2].splitlines()[0].split()[-1]) if b"\nNSpid:" in status else pid
 
 
 def kill_all() -> None:
-    """Kill every process below this one: stopped first, so that none starts another meanwhile."""
+    """Kill every process below this one; all are stopped first, so that none starts another meanwhile."""
     for _ in range(1000):
         found = descendants()
         for number in (signal.SIGSTOP, signal.SIGKILL):
@@ -159,7 +161,7 @@ def _end_all(_number: int, _frame: FrameType | None) -> None:
 
 
 def _of_this_user() -> int:
-    """Threads of this user that the system counts already."""
+    """Number of threads of this user that the kernel counts now."""
     count, user = 0, os.getuid()
     for entry in _PROC.iterdir() if _PROC.is_dir() else ():
         with suppress(OSError):
@@ -169,7 +171,7 @@ def _of_this_user() -> int:
 
 
 def _disk(most: int) -> Callable[[list[int]], bool]:
-    """What tells whether more than `most` bytes have been written since now."""
+    """A check whether more than `most` bytes have been written since this call."""
     before, due = _size(), time.monotonic() + _WALK
 
     def too_much(found: list[int]) -> bool:
@@ -187,14 +189,14 @@ def _disk(most: int) -> Callable[[list[int]], bool]:
 
 
 def _written(pid: int) -> int:
-    """Bytes that a process, and those of its children that have ended, sent to a disk."""
+    """Bytes written to a disk by a process and its ended children."""
     with suppress(OSError, ValueError, IndexError):
         return int((_PROC / str(pid) / "io").read_bytes().split(b"\nwrite_bytes: ")[1].split()[0])
     return 0
 
 
 def _size() -> int:
-    """Bytes on the disk that the current folder takes."""
+    """Disk usage of the current folder in bytes."""
     total = 0
     for folder, _, names in os.walk("."):
         for name in names:

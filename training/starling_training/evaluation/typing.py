@@ -1,7 +1,7 @@
-"""A simulated typist: types the author's text and accepts every suggestion that is right.
+"""A simulated typist: types the author's text and accepts every correct suggestion.
 
-Right means that the whole suggestion is what comes next. Whoever types sees every suggestion before the next key, and
-takes none that is right in part: real people are slower, and less strict.
+A suggestion is correct if all of it equals the text that follows. The typist sees every suggestion before the next key
+and never accepts part of one. Real users are slower and less strict.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from starling_training.scoring.keystroke_counts import Keys, Typed
 
 
 async def type_all(sides: Sequence[Side], changes: Sequence[Change], go_on: GoOn) -> list[Typed]:
-    """Each change typed with each side; one alone stands for both."""
+    """Each change typed with each side; a single side is used for both."""
     made = list[Typed]()
     for number, change in enumerate(changes):
         found = [await type_one(side.engine, change, f"{side.name}:{number}") for side in sides]
@@ -44,7 +44,7 @@ async def type_one(engine: Engine, change: Change, session: str) -> Keys:
 
 
 def _key(text: str, at: int) -> int:
-    """Characters of one key: Enter brings the next line's indentation with it."""
+    """Characters typed by one key: Enter also inserts the next line's indentation."""
     if text[at] != "\n":
         return 1
     rest = text[at + 1 :]
@@ -52,5 +52,5 @@ def _key(text: str, at: int) -> int:
 
 
 def _typed_along(suggestion: str, typed: str) -> str:
-    """What is left on the screen of a suggestion after a key that agrees with it; nothing after one that does not."""
+    """The remainder of a suggestion after a matching key; empty after any other key."""
     return suggestion[len(typed) :] if suggestion.startswith(typed) else ""

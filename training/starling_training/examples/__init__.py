@@ -1,5 +1,5 @@
-"""From documents to training rows: the prompts are exactly serving's.
+"""From documents to training rows, with exactly the prompts used in serving.
 
-In: documents. Out: holes as editors ask for them, and rows of token ids with labels.
+In: documents. Out: holes as in requests from editors, and rows of token ids with labels.
 May import: `sources`, `starling_server.prompt`, `starling_server.postprocess`.
 """

@@ -1,6 +1,6 @@
-"""Spans to token ids: the prompt is cut and written by serving's own `window` and `fim`.
+"""Spans to token ids: prompts are cut and formatted by the server's own `window` and `fim`.
 
-A row says which text an example is made of; its ids are made when it is asked for. Nothing is cut afterwards.
+A row refers to the text of an example; its ids are created on access. They are not truncated afterwards.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,16 +18,16 @@ from starling_training.sources.languages import language
 
 Form = Literal["spm", "psm", "plain"]
 IGNORED = -100
-"""Label of a token that is not learnt from, as torch's cross-entropy has it."""
+"""Label of a token without loss, the default in torch's cross-entropy."""
 SPANS_PER_WINDOW = 2
-"""Examples of an epoch per context full of text: each character is read about twice, with other holes."""
+"""Examples per epoch for each context length of text: each character is read about twice, with different holes."""
 LONGEST_TOKEN = 16
-"""Characters; a middle with more than this per token it may have is not worth encoding to find out."""
+"""In characters; middles with more than this per allowed token are rejected without encoding them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example before its ids are made: a span of `documents[document]`, or plain text from `start` on."""
+    """One example before encoding: a span of `documents[document]`, or plain text from `start` on."""
 
     document: int
     start: int
@@ -38,23 +38,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Text to ids, for one base and one context size."""
+    """Encodes text for one base and one context size."""
 
     tokenizer: fim.Tokenizer
     fim: Fim
     context_tokens: int
     max_tokens: int
-    """Longest middle with its end id."""
+    """Max tokens of a middle with its end id."""
 
     def hole(self, hole: Hole, order: Order | None = None) -> Example:
-        """The example of `hole`; without `order` its prompt is the one that serving sends there."""
+        """The example of `hole`; without `order`, the prompt is the one used in serving."""
         tokens = window.budget(self.context_tokens, self.max_tokens)
         cropped = window.fit(Cursor.at(hole.prefix, hole.suffix), tokens, self.tokenizer.encode)
         middle = self.tokenizer.encode(cropped.held + hole.middle)
         return self.fim.example(cropped.prefix, middle, cropped.suffix, order)
 
     def plain(self, text: str, start: int) -> Example:
-        """Text from `start` on, as much as fits; the end id follows where that is all there is."""
+        """Text from `start` on, up to the context size; the end id follows if the text ends there."""
         ids = self.tokenizer.encode(text[start : start + self.context_tokens * LONGEST_TOKEN])
         return Example([*ids, self.fim.end][: self.context_tokens], 0)
 
@@ -79,7 +79,7 @@ def epoch_rows(documents: Sequence[Document], writer: Writer, config: DataConfig
 
 
 def held_out_holes(documents: Sequence[Document], writer: Writer, count: int, seed: str) -> list[tuple[str, Hole]]:
-    """`count` holes with their documents' paths, longer documents having more; the same `seed` gives the same."""
+    """`count` holes with their documents' paths, more in longer documents; deterministic for the same `seed`."""
     random = Random(seed)
     weights = [len(document.text) for document in documents]
     chosen = random.choices(documents, weights, k=count)
@@ -96,7 +96,7 @@ def held_out_holes(documents: Sequence[Document], writer: Writer, count: int, se
 
 
 def example(row: Row, text: str, writer: Writer) -> Example:
-    """The example that `row` stands for in its document's `text`."""
+    """The example for `row` in its document's `text`."""
     if row.form == "plain":
         return writer.plain(text, row.start)
     return writer.hole(Hole(text[: row.start], text[row.start : row.end], text[row.end :], "line"), row.form)
@@ -109,7 +109,7 @@ def _document_rows(
     random = Random(f"{documents[number].sha256}:{epoch}:{config.seed}")
     windows = len(text) / (writer.context_tokens * window.CHARS_PER_TOKEN)
     expected = max(1.0, SPANS_PER_WINDOW * windows) * documents[number].weight
-    count = int(expected + random.random())  # by chance, so that a weight counts for small files too
+    count = int(expected + random.random())  # rounded at random, so that weights affect small files too
     for span in writer.draw(documents[number], count, random):
         if random.random() < config.fim_rate:
             form: Form = "spm" if random.random() < config.spm_rate else "psm"

@@ -1,7 +1,7 @@
-"""A document to holes as editors ask for them: where the cursor stands, and what belongs there.
+"""Holes in a document as in requests from editors: a cursor position and the text that belongs there.
 
-Boundaries are characters, not tokens: people ask in mid-word. Nothing here knows a tokenizer; `fits` says whether a
-middle is short enough, and one that is not is given up for another, never cut.
+Boundaries are characters, not tokens, because requests occur in mid-word. This module is independent of the tokenizer:
+`fits` decides whether a middle is short enough. A middle that is too long is replaced by another draw, never cut.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,14 +18,16 @@ Kind = Literal["line", "node", "block", "characters", "empty"]
 Fits = Callable[["Span"], bool]
 
 SHARES: dict[Kind, float] = {"line": 0.4, "node": 0.3, "block": 0.15, "characters": 0.1, "empty": 0.05}
-"""How often each is asked for: the rest of a line, a piece of syntax, the rest of a block, anything, nothing. Spans
-that follow the syntax teach more than random ones (AST-T5, Gong et al. 2024, arXiv 2401.03003)."""
+"""Share of each kind: the rest of a line, a syntax node, the rest of a block, any characters, an empty middle. Spans
+that follow the syntax train better than random ones (AST-T5, Gong et al. 2024, arXiv 2401.03003).
+"""
 LONGEST_CHARACTERS, LONGEST_NODE = 120, 1_000
 ATTEMPTS, GIVE_UP = 12, 8
-"""Draws of one kind before another one is tried (flat text has no blocks), and kinds in a row before a document is
-given up on (one that is a single line of noise, say)."""
+"""Draws of one kind before another kind is tried (flat text has no blocks), and failed kinds in a row before a document
+is skipped (for example, a single line of noise).
+"""
 INDENT_CURSORS = 0.4
-"""Share of cursors that stand where the line's text begins, as after Enter; the others anywhere in it."""
+"""Share of cursors at the start of the line's text, as after Enter; the others are anywhere in the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,14 @@ def cut(text: str, span: Span) -> Hole:
 
 
 def is_asked(text: str, span: Span) -> bool:
-    """Whether a request in place of `span` reaches the model, which is not asked inside a word (`extent`)."""
+    """Whether a request at `span` reaches the model; requests inside a word do not (`extent`)."""
     return not inside_word(text[max(0, span.start - 1) : span.start], text[span.end : span.end + 1])
 
 
 def draw(text: str, count: int, random: Random, fits: Fits, language: str | None = None) -> list[Span]:
-    """Up to `count` spans of `text`; the same `random` draws the same ones.
+    """Up to `count` spans of `text`; deterministic for the same state of `random`.
 
-    Without a grammar for `language` there is no syntax to follow, and blocks stand in for it.
+    Without a grammar for `language`, blocks replace syntax nodes.
     """
     return list(islice(_spans(text, random, fits, language), count))
 
@@ -82,7 +84,7 @@ def _spans(text: str, random: Random, fits: Fits, language: str | None) -> Itera
 
 
 def _draw(kind: Kind, lines: "Lines", random: Random, fits: Fits) -> Span | None:
-    """A span of this kind that fits, None where a fair number of tries found none."""
+    """A span of this kind that fits, None after `ATTEMPTS` failed draws."""
     for _ in range(ATTEMPTS):
         span = DRAWS[kind](lines, random)
         if span is not None and fits(span):
@@ -91,7 +93,7 @@ def _draw(kind: Kind, lines: "Lines", random: Random, fits: Fits) -> Span | None
 
 
 class Lines:
-    """Where the lines of a text begin, end and are indented to, and its syntax where that is known."""
+    """Start, end and indentation of the lines of a text, and its syntax tree if there is a grammar."""
 
     def __init__(self, text: str, language: str | None = None) -> None:
         self.text = text
@@ -100,14 +102,14 @@ class Lines:
         ends = accumulate(len(line) + 1 for line in self._lines)
         self._starts = [0, *ends]
         self.visible = [number for number, line in enumerate(self._lines) if line.strip(" \t")]
-        """Numbers of the lines that hold more than blanks."""
+        """Numbers of the lines that are not blank."""
 
     def line(self, number: int) -> str:
         """The line without its newline."""
         return self._lines[number]
 
     def end(self, number: int) -> int:
-        """Index behind the line's last character, before its newline."""
+        """Index after the line's last character, before its newline."""
         return self._starts[number] + len(self._lines[number])
 
     def indent(self, number: int) -> int:
@@ -116,12 +118,12 @@ class Lines:
         return len(line) - len(line.lstrip(" \t"))
 
     def cursor(self, number: int, random: Random) -> int:
-        """Index in the line where a person might ask: where its text begins, or anywhere in it."""
+        """A likely cursor position in the line: the start of its text, or anywhere in it."""
         begin = self._starts[number] + self.indent(number)
         return begin if random.random() < INDENT_CURSORS else random.randrange(begin, self.end(number))
 
     def block_end(self, number: int) -> int:
-        """Number of the last visible line of the block that line `number` is in: what follows is indented less."""
+        """Number of the last non-blank line of the block that contains line `number`; a line indented less ends it."""
         level, last = self.indent(number), number
         for following in range(number + 1, len(self._lines)):
             if self._lines[following].strip(" \t"):
@@ -138,7 +140,7 @@ def _draw_line(lines: Lines, random: Random) -> Span | None:
 
 
 def _draw_node(lines: Lines, random: Random) -> Span | None:
-    """One of the nodes that are short enough around some place in a line: a name, an argument, a call, a function."""
+    """One of the sufficiently short nodes around a random place in a line: a name, an argument, a call, a function."""
     if lines.syntax is None:
         block = _draw_block(lines, random)
         return block and Span(block.start, block.end, "node")
@@ -153,7 +155,7 @@ def _draw_node(lines: Lines, random: Random) -> Span | None:
 
 
 def _draw_block(lines: Lines, random: Random) -> Span | None:
-    """From a cursor to the end of its block; or from the end of a line that opens one."""
+    """From a cursor to the end of its block, or from the end of a line that opens a block."""
     number = random.choice(lines.visible)
     last = lines.block_end(number)
     if last == number:
@@ -165,14 +167,14 @@ def _draw_block(lines: Lines, random: Random) -> Span | None:
 
 
 def _draw_characters(lines: Lines, random: Random) -> Span | None:
-    """From anywhere to anywhere a little later; lengths are log-uniform."""
+    """From any position to one a little later; lengths are log-uniform."""
     start = random.randrange(len(lines.text))
     length = round(exp(random.uniform(0, log(LONGEST_CHARACTERS))))
     return Span(start, min(start + length, len(lines.text)), "characters")
 
 
 def _draw_empty(lines: Lines, random: Random) -> Span | None:
-    """A cursor where nothing is missing: teaches silence."""
+    """A cursor with an empty middle: trains the model to suggest nothing."""
     number = random.choice(lines.visible)
     at = lines.end(number) if random.random() < 0.5 else lines.cursor(number, random)
     return Span(at, at, "empty")

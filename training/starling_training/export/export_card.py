@@ -71,7 +71,7 @@ def _notes(base: Base) -> list[str]:
 
 
 def _name(base: Base) -> str:
-    """The base's name; of a folder only the last part, since the rest is this machine's."""
+    """The base's name; for a folder only its last part, since the parent folders are private."""
     if base.id == bases.TINY:
         return "Starling's bundled base"
     return base.path.name if Path(base.id).expanduser().is_dir() else base.id

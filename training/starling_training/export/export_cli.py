@@ -1,4 +1,4 @@
-"""`train-copilot export`: an adapter in, a merged model or GGUF files out."""
+"""Command line of `train-copilot export`: from an adapter to a merged model or GGUF files."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""One run of `train-copilot export`: check everything, write beside the output, move it there once it is complete.
+"""One run of `train-copilot export`: check everything, write to a temporary folder, move it into place when complete.
 
 torch is imported for merging only; GGUF alone does not need it.
 """
@@ -31,7 +31,7 @@ class Job:
 
 
 def run(config: ExportConfig, console: Console) -> Path:
-    """Write what `config` asks for and return its folder; raises UsageError's kinds."""
+    """Write the requested files and return their folder; raises subclasses of UsageError."""
     asked = find(config, console)
     with staging.staged(asked.output, config.overwrite) as folder:
         if config.merge:
@@ -46,7 +46,7 @@ def run(config: ExportConfig, console: Console) -> Path:
 
 
 def find(config: ExportConfig, console: Console) -> Job:
-    """The job that `config` means; raises UsageError's kinds for what is missing, damaged or does not fit."""
+    """The job for `config`; raises a subclass of UsageError if a file is missing, damaged or incompatible."""
     adapter = adapters.find(config.adapter)
     output = (config.output or Path(f"{adapter.name}-{'merged' if config.merge else 'gguf'}")).absolute()
     staging.check(output, config.overwrite)
@@ -60,7 +60,7 @@ def find(config: ExportConfig, console: Console) -> Job:
 
 
 def _gguf(asked: Job, folder: Path) -> None:
-    """The merged model in `folder` as one GGUF beside it, or the bare base and the adapter."""
+    """Write the merged model in `folder` as one GGUF, or the bare base and the adapter as two."""
     from starling_server.backends.llamacpp.gguf_export.write import write_adapter, write_base
 
     kind, name = asked.config.gguf_type, asked.adapter.name
@@ -74,7 +74,7 @@ def _gguf(asked: Job, folder: Path) -> None:
 
 
 def _read(adapter: Adapter, base: Base) -> Lora:
-    """The adapter's matrices, once the headers of both say that they fit."""
+    """The adapter's matrices, after a check that the headers of adapter and base match."""
     outline = lora.outline(adapter.path)
     try:
         stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
@@ -90,7 +90,7 @@ def _read(adapter: Adapter, base: Base) -> Lora:
 
 
 def _check_gguf(base: Base) -> None:
-    """Raise BaseModelError for an architecture or vocabulary that GGUF cannot hold."""
+    """Raise BaseModelError for an architecture or vocabulary that GGUF does not support."""
     from starling_server.backends.llamacpp.gguf_export import architecture, vocabulary
 
     architecture.of(base)

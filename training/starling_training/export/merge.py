@@ -1,7 +1,7 @@
-"""Which merge an export writes, and the merged model in Hugging Face's layout.
+"""Chooses the weights to merge onto and writes the merged model in Hugging Face's layout.
 
-Each of the base's files is read, changed and written in turn, so a large base needs the memory of one of its files.
-Sums are made in float32 and rounded to bfloat16 once.
+The base's files are read, changed and written one at a time, so a large base needs memory for one file only. Sums are
+computed in float32 and rounded to bfloat16 once.
 """
 
 import gc
@@ -34,18 +34,18 @@ from starling_training.export.export_run import Job
 from starling_training.sources.clean import Document, Raw, clean
 
 Weights = Mapping[str, Callable[[], Tensor]]
-"""By a layer's name: how to get the weight that the adapter is added to."""
+"""By layer name: a function that returns the weight that the adapter is added to."""
 PRIVATE = frozenset({MANIFEST, "corpus.json"})
-"""What `--method full` leaves beside a base that it makes: accounts of a source, for its owner."""
+"""Files that `--method full` writes beside a base; they describe a private source and are not copied."""
 CANDIDATES: tuple[Onto, ...] = ("bf16", "dequantised")
 COPIED = frozenset({".json", ".txt", ".jinja"})
-"""What is neither weights nor prose: configuration and tokenizer."""
+"""Extensions of configuration and tokenizer files."""
 
 
 def write(base: Base, lora: Lora, others: Weights, folder: Path) -> None:
-    """Write `base` plus `lora` into the empty `folder`; `others` stand in for the base's own weights.
+    """Write `base` plus `lora` into the empty `folder`; `others` replace the base's own weights.
 
-    Raises BaseModelError, and AdapterError where a layer of the adapter is not in the base.
+    Raises BaseModelError, and AdapterError if a layer of the adapter is not in the base.
     """
     left = set(lora.pairs)
     size = 0
@@ -73,7 +73,7 @@ def _read(base: Base, file: Path) -> Mapping[str, Tensor]:
         return load_file(file)
     except PermissionError as error:
         raise bases.unreadable(file, error) from error
-    except Exception as error:  # safetensors has an error of its own
+    except Exception as error:  # safetensors has its own error type
         raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
 
 
@@ -84,10 +84,10 @@ def _copy_rest(base: Base, folder: Path, size: int) -> None:
     config = {key: value for key, value in base.config.items() if key != "quantization_config"}
     config |= {key: "bfloat16" for key in ("dtype", "torch_dtype") if key in config} or {"dtype": "bfloat16"}
     _dump(config, folder / "config.json")
-    with suppress(FileNotFoundError, Unfit):  # a damaged one beside a whole file was never read
+    with suppress(FileNotFoundError, Unfit):  # a damaged index beside a single weights file was never read
         index = untrusted.parsed(untrusted.read(folder / safetensors_numpy.INDEX, safetensors_numpy.INDEX_BYTES))
         if (folder / safetensors_numpy.WHOLE).is_file():
-            (folder / safetensors_numpy.INDEX).unlink()  # shards beside a whole file are not read, nor written
+            (folder / safetensors_numpy.INDEX).unlink()  # with a single weights file, shards are unused
         else:
             _dump(index | {"metadata": {"total_size": size}}, folder / safetensors_numpy.INDEX)
 
@@ -97,7 +97,7 @@ def _dump(content: object, path: Path) -> None:
 
 
 def merged(asked: Job, folder: Path) -> Choice:
-    """Merge into the empty `folder` and say onto what, and why."""
+    """Merge into the empty `folder`; returns the weights merged onto, and the reason."""
     choice = _chosen(asked, folder)
     for name, value in choice.losses.items():
         asked.console.print(f"loss on held-out middles, {name}: {value:.4f} nats per token", soft_wrap=True)
@@ -122,7 +122,7 @@ def _chosen(asked: Job, folder: Path) -> Choice:
 
 
 def _measured(asked: Job, examples: Sequence[Example], folder: Path) -> Choice:
-    """Merge both ways, measure both as they lie on disk, and keep the better in `folder`."""
+    """Write both merges, measure both from disk, and keep the better one in `folder`."""
     device = asked.config.device
     losses = dict[Onto, float]()
     for onto in CANDIDATES:
@@ -138,14 +138,14 @@ def _measured(asked: Job, examples: Sequence[Example], folder: Path) -> Choice:
 
 
 def _write(asked: Job, onto: Onto, folder: Path) -> None:
-    """The merged model in `folder`."""
+    """Write the merged model to `folder`."""
     with _weights(asked, onto) as weights:
         write(asked.base, asked.lora, weights, folder)
 
 
 @contextmanager
 def _weights(asked: Job, onto: Onto) -> Generator[Weights]:
-    """What stands in for the base's weights: nothing, or what its 4-bit form multiplies with."""
+    """Replacements for the base's weights: none, or its 4-bit weights dequantised."""
     if onto == "bf16":
         yield {}
         return
@@ -156,9 +156,10 @@ def _weights(asked: Job, onto: Onto) -> Generator[Weights]:
 
 
 def held_out_documents(manifest: Manifest) -> list[Document]:
-    """The held-out files as they are now, cleaned as for training; none where their folder is gone.
+    """The current held-out files, cleaned as for training; empty if their folder is gone.
 
-    None either of several sources: their paths do not say whose they are, and another's may have been learnt from.
+    Also empty for several sources: held-out paths do not identify their source, so a file of the same path in another
+    source may have been trained on.
     """
     if not manifest.workspace or len(manifest.data.get("sources", ())) != 1:
         return []
@@ -168,7 +169,7 @@ def held_out_documents(manifest: Manifest) -> list[Document]:
 
 
 def held_out_examples(held_out: Sequence[Document], manifest: Manifest, base: Base, count: int) -> list[Example]:
-    """Holes in `held_out`, written as serving would ask them; none where no middle is short enough."""
+    """Holes in `held_out` with the prompts used in serving; empty if no middle is short enough."""
     tokenizer = loading.load_tokenizer(base)
     written = prompt_format(families.resolve(base.model_type, tokenizer), manifest.fim)
     writer = Writer(tokenizer, written, manifest.fim.context_tokens, manifest.fim.max_tokens)
@@ -176,7 +177,7 @@ def held_out_examples(held_out: Sequence[Document], manifest: Manifest, base: Ba
 
 
 def middle_loss(model: ModelConfig, adapter: Adapter | None, asked: Sequence[Example]) -> float:
-    """Nats per token of the examples' middles and ends, by `model` as it is served, with the adapter or bare."""
+    """Nats per token of the examples' middles and end tokens, under `model` as served, with the adapter or bare."""
     loaded = loading.load(model)
     runner = TorchRunner(loaded)
     if adapter:
@@ -184,5 +185,5 @@ def middle_loss(model: ModelConfig, adapter: Adapter | None, asked: Sequence[Exa
     name = adapter.name if adapter else None
     scores = [score for made in asked for score in runner.score(name, made.ids, made.prompt_tokens)]
     del runner, loaded
-    gc.collect()  # the next model's place in memory
+    gc.collect()  # frees memory for the next model
     return -sum(scores) / len(scores)

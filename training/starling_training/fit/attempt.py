@@ -27,7 +27,7 @@ _CPU_WORDS = ("can't allocate memory", "not enough memory")
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A run's output, and its input: the interrupt."""
+    """Callbacks for a run's output and for its interrupt."""
 
     say: Callable[[str], object]
     """Print a line."""
@@ -37,9 +37,9 @@ class Feedback:
 
 
 def train(prepared: Prepared, folder: Path, after: Path | None, feedback: Feedback) -> tuple[Curve, OptimConfig]:
-    """Train, from the checkpoint `after` if given, and leave the best weights in `folder`.
+    """Train, from the checkpoint `after` if given, and write the best weights to `folder`.
 
-    Returns the curve and the settings that fitted into memory. Raises UsageError where not even one example fits.
+    Returns the curve and the settings that fitted into memory. Raises UsageError if not even one example fits.
     """
     optim = prepared.config.optim
     while True:

@@ -1,7 +1,7 @@
 """A run in progress on disk, so that an interrupted run can be resumed.
 
-It lies beside the output, hidden, and goes when the run has ended. `trainer_state.json` is the last file of a
-checkpoint to be written, so one that has it is whole; the checkpoint before it is kept until then.
+It is stored in a hidden folder beside the output and removed when the run ends. `trainer_state.json` is written last,
+so a checkpoint that contains it is complete; the previous checkpoint is kept until then.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def place(output: Path) -> Path:
 
 @contextmanager
 def alone(output: Path) -> Generator[None]:
-    """No other run makes `output` while the block runs; raises UsageError where one does already."""
+    """Lock `output` against other runs while the block runs; raises UsageError if a run already holds the lock."""
     locks = origins.cache_home() / "locks"
     locks.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:24]
@@ -41,14 +41,14 @@ def alone(output: Path) -> Generator[None]:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of the run in `folder`."""
+    """The newest complete checkpoint of the run in `folder`."""
     whole = [state.parent for state in (folder / TRAINER).glob(f"checkpoint-*/{STATE}")]
     steps = {path: path.name.rpartition("-")[2] for path in whole}
     return max((path for path in whole if steps[path].isdecimal()), key=lambda path: int(steps[path]), default=None)
 
 
 def state(checkpoint: Path, name: str) -> dict[str, Any]:
-    """What the callback of class `name` exported into the checkpoint; raises UsageError where it is damaged."""
+    """The state that the callback class `name` exported into the checkpoint; raises UsageError if it is damaged."""
     read = _read(checkpoint / STATE)
     try:
         return read["stateful_callbacks"][name]
@@ -57,10 +57,10 @@ def state(checkpoint: Path, name: str) -> dict[str, Any]:
 
 
 def begin(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool) -> Path | None:
-    """Make `folder` ready for a run with this `config`; the checkpoint to go on from, None for a new start.
+    """Prepare `folder` for a run with this `config`. Returns the checkpoint to resume from, None for a new start.
 
-    Raises UsageError where a run is there and neither flag says what to do with it, where there is none to resume, or
-    where it was another run.
+    Raises UsageError if a run exists and neither flag is given, if there is no run to resume, or if the existing run
+    has another configuration.
     """
     found = latest(folder)
     if resume:
@@ -79,7 +79,7 @@ def begin(folder: Path, config: Mapping[str, Any], resume: bool, overwrite: bool
 
 
 def end(folder: Path, keep: bool) -> None:
-    """Remove the run, unless it is to be kept and holds a checkpoint."""
+    """Remove the run, unless `keep` is set and it holds a checkpoint."""
     if not (keep and latest(folder)):
         shutil.rmtree(folder, ignore_errors=True)
 

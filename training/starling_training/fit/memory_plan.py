@@ -9,19 +9,19 @@ from starling_server.models.families import Shape
 from starling_training.config import Method, TrainConfig
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""Bytes of a weight in NF4 with double quantisation: 4 bits, 8 for each block of 64, 32 for each 256 of those."""
+"""Bytes per weight in NF4 with double quantisation: 4 bits, 8 per block of 64, and 32 per 256 of those blocks."""
 HALF, SINGLE = 2, 4
-"""Bytes of bfloat16 or float16, and of float32, which holds all trained weights."""
+"""Bytes of bfloat16 or float16, and of float32, the type of all trained weights."""
 GIGA = 1e9
 ADAM = 2
-"""Numbers that AdamW keeps for each trained weight."""
+"""Values that AdamW stores per trained weight."""
 LOGIT_BYTES = 12
-"""For each logit: the 16-bit one and its gradient, the 32-bit one that the loss is computed from and its gradient."""
+"""Bytes per logit: the 16-bit logit and its gradient, and the 32-bit logit for the loss and its gradient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Peak bytes of a run, without the libraries' own."""
+    """Peak bytes of a run, without the memory of the libraries themselves."""
 
     weights: float
     adapter: float
@@ -43,9 +43,10 @@ class Memory:
 def memory(
     of: Shape, method: Method, rank: int, batch: int, length: int, checkpointing: bool, frozen_bytes: int = HALF
 ) -> Memory:
-    """Memory of `method` with `batch` examples of `length` tokens in a forward.
+    """Memory of `method` with `batch` examples of `length` tokens per forward pass.
 
-    `frozen_bytes` is the size of a LoRA's base weights: 16 bits as they are loaded here; textbooks often say 32.
+    `frozen_bytes` is the size of one base weight under a LoRA: 2 as loaded here (16 bits); textbooks often use 4 (32
+    bits).
     """
     learning = of.linear + of.other if method == "full" else of.adapter(rank)
     frozen = {
@@ -60,9 +61,9 @@ def memory(
 
 
 def plans(base: Base, config: TrainConfig, on_gpu: bool, four_bits: bool) -> dict[Method, Memory]:
-    """Memory of each method in a run of this resolved `config`; on GPUs activations are computed twice.
+    """Memory of each method in a run of this resolved `config`; on GPUs, activations are computed twice.
 
-    Without `four_bits` QLoRA's base is loaded in 16, as a LoRA's.
+    Without `four_bits`, QLoRA's base is loaded in 16 bits, as for LoRA.
     """
     of, optim = base.family.shape(base.config), config.optim
     methods: tuple[Method, ...] = get_args(Method)
@@ -72,7 +73,7 @@ def plans(base: Base, config: TrainConfig, on_gpu: bool, four_bits: bool) -> dic
 
 
 def check(planned: Memory, free: int) -> None:
-    """Raise UsageError where weights, gradients and optimiser state do not fit into `free` bytes."""
+    """Raise UsageError if weights, gradients and optimiser state do not fit into `free` bytes."""
     if planned.states > free:
         raise UsageError(
             f"This run holds {planned.states / GIGA:.1f} GB of weights, gradients and optimiser state, and "
@@ -81,10 +82,11 @@ def check(planned: Memory, free: int) -> None:
 
 
 def activations(of: Shape, method: Method, tokens: int, checkpointing: bool) -> float:
-    """Bytes kept for the backward pass: all activations, or each block's input and one block's activations; and logits.
+    """Bytes kept for the backward pass: all activations, or each block's input and one block's activations; plus
+    logits.
 
-    A block keeps the inputs of its norms, its linear layers and its activation, and the outputs of attention; a LoRA
-    adds each linear layer's input after dropout, and dropout's mask.
+    A block keeps the inputs of its norms, linear layers and activation, and the outputs of attention. A LoRA adds each
+    linear layer's input after dropout, and the dropout mask.
     """
     inputs = sum(size for size, _ in of.matrices)
     block = HALF * (3 * of.width + 2 * of.key + inputs + of.expanded)

@@ -1,7 +1,7 @@
 """The training methods: a LoRA adapter over a frozen base, in 4 or 16 bits, or all weights of the base.
 
-LoRA covers every linear layer of the blocks and leaves the head alone. Full training keeps weights in float32, computes
-in 16 bits and writes bfloat16: the result is served like any base.
+LoRA covers every linear layer of the blocks but not the head. Full training keeps weights in float32, computes in 16
+bits and writes bfloat16; the result is served like any base.
 """
 
 import json
@@ -30,7 +30,7 @@ USUAL = (0.3, 3.5)
 """Start losses of the released StarCoders; a notice is printed outside this range."""
 CONFIG = "config.json"
 COPIED = ("*.json", "*.txt", "*.model")
-"""Files of a base besides its weights: the tokenizer's, in whichever format."""
+"""Files of a base besides its weights: the tokenizer's, in any format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,11 @@ def save_base(loaded: Loaded, folder: Path) -> None:
             for file in loaded.base.path.glob(pattern):
                 if not file.name.endswith(".index.json"):
                     shutil.copyfile(file, new / file.name)
-        cast = dict[int, torch.Tensor]()  # by address: a tied head stays tied
+        cast = dict[int, torch.Tensor]()  # keyed by address, so that a tied head stays tied
         state = loaded.model.state_dict()
         weights = {name: cast.setdefault(weight.data_ptr(), weight.to(half)) for name, weight in state.items()}
         with loading.quiet():
             loaded.model.save_pretrained(str(new), state_dict=weights)
         config = json.loads((new / CONFIG).read_text(encoding="utf-8"))
-        config |= {"dtype": str(half).removeprefix("torch."), "use_cache": True}  # training had set its own
+        config |= {"dtype": str(half).removeprefix("torch."), "use_cache": True}  # undo the changes for training
         (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

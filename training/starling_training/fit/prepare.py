@@ -1,6 +1,6 @@
-"""From the files of a source to training rows: data dumps filtered, files held out, rows written for every epoch.
+"""From source files to training rows: filters data dumps, holds files out and draws the rows of every epoch.
 
-Only the tokenizer of the base is loaded, except for the filter, which needs the whole base.
+Only the base's tokenizer is loaded, except for the data dump filter, which needs the whole base.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ from starling_training.sources.split import Split, apart, split
 LOSSLESS_FILES, LOSSLESS_CHARS = 20, 4_000
 """Files, and characters of each, that are encoded and decoded to check the tokenizer."""
 LOSS_TOKENS = 512
-"""Tokens from the middle of each file that the data dump filter reads: heads hold licences and imports."""
+"""Tokens from the middle of each file for the data dump filter; the start of a file holds licences and imports."""
 MIN_LOSS_TOKENS = 32
-"""The loss on fewer tokens says nothing about a file."""
+"""The loss on fewer tokens is not informative."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Everything that a run needs before the weights are loaded."""
+    """The inputs of a run, complete before the weights are loaded."""
 
     config: TrainConfig
     """Resolved."""
@@ -42,7 +42,7 @@ class Prepared:
     split: Split
     writer: Writer
     rows: list[Row]
-    """All epochs', in order."""
+    """Rows of all epochs, in order."""
 
     def holes(self, purpose: str, count: int) -> list[tuple[str, Hole]]:
         """Held-out holes with their paths; each purpose has its own."""
@@ -83,9 +83,9 @@ def prepare(config: TrainConfig, read: Corpus) -> Prepared:
 
 @torch.inference_mode()
 def losses(loaded: Loaded, documents: Sequence[Document], done: Callable[[int], object]) -> list[float]:
-    """The base's loss on each document in nats per token, 0 on very short ones.
+    """The base's loss on each document in nats per token; 0 for very short documents.
 
-    A high loss means data that only looks like code. `done` is called with the number of documents so far.
+    A high loss indicates data that only looks like code. `done` is called with the number of documents processed.
     """
     made = list[float]()
     for document in documents:
@@ -104,7 +104,7 @@ def _loss(loaded: Loaded, ids: list[int]) -> float:
 
 
 def _check_lossless(tokenizer: TextTokenizer, base: Base, documents: Sequence[Document]) -> None:
-    """Raise BaseModelError where decoding does not restore the text: suggestions would not match the document."""
+    """Raise BaseModelError if decoding does not restore the text: suggestions would not match the document."""
     for document in documents[:LOSSLESS_FILES]:
         text = document.text[:LOSSLESS_CHARS]
         if tokenizer.decode(tokenizer.encode(text)) != text:

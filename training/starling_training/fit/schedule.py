@@ -15,16 +15,18 @@ from starling_training.examples.dataset import Row, Writer, example
 from starling_training.sources.clean import Document
 
 FIRST = 0.01
-"""The warm-up starts here instead of at 0, so that the first step also learns."""
+"""The warm-up starts at this share of the peak rate instead of at 0, so that the first step has an effect."""
 Ended = Literal["all steps done", "time is up", "no better any more", "interrupted"]
 
 SAMPLE = 50
 FLOPS_PER_CORE, FLOPS_GPU = 4e10, 4e13
-"""Rates that were reached in training: 8e10 a second on two cores of a 2024 server with the tiny base; a GPU's
-bfloat16 rate at the usual third of its peak. Good for an order of magnitude."""
+"""Rates measured in training: 8e10 per second on two cores of a 2024 server with the tiny base; for a GPU, a third of
+its peak bfloat16 rate, as is usual. Accurate to an order of magnitude.
+"""
 FLOPS_PER_WEIGHT = 6
-"""Per token: 2 forward, 4 backward (Kaplan et al. 2020); the frozen weights' own gradients, 2, are not computed, and
-attention and dequantising make up for it."""
+"""FLOPs per weight and token: 2 forward, 4 backward (Kaplan et al. 2020). The gradients of the frozen weights, 2, are
+not computed; attention and dequantisation make up for them.
+"""
 
 
 def steps(examples: int, config: OptimConfig) -> int:
@@ -41,7 +43,7 @@ class Plan:
     examples: int
     tokens: int
     minutes: float
-    """Of training, without loading and judging."""
+    """Training time, without loading and evaluation."""
 
 
 def plan(
@@ -60,7 +62,7 @@ def plan(
 
 
 class Pace:
-    """Progress from 0 to 1 of a run with `steps` optimiser steps and `seconds` of time (0: as long as it takes)."""
+    """Progress from 0 to 1 of a run with `steps` optimiser steps and a time limit of `seconds` (0: no limit)."""
 
     def __init__(self, steps: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
         self.steps = steps
@@ -71,7 +73,7 @@ class Pace:
         """Seconds from `start` to the last `tick`."""
 
     def start(self, before: float = 0.0) -> None:
-        """Set the clock to zero, or to the seconds that a resumed run took `before`."""
+        """Set the clock to zero or, for a resumed run, to the seconds already spent (`before`)."""
         self._started = self._clock() - before
         self.elapsed = before
 
@@ -85,14 +87,14 @@ class Pace:
         return 0 < self._seconds <= self.elapsed
 
     def progress(self, step: int) -> float:
-        """0 at the start, 1 when steps or time run out."""
+        """0 at the start, 1 when the steps or the time limit are reached."""
         by_clock = self.elapsed / self._seconds if self._seconds else 0.0
         return min(1.0, max(step / self.steps, by_clock))
 
     def rate(self, step: int, warmup: float) -> float:
         """Factor on the peak learning rate: a linear rise over the share `warmup`, then a cosine down to 0.
 
-        By the clock too, so that a run with a time limit ends with small steps like any other.
+        Depends on the clock too, so that a run with a time limit also ends with a low rate.
         """
         done = self.progress(step)
         if done < warmup:
@@ -106,9 +108,9 @@ class Point:
 
     step: int
     seconds: float
-    """Of training, from its first step."""
+    """Training time from the first step."""
     train: float | None
-    """Mean training loss since the point before, in nats per token; None before the first step."""
+    """Mean training loss since the previous point, in nats per token; None before the first step."""
     held_out: float
     """Loss on held-out middles, in nats per token."""
 
@@ -122,7 +124,7 @@ class Curve:
 
     @property
     def best(self) -> Point:
-        """The evaluation with the lowest held-out loss after the first step; of the bare base if that is all."""
+        """The evaluation with the lowest held-out loss after the first step; the bare base's if there is no other."""
         return min(self.points[1:] or self.points, key=lambda point: point.held_out)
 
     @property

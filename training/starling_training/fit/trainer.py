@@ -1,7 +1,8 @@
-"""The loop: trl's SFTTrainer over ids that are ready, with our loss, schedule, evaluations and output.
+"""The training loop: trl's SFTTrainer on prepared ids, with a custom loss, schedule, evaluations and output.
 
-An example learns from its middle, some 20 of a thousand tokens. The head over all others, and its gradient, would cost
-a quarter of a small base's step and most of a large vocabulary's memory: logits are computed where there are labels.
+An example has labels on its middle only, about 20 of a thousand tokens. The head over all other tokens, and its
+gradient, would cost a quarter of a small base's step and most of the memory for a large vocabulary, so logits are
+computed only where there are labels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,13 +38,13 @@ from starling_training.sources.clean import Document
 
 
 def summed_loss(model: Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-    """Negative log-likelihood of all labels in `inputs`, in nats, in sum; and their number.
+    """Summed negative log-likelihood of all labels in `inputs`, in nats, and their number.
 
-    `inputs["labels"]` has the shape (rows, length) and, as everywhere in transformers, a label is predicted from the
-    position before it.
+    `inputs["labels"]` has the shape (rows, length). As everywhere in transformers, a label is predicted from the
+    previous position.
     """
     labels = inputs["labels"][:, 1:]
-    places = (labels != IGNORED).any(0).nonzero().flatten()  # predicted in at least one row
+    places = (labels != IGNORED).any(0).nonzero().flatten()  # positions with a label in at least one row
     others = {name: value for name, value in inputs.items() if name != "labels"}
     logits = model(**others, logits_to_keep=places, use_cache=False).logits
     targets = labels[:, places]
@@ -53,8 +54,9 @@ def summed_loss(model: Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, in
 
 EVAL_BATCH = 4
 PAD_MULTIPLE = 64
-"""Lengths come in few sizes: on a CPU every new one costs memory that stays: runs of the tiny base
-peaked at 3.2 GB without this and at 1.9 GB with it."""
+"""Lengths are padded to multiples of this, so that there are few distinct ones: on a CPU each new length costs memory
+that is not freed. Runs of the tiny base peaked at 3.2 GB without this and at 1.9 GB with it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,10 @@ def train(
     hooks: Hooks,
     after: Path | None,
 ) -> Curve:
-    """Train the weights of `model` that learn at the resolved rate; the best on held-out middles go to `folder`/best.
+    """Train the trainable weights of `model` at the resolved rate; the best by held-out middles go to `folder`/best.
 
-    Checkpoints go to `folder`; with one of them in `after` the run goes on from there. A run that ends before its
-    first evaluation leaves none.
+    Checkpoints go to `folder`; the run resumes from `after`, one of them, if given. A run that ends before its first
+    evaluation leaves no weights.
     """
     pace = Pace(steps(len(sets.train), config), config.max_minutes * 60, lambda: processes.shared(monotonic))
 
@@ -108,7 +110,8 @@ def train(
     if after:
         watch.resume(checkpoint.state(after, Watch.__name__))
     else:
-        # Inside train(): an evaluation before it marks the model as prepared, and several processes would train apart.
+        # Inside train(): an earlier evaluation marks the model as prepared, and several processes would train
+        # separately.
         trainer.args.eval_on_start = True
     with quiet():
         trainer.train(resume_from_checkpoint=str(after) if after else None)
@@ -116,7 +119,7 @@ def train(
 
 
 class MiddleTrainer(SFTTrainer):
-    """trl's trainer with `summed_loss`, divided by all labels of a step, in whichever process they are."""
+    """trl's trainer with `summed_loss`, divided by the number of labels of a step over all processes."""
 
     def compute_loss(
         self,
@@ -125,7 +128,7 @@ class MiddleTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The step's share of its loss in training, where `num_items_in_batch` is given; a batch's mean otherwise."""
+        """The batch's share of the step's loss if `num_items_in_batch` is given (training), else the batch's mean."""
         total, labels = summed_loss(model, inputs)
         if num_items_in_batch is None:
             mean = total / max(1, labels)
@@ -135,9 +138,11 @@ class MiddleTrainer(SFTTrainer):
 
 
 def collator(pad: int, packing: bool) -> DataCollatorForLanguageModeling:
-    """Examples to tensors: a row each, padded; with `packing` one row of all, each with positions of its own.
+    """Examples to tensors: padded, one row each; with `packing`, one row for all, with positions that restart per
+    example.
 
-    Attention then stays inside each example, by the positions and only while there is no attention mask.
+    Attention then stays within each example; this depends on the positions and requires that there is no attention
+    mask.
     """
     return DataCollatorForLanguageModeling(pad, padding_free=packing, pad_to_multiple_of=PAD_MULTIPLE)
 
@@ -145,7 +150,7 @@ def collator(pad: int, packing: bool) -> DataCollatorForLanguageModeling:
 def _trainer(
     model: PreTrainedModel | PeftModel, loaded: Loaded, sets: Sets, config: OptimConfig, pace: Pace, folder: Path
 ) -> SFTTrainer:
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports the start of every run to its makers
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # trl reports the start of every run to its developers
     optimizer = _optimizer(model, loaded, config.learning_rate, config.weight_decay)
     warmup = config.warmup if config.warmup < 1 else min(1.0, config.warmup / pace.steps)
     with quiet():
@@ -155,12 +160,12 @@ def _trainer(
             train_dataset=sets.train,
             eval_dataset=sets.held_out,
             processing_class=cast(PreTrainedTokenizerBase, loaded.tokenizer.hf),
-            # Not end-of-text, the usual choice: its labels would be masked and the model never learn to stop.
+            # Not end-of-text, the usual choice: its labels would be masked and the model would never learn to stop.
             data_collator=collator(loaded.fim.pad, config.packing),
             optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, warmup))),
         )
     trainer.remove_callback(PrinterCallback)
-    trainer.model_accepts_loss_kwargs = True  # else the loss would be divided once more
+    trainer.model_accepts_loss_kwargs = True  # otherwise the loss would be divided a second time
     methods.keep_full_precision(model)
     return trainer
 
@@ -183,7 +188,7 @@ def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=on_gpu,
         gradient_checkpointing=on_gpu,
-        train_sampling_strategy="sequential",  # the rows are shuffled already, epoch by epoch
+        train_sampling_strategy="sequential",  # the rows are already shuffled per epoch
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
@@ -193,13 +198,13 @@ def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path
         disable_tqdm=True,
     )
     if processes.count() == 1 and arguments.device.type == "cuda":
-        # Else one process would spread each step over all the GPUs that there are; nothing public says so.
+        # Otherwise one process would spread each step over all available GPUs; there is no public setting for this.
         arguments._n_gpu = 1  # pyright: ignore[reportPrivateUsage]
     return arguments
 
 
 def _optimizer(model: torch.nn.Module, loaded: Loaded, rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW over what learns; on a GPU its state is paged, so that a peak spills into the host's memory."""
+    """AdamW over the trainable weights; on a GPU its state is paged, so that a peak spills into host memory."""
     weights = methods.trainable(model)
     if loaded.device.type != "cuda":
         return torch.optim.AdamW(weights, lr=rate, weight_decay=weight_decay)
@@ -209,7 +214,7 @@ def _optimizer(model: torch.nn.Module, loaded: Loaded, rate: float, weight_decay
 
 
 def training_set(rows: Sequence[Row], documents: Sequence[Document], writer: Writer, loss: Loss) -> Dataset:
-    """A dataset of `input_ids` and `labels` over `rows`; ids are made when a row is read."""
+    """A dataset of `input_ids` and `labels` over `rows`; ids are created when a row is read."""
 
     def ids(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
         read = [Row(*values) for values in zip(*(batch[name] for name in Row.__slots__), strict=True)]
@@ -220,7 +225,7 @@ def training_set(rows: Sequence[Row], documents: Sequence[Document], writer: Wri
 
 
 def middle_set(holes: Sequence[Hole], writer: Writer) -> Dataset:
-    """A dataset over `holes` in serving's order whose labels are the middles' alone."""
+    """A dataset over `holes` in the order used in serving, with labels on the middles only."""
     return Dataset.from_dict(_columns([writer.hole(hole) for hole in holes], "middle"))
 
 

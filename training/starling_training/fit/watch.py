@@ -1,4 +1,4 @@
-"""What happens between the steps of a run: evaluations when they are due, the best adapter kept, reasons to end."""
+"""Callback between the steps of a run: starts evaluations, keeps the best weights and stops the run."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,13 +12,13 @@ from starling_training import staging
 from starling_training.fit.schedule import Curve, Ended, Pace, Point
 
 SAVE_SECONDS = 600
-"""Maximum training time that a kill can lose."""
+"""Max training time that a kill can lose."""
 
 
 class Watch(TrainerCallback, ExportableState):
-    """Steers a run. The order of an evaluation: `due` asks for it, the trainer computes it, `on_evaluate` notes it.
+    """Controls a run. Sequence of an evaluation: `due` requests it, the trainer computes it, `on_evaluate` records it.
 
-    A checkpoint follows every evaluation, and others in between where evaluations are far apart.
+    A checkpoint follows every evaluation; further ones are written if evaluations are far apart.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Watch(TrainerCallback, ExportableState):
         return {"points": points, "losses": self._losses, "done": self._done, "seconds": self._pace.elapsed}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Restore the state of `state`."""
+        """Restore a saved state."""
         self.curve.points[:] = [Point(**point) for point in state["points"]]
         self._losses, self._done = state["losses"], state["done"]
         self._before = self._saved = state["seconds"]
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """The clock starts with the first step."""
+        """Start the clock with the first step."""
         self._pace.start(self._before)
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
@@ -58,14 +58,14 @@ class Watch(TrainerCallback, ExportableState):
         self._pace.tick()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Note when the last checkpoint was written, and let others read what the umask lets them."""
+        """Record the time of the last checkpoint, and set the file modes that the umask allows."""
         self._saved = self._pace.elapsed
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and written.is_dir():
             staging.share(written)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Ask for an evaluation where one is due, and end the run where there is reason to."""
+        """Request an evaluation if one is due, and end the run if a stop condition holds."""
         if reason := self._reason():
             self.curve.ended = reason
             control.should_training_stop = True
@@ -75,13 +75,13 @@ class Watch(TrainerCallback, ExportableState):
         control.should_save = not last and (due or self._pace.elapsed - self._saved > SAVE_SECONDS)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, logs: dict[str, float], **__: Any) -> None:
-        """Note a step's training loss."""
+        """Record a step's training loss."""
         if "loss" in logs:
             self._losses.append(logs["loss"])
             self._show(state.global_step, logs["loss"], self.curve)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        """Note an evaluation, keep the adapter where it is the best so far, end where that was long ago."""
+        """Record an evaluation, save the weights if they are the best so far, and stop without recent improvement."""
         train = sum(self._losses) / len(self._losses) if self._losses else None
         seconds = self._pace.elapsed if state.global_step else 0.0
         point = Point(state.global_step, seconds, train, more["metrics"]["eval_loss"])
@@ -90,7 +90,7 @@ class Watch(TrainerCallback, ExportableState):
         self._done = int(self._pace.progress(state.global_step) * self._evaluations) if state.global_step else 0
         if not state.global_step:
             self._started(point.held_out)
-            self._pace.start()  # the first evaluation is not training
+            self._pace.start()  # exclude the first evaluation from the training time
         elif self.curve.best is point:
             self._keep()
         elif self.curve.since_best >= self._patience and self.curve.ended == "all steps done":

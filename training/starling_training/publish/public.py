@@ -1,6 +1,6 @@
-"""What of an adapter's record others may read: no folders of this machine, no names of files, no code.
+"""The public part of an adapter's record: no local folders, file names or code.
 
-Of the manifest what is named here is published and nothing else; what is new stays private until it is named too.
+Only the manifest fields listed here are published; a new field stays private until it is listed.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ RESULTS = ("holes", *FIGURES, "by kind", "by language", "canaries")
 
 
 def manifest(record: Manifest) -> Manifest:
-    """`record` as others may have it; it still says which base and which prompts the adapter is for."""
+    """The public copy of `record`; it still identifies the base and the prompt format of the adapter."""
     return record.model_copy(
         update={
             "workspace": None,
@@ -35,12 +35,12 @@ def manifest(record: Manifest) -> Manifest:
 
 
 def base(record: BaseRecord) -> str:
-    """What the base is called: a Hub id as it is, a folder by its last part."""
+    """The base's public name: a Hub id unchanged, a folder by its last part."""
     return record.id if record.revision else Path(record.id).name
 
 
 def sources(record: Manifest) -> list[str]:
-    """What the sources are called: no folders above them, no addresses."""
+    """The public names of the sources, without parent folders and addresses."""
     return [source["name"] for source in record.data.get("sources", []) if isinstance(source, dict)]
 
 

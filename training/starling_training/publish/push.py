@@ -1,9 +1,9 @@
-"""An adapter to the Hugging Face Hub, where its maker asked for it and said yes once more.
+"""Uploads an adapter to the Hugging Face Hub, on request and after a second confirmation.
 
     python -m starling_training.publish.push ADAPTER OWNER/NAME
 
-does what `train-copilot --push-to-hub OWNER/NAME` does at its end. What leaves is copied first, without the folders,
-the files' names and the code that the adapter's own folder holds; what is copied is named, and only that is uploaded.
+does the same as `train-copilot --push-to-hub OWNER/NAME` at its end. The files to upload are copied first, without the
+folders, file names and code in the adapter's own folder. The copied files are listed, and only they are uploaded.
 """
 
 import json
@@ -27,7 +27,7 @@ from starling_training.publish import public
 
 PEFT_CONFIG, CARD = "adapter_config.json", "README.md"
 REPORTS = ("report.html", "report.md")
-"""They quote code and name files."""
+"""Reports that quote code and contain file names."""
 FLAGS = (
     click.option(
         "--push-to-hub",
@@ -42,7 +42,7 @@ FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an adapter is to go."""
+    """Destination of an upload."""
 
     repository: str
     """OWNER/NAME."""
@@ -52,7 +52,7 @@ class Target:
 
 
 def wanted(values: Mapping[str, Any]) -> Target | None:
-    """What the flags ask for, None for nothing; raises UsageError where it could not be done later."""
+    """The upload that the flags request, None without one; raises UsageError if it could not be done later."""
     if not values["push_to_hub"]:
         return None
     if values["method"] == "full":
@@ -63,9 +63,10 @@ def wanted(values: Mapping[str, Any]) -> Target | None:
 
 
 def push(folder: Path, target: Target) -> str | None:
-    """Upload the adapter in `folder` after a yes; its address, None after a no. The folder itself is never changed.
+    """Upload the adapter in `folder` after confirmation; returns its address, None if declined. `folder` is not
+    changed.
 
-    Raises AdapterError where there is no adapter, OutputError where the Hub does not take it.
+    Raises AdapterError if there is no adapter, OutputError if the Hub rejects it.
     """
     adapter = adapters.load(folder)
     with TemporaryDirectory(prefix="starling-push-") as room:
@@ -79,7 +80,7 @@ def push(folder: Path, target: Target) -> str | None:
 
 
 def gather(adapter: Adapter, room: Path, reports: bool) -> list[Path]:
-    """Copy what may leave into `room`: weights, shape, card and a manifest for others; `reports` on request."""
+    """Copy the public files into `room`: weights, shape, card and a public manifest; reports only with `reports`."""
     manifest = public.manifest(adapter.manifest)
     for name in (WEIGHTS, CARD, *(REPORTS if reports else ())):
         if (adapter.path / name).is_file():
@@ -101,7 +102,7 @@ def _shape(file: Path) -> dict[str, Any]:
 
 
 def _check(target: Target) -> None:
-    """Raise UsageError for what is known to fail before anything is trained or sent."""
+    """Raise UsageError for conditions that are known to fail, before anything is trained or sent."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -122,7 +123,7 @@ def _check(target: Target) -> None:
 
 
 def _shown(files: list[Path], target: Target) -> bool:
-    """Say what would leave and to where; whether that was agreed to beforehand."""
+    """Print the files and the destination; returns whether the upload was already confirmed by a flag."""
     from huggingface_hub import constants
 
     kind = "PUBLIC" if target.public else "private"
@@ -149,7 +150,7 @@ def _upload(room: Path, adapter: Adapter, target: Target) -> str:
                 folder_path=room,
                 commit_message=f"Adapter {adapter.name}, made with Starling {__version__}",
             )
-    except Exception as error:  # the Hub client raises a dozen kinds
+    except Exception as error:  # the Hub client raises a dozen types
         raise OutputError(
             f"{target.repository} could not be pushed to ({_reason(error)}); the adapter is whole in {adapter.path}: "
             f"try again with `python -m starling_training.publish.push {adapter.path} {target.repository}`."
@@ -162,7 +163,7 @@ def _upload(room: Path, adapter: Adapter, target: Target) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong in a few words: the Hub's status, or what the last of the causes says."""
+    """A short reason: the Hub's status, or the message of the innermost cause."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return f"the Hub answered {status}: the token may not write there, log in with `hf auth login`"

@@ -1,4 +1,4 @@
-"""What a comparison of two sides comes to: the verdict, and the holes that they filled differently."""
+"""Result of a comparison of two sides: the verdict, and the holes with different answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from starling_training.scoring.trials import Trial
 Word = Literal["better", "worse", "unsure"]
 LOWER_IS_BETTER = frozenset({"middle loss", "wrong suggestions"})
 DECIDING = ("middle loss", "pass@1", "exact match", "keys saved")
-"""The first of these that there is decides; it has the narrowest interval for its holes."""
+"""Metrics by priority: the first one available decides the verdict, because its interval is the narrowest."""
 ELSEWHERE = (
     "The adapter was not trained on this code: a gain here comes from code in general, and says nothing about the code "
     "that it was trained on."
 )
 BEFORE, AFTER = 6, 3
-"""Lines around a hole that are shown."""
+"""Lines shown before and after a hole."""
 
 
 def verdict(figures: Mapping[str, Comparison], sides: Sequence[str], elsewhere: bool = False) -> tuple[Word, str]:
-    """The word and the sentence; one side alone is `unsure`, with its exact matches.
+    """The word and the sentence of the verdict; a single side is `unsure`, with its exact matches.
 
-    `elsewhere`: the adapter has learnt from other sources only, so that a gain is none of having read this one.
+    `elsewhere`: the adapter was trained on other sources only, so a gain does not come from training on this one.
     """
     name = next((name for name in DECIDING if name in figures), "")
     if not name:
@@ -46,7 +46,7 @@ def verdict(figures: Mapping[str, Comparison], sides: Sequence[str], elsewhere: 
 
 
 def direction(name: str, figure: Comparison) -> Word:
-    """`better` or `worse` where the interval of the difference is away from zero."""
+    """`better` or `worse` if the interval of the difference excludes zero."""
     if not figure.sure:
         return "unsure"
     return "better" if (figure.difference < 0) == (name in LOWER_IS_BETTER) else "worse"
@@ -91,7 +91,7 @@ class Example:
     base: str
     adapter: str
     gain: float
-    """How much nearer to the truth the adapter came: edit similarity, -1 to 1."""
+    """Gain of the adapter in edit similarity to the truth, -1 to 1."""
 
 
 def differing(trials: Sequence[Trial]) -> list[Example]:
@@ -101,7 +101,7 @@ def differing(trials: Sequence[Trial]) -> list[Example]:
 
 
 def example(trial: Trial) -> Example:
-    """The hole of `trial` cut down to the lines around it."""
+    """The hole of `trial`, with the lines around it."""
     hole = trial.hole
     return Example(
         trial.path,
@@ -116,10 +116,10 @@ def example(trial: Trial) -> Example:
 
 
 def gained(trials: Sequence[Trial], count: int) -> list[Example]:
-    """Up to `count` holes where the adapter came nearer to the truth than the base, the clearest first."""
+    """Up to `count` holes where the adapter was closer to the truth than the base, largest difference first."""
     return [example for example in differing(trials) if example.gain > 0][:count]
 
 
 def lost(trials: Sequence[Trial], count: int) -> list[Example]:
-    """Up to `count` holes where the base came nearer, the clearest first."""
+    """Up to `count` holes where the base was closer to the truth, largest difference first."""
     return [example for example in reversed(differing(trials)) if example.gain < 0][:count]

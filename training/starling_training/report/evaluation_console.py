@@ -18,13 +18,13 @@ GROUPED = ("middle loss", "exact match")
 
 
 def figures(run: Run) -> dict[str, Comparison]:
-    """All that a run has: quality, speed, keys."""
+    """All metrics of a run: quality, speed, keystrokes."""
     quality = scores.compare(run.trials) | scores.speed(run.trials) if run.trials else {}
     return {**quality, **saved(run.typed)}
 
 
 def show(console: Console, run: Run, found: Mapping[str, Comparison], judged: Scores) -> None:
-    """The table of all figures, those by group, and what they come to."""
+    """Print the table of all metrics, the metrics by group, and the verdict."""
     asked = f"{len(run.trials)} holes" if run.trials else f"{len(run.typed)} texts typed"
     table = Table(title=plain(f"{run.title}: {asked}"), title_justify="left")
     if len(run.sides) == 2:
@@ -47,19 +47,19 @@ def show(console: Console, run: Run, found: Mapping[str, Comparison], judged: Sc
 
 
 def alone(name: str, figure: Comparison) -> tuple[str, str, str]:
-    """A figure of one side as text: name, value, interval."""
+    """A metric of one side as text: name, value, interval."""
     shape = summary.FIGURES[name][0]
     low, high = figure.base_range
     return name, shape.format(figure.base), f"{shape.format(low)} to {shape.format(high)}"
 
 
 def chance(figure: Comparison) -> str:
-    """The sign test as text: how often more and less, and how likely that is by chance."""
+    """The sign test as text: counts of more and less, and their probability by chance."""
     return f"{figure.more} to {figure.less}, p {figure.chance:.2g}"
 
 
 def _by_group(title: str, groups: Mapping[str, Group]) -> Table:
-    """Loss with its interval and exact match, as much as a terminal is wide for; the page has the rest."""
+    """Loss with its interval and exact match, the columns that fit a terminal; the page has the rest."""
     loss, match = (name if all(name in group.figures for group in groups.values()) else "" for name in GROUPED)
     table = Table(title=f"By {title}", title_justify="left")
     for head in ("", "holes", *((loss, "95 % interval") if loss else ()), *((match,) if match else ())):

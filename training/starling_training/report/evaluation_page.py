@@ -1,4 +1,4 @@
-"""`summary.html` of a run: one page that needs nothing but itself."""
+"""`summary.html` of a run: one self-contained page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ DRAWN = (*training_page.DRAWN, "pass@1")
 
 
 def render(run: Run, found: Mapping[str, Comparison], judged: Scores) -> str:
-    """The page; everything that comes from the sources is escaped."""
+    """The page; all text from the sources is escaped."""
     two = len(run.sides) == 2
     return training_page.template(TEMPLATE).render(
         run=run,

@@ -1,6 +1,7 @@
-"""What a run has read, in plain values: the sources, what was left out, what is hidden, what is held out.
+"""The data of a run in plain values: sources, exclusions, redacted secrets, held-out files.
 
-One account for the console, `corpus.json`, the manifest and the report. It names files, so it stays on this machine.
+It is the common input of the console, `corpus.json`, the manifest and the report. It contains file names, so it stays
+on this machine.
 """
 
 import hashlib
@@ -21,66 +22,66 @@ from starling_training.sources.split import Split
 CORPUS = "corpus.json"
 NEAR = "near duplicate"
 SAMPLES, SAMPLE_CHARS = 50, 4_000
-"""Files, evenly spread, and characters of each that are encoded to estimate the tokens of all."""
+"""Files, evenly spread, and characters of each, encoded to estimate the total number of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What came of one source."""
+    """Figures of one source."""
 
     named: str
     name: str
-    """Short, and without the folders above it."""
+    """Short name, without parent folders."""
     place: str
-    """Where it lies on this machine, however it was named; empty for what is elsewhere."""
+    """Path on this machine, however the source was named; empty for a remote source."""
     kind: str
     commit: str | None
     weight: float
     files: int
     characters: int
     sha256: str
-    """Of its files' paths and cleaned texts: the same for the same input."""
+    """Hash of its files' paths and cleaned texts: equal for equal input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What was read of all sources; files that were left out are counted in `dropped` alone."""
+    """Figures of all sources; excluded files appear only in `dropped`."""
 
     sources: tuple[Source, ...]
     files: int
-    """Learnt from or held out."""
+    """Files for training or held out."""
     characters: int
     tokens: int
     """Estimated, see `SAMPLES`."""
     languages: dict[str, int]
-    """Files by language, most first; so the other counts."""
+    """Files by language, most frequent first; the other counts are sorted alike."""
     licences: dict[str, int]
     dropped: dict[str, int]
-    """Files by the reason why they were left out."""
+    """Excluded files by reason."""
     secrets: dict[str, list[str]]
-    """Places (path:line) by what kind of secret was replaced there; never a value."""
+    """Places (path:line) of redacted secrets by kind; never a value."""
     near_duplicates: tuple[str, ...]
-    """Files that come near a held-out one or each other."""
+    """Files that are near duplicates of a held-out file or of each other."""
     held_out: tuple[str, ...]
-    """Files that are judged on."""
+    """Files for evaluation."""
     held_out_of: tuple[str, ...]
-    """Whose files those are, one by one: paths of several repositories may be the same."""
+    """Source of each held-out file: files of several repositories may have the same path."""
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict[str, tuple[str, ...]])
-    """Files that were left out by the reason, at most `corpus.MOST_NAMED`."""
+    """Excluded files by reason, at most `corpus.MOST_NAMED`."""
 
     @property
     def seen(self) -> int:
-        """Files that were looked at."""
+        """Number of files examined."""
         return self.files + sum(self.dropped.values())
 
     @property
     def hidden(self) -> dict[str, int]:
-        """Secrets replaced, by kind."""
+        """Number of redacted secrets, by kind."""
         return {kind: len(places) for kind, places in self.secrets.items()}
 
 
 def take(corpus: Corpus, split: Split, tokenizer: Tokenizer) -> Inventory:
-    """The inventory of `corpus` after it was split; tokens are counted with `tokenizer`."""
+    """The inventory of `corpus` after its split; tokens are counted with `tokenizer`."""
     used = {document.sha256 for document in (*split.train, *split.held_out)}
     kept = [document for document in corpus.documents if document.sha256 in used]
     near = tuple(document.path for document in corpus.documents if document.sha256 not in used)
@@ -107,19 +108,19 @@ def write(inventory: Inventory, folder: Path) -> None:
 
 
 def tokens_per_character(documents: Sequence[Document], tokenizer: Tokenizer) -> float:
-    """Mean over the first `SAMPLE_CHARS` characters of `SAMPLES` documents; 0 where there are none."""
+    """Mean over the first `SAMPLE_CHARS` characters of `SAMPLES` documents; 0 without documents."""
     texts = [document.text[:SAMPLE_CHARS] for document in documents[:: max(1, len(documents) // SAMPLES)]]
     return sum(len(tokenizer.encode(text)) for text in texts) / max(1, sum(map(len, texts)))
 
 
 def digest(documents: Sequence[Document]) -> str:
-    """SHA-256 over paths and texts, in the order of the paths."""
+    """SHA-256 over paths and texts, in path order."""
     lines = sorted(f"{document.sha256} {document.path}\n" for document in documents)
     return hashlib.sha256("".join(lines).encode("utf-8", "replace")).hexdigest()
 
 
 def _sources(corpus: Corpus, used: set[str]) -> list[Source]:
-    """Each origin's share of the documents, which lie in the origins' order."""
+    """Each origin's share of the documents, which are sorted by origin."""
     made, begin = list[Source](), 0
     for origin, count in zip(corpus.origins, corpus.counts, strict=True):
         of_it = corpus.documents[begin : begin + count]
@@ -130,7 +131,7 @@ def _sources(corpus: Corpus, used: set[str]) -> list[Source]:
 
 
 def _source(origin: Origin, weight: float, documents: Sequence[Document]) -> Source:
-    # A plain folder inside some checkout has no history of its own, and the checkout's commit says nothing about it.
+    # A plain folder inside a checkout has no history of its own, and the checkout's commit does not describe it.
     tracked = any(document.changed for document in documents) or Path(origin.named).expanduser() != origin.path
     commit = listing.commit(origin.path) if origin.kind == "folder" and tracked else origin.revision
     characters = sum(len(document.text) for document in documents)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from starling_server.printable import printable
 
 _MEANT = re.compile(r"[\\`*\[\]<>|#~&!]")
-"""Characters with a meaning in Markdown or HTML."""
+"""Characters with a special meaning in Markdown or HTML."""
 _BAR = re.compile(r"(?<!\\)\|")
 
 
@@ -16,7 +16,7 @@ def prose(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """`text` as a span of code: its fence is longer than any run of backticks in it."""
+    """`text` as a code span: its fence is longer than any run of backticks in it."""
     text = printable(text)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     blank = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
@@ -30,6 +30,6 @@ def block(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; a bar inside of a cell does not end it."""
+    """A table in Markdown; bars inside cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_BAR.sub(r"\\|", cell) for cell in line) + " |" for line in lines)

@@ -1,6 +1,6 @@
 """`README.md`: the card of an adapter or a model in the Hub's format.
 
-It may be published, so it names sources by their short names and no folder, file or line of them.
+It may be published, so it contains short names of sources, and no folder, file or line from them.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from starling_training.scoring.scores import Scores
 CARD = "README.md"
 TAGS = ["code", "code-completion", "fill-in-the-middle", "lora", "starling"]
 METRICS = {"exact match": "exact_match", "edit similarity": "edit_similarity", "middle loss": "loss"}
-"""Figures that the card's front matter has, by the Hub's names."""
+"""Metrics in the card's front matter, with the Hub's names."""
 SHAPE = ("method", "rank", "alpha", "dropout", "targets")
 COURSE = ("learning_rate", "batch", "accumulation", "warmup", "weight_decay", "epochs", "fim_rate", "spm_rate", "loss")
 KINDS = {
@@ -70,7 +70,7 @@ RemoteModels it loads with `{loads}`; prompts are the FIM format of {family}, su
 
 
 def licence(base: Base) -> str | None:
-    """The licence in the model card of `base`; None without a card on disk, or without a licence in it."""
+    """The licence in the model card of `base`; None without a card on disk or a licence in it."""
     card = base.path / CARD
     try:
         front = metadata_load(card) if card.is_file() else None
@@ -81,7 +81,7 @@ def licence(base: Base) -> str | None:
 
 
 def render(manifest: Manifest, scores: Scores, licence: str | None) -> str:
-    """The card of the adapter that `manifest` describes; `licence` is the base's, where it is known."""
+    """The card of the adapter that `manifest` describes; `licence` is the base's, if known."""
     made, base = summary.made(manifest), public.base(manifest.base)
     whole = made == "model"
     text = TEXT.format(
@@ -104,7 +104,7 @@ def render(manifest: Manifest, scores: Scores, licence: str | None) -> str:
 
 
 def _front(manifest: Manifest, scores: Scores, licence: str | None) -> ModelCardData:
-    """The front matter; a base that is not on the Hub is left out, as its id would lead nowhere."""
+    """The front matter; a base that is not on the Hub is left out, because a link to it would be broken."""
     sources: list[dict[str, Any]] = manifest.data["sources"]
     return ModelCardData(
         base_model=manifest.base.id if manifest.base.revision else None,

@@ -1,4 +1,4 @@
-"""What a run writes beside the weights: the manifest, the reports, the model card and the list of sources."""
+"""Files that a run writes beside the weights: the manifest, the reports, the model card and the list of sources."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,14 +26,14 @@ LIBRARIES = ("starling", "torch", "transformers", "peft", "trl", "bitsandbytes",
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a run was given."""
+    """Inputs of a run."""
 
     config: TrainConfig
     """Resolved."""
     settings: Sequence[Setting]
     base: Base
     four_bits: bool
-    """Whether the base was in 4 bits while the adapter was trained."""
+    """Whether the base was in 4 bits during training."""
     fim: Fim
     """The format of the prompts."""
     workspace: Path | None
@@ -63,7 +63,7 @@ def write_manifest(record: Manifest, folder: Path) -> None:
 
 
 def results(scores: Scores, holes: int) -> dict[str, Any]:
-    """What the manifest says about how good the adapter is; empty where it was not judged."""
+    """Evaluation results for the manifest; empty without an evaluation."""
     if not scores.figures:
         return {}
     groups = {"by kind": _groups(scores.by_kind), "by language": _groups(scores.by_language)}
@@ -82,7 +82,7 @@ class Found:
 
 
 def write(folder: Path, found: Found) -> None:
-    """Write all of it into `folder`."""
+    """Write all files into `folder`."""
     manifest, scores = found.manifest, found.scores
     sources_read.write(found.inventory, folder)
     texts = {

@@ -1,7 +1,7 @@
-"""Figures as SVG for a page: plain values in, text out. matplotlib is imported when the first one is drawn.
+"""Figures as SVG for a page, from plain values. matplotlib is imported when the first figure is drawn.
 
 Colours are CSS variables of the page (`--ink`, `--faint`, `--grid`, `--base`, `--adapter`, `--paper`) with the light
-theme's as what holds without them, so that one drawing is readable on light, on dark and on paper.
+theme's colours as fallback, so that one drawing is readable in light mode, in dark mode and in print.
 """
 
 import io
@@ -25,11 +25,12 @@ PALETTE = {
     "adapter": "#0b69c7",
     "paper": "#fefefe",
 }
-"""Variable to the light theme's colour; no two are equal, since the drawing is searched for them. Grey and blue are
-told apart by everyone."""
+"""CSS variable to its colour in the light theme. All colours differ, because the drawing is searched for them. Grey and
+blue remain distinguishable with colour blindness.
+"""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib; the page's own font takes its place
+    "font.family": ["DejaVu Sans"],  # bundled with matplotlib; replaced by the page's font
     "font.size": 9,
     "text.parse_math": False,
     "text.color": PALETTE["ink"],
@@ -52,14 +53,14 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
 }
 WIDTH, ROW = 9.2, 0.34
-"""Inches: of a figure, and of one group in `rows`."""
+"""Inches: width of a figure, and height of one group in `rows`."""
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 FONT = "system-ui, sans-serif"
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One evaluation: step, mean training loss since the one before (None at the start), held-out loss."""
+    """One evaluation: step, mean training loss since the previous one (None at the start), held-out loss."""
 
     step: int
     train: float | None
@@ -79,7 +80,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One figure's bars, on an axis of its own."""
+    """The bars of one metric, on an axis of their own."""
 
     title: str
     unit: str
@@ -88,7 +89,7 @@ class Panel:
 
 
 def curve(points: Sequence[Point], best: int) -> str:
-    """Training and held-out loss over the steps, the step `best` marked."""
+    """Training and held-out loss over the steps, with the step `best` marked."""
 
     def draw(axes: "Sequence[Axes]") -> None:
         (ax,) = axes
@@ -136,8 +137,8 @@ def bars(panels: Sequence[Panel]) -> str:
 
 
 def rows(names: Sequence[str], panels: Sequence[Panel]) -> str:
-    """A row for each name and a column for each panel, whose bars (drawn as dots) are the first tone's of each name,
-    then the second's.
+    """A row for each name and a column for each panel. A panel's bars (drawn as dots) are those of the first tone for
+    every name, then those of the second.
     """
 
     def draw(axes: "Sequence[Axes]") -> None:
@@ -161,7 +162,7 @@ def rows(names: Sequence[str], panels: Sequence[Panel]) -> str:
 
 
 def lengths(truths: Sequence[int], answers: Sequence[tuple[Tone, Sequence[int]]]) -> str:
-    """Characters suggested over characters that were there, a dot for each hole; on the line they are equal."""
+    """Suggested characters over true characters, a dot for each hole; on the line they are equal."""
 
     def draw(axes: "Sequence[Axes]") -> None:
         (ax,) = axes
@@ -189,7 +190,7 @@ def lengths(truths: Sequence[int], answers: Sequence[tuple[Tone, Sequence[int]]]
 
 
 def latency(answers: Sequence[tuple[Tone, str, Sequence[float]]]) -> str:
-    """Share of answers that were there within so many milliseconds: of each tone its name and all its times."""
+    """Share of answers received within a number of milliseconds; each tone has a name and all its times."""
 
     def draw(axes: "Sequence[Axes]") -> None:
         (ax,) = axes
@@ -212,13 +213,13 @@ def latency(answers: Sequence[tuple[Tone, str, Sequence[float]]]) -> str:
 
 
 def _svg(label: str, columns: int, size: tuple[float, float], draw: "Callable[[Sequence[Axes]], None]") -> str:
-    """A drawing of `size` inches as an `<svg>` element that says `label` to those who do not see it."""
+    """A drawing of `size` inches as an `<svg>` element, with `label` as its accessible name."""
     with _quiet():
         import matplotlib
         from matplotlib.figure import Figure
 
         with matplotlib.rc_context():
-            matplotlib.rcdefaults()  # what the user has set for other drawings
+            matplotlib.rcdefaults()  # ignore the user's matplotlib settings
             ours: Any = STYLE | {"svg.hashsalt": label}
             matplotlib.rcParams.update(ours)
             figure = Figure(size)
@@ -229,7 +230,7 @@ def _svg(label: str, columns: int, size: tuple[float, float], draw: "Callable[[S
 
 
 def _for_page(svg: str, label: str) -> str:
-    """Only the element, without what a page has its own of: name spaces, ids of groups, styles, fonts, colours."""
+    """The element without what the page provides or does not need: namespaces, group ids, styles, fonts, colours."""
     svg = svg[svg.index("<svg") :].rstrip()
     svg = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", svg)
     svg = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
@@ -243,7 +244,7 @@ def _for_page(svg: str, label: str) -> str:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Nothing of matplotlib's notices: of a font cache that is being built, of a home that cannot be written to."""
+    """Silence matplotlib's notices about building a font cache or a home folder that is not writable."""
     logger = logging.getLogger("matplotlib")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -254,7 +255,7 @@ def _quiet() -> Generator[None]:
 
 
 def _whiskers(bar: Bar) -> list[list[float]]:
-    """Distances to the interval's ends as matplotlib takes them."""
+    """Distances to the ends of the interval, in matplotlib's format."""
     return [[max(0.0, bar.value - bar.low)], [max(0.0, bar.high - bar.value)]]
 
 

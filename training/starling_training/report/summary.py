@@ -1,4 +1,4 @@
-"""`report.md`: what was read, how it was trained, and whether that helped."""
+"""`report.md`: the data, the training and whether the adapter helps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,12 +27,12 @@ FIGURES = {
     "keys saved": ("{:.1%}", "the same, counting each acceptance as a key"),
     "wrong suggestions": ("{:.1%}", "suggestions that were shown and wrong"),
 }
-"""Format and meaning of each figure."""
+"""Format and meaning of each metric."""
 SAMPLES, SHOWN_LINES, SHOWN_LEFT_OUT = 3, 6, 200
 IN_GROUPS = ("middle loss", "exact match")
-"""Figures that are shown by kind and by language too."""
+"""Metrics also shown by kind and by language."""
 ENOUGH = 5
-"""Holes of a group that an interval says anything about."""
+"""Min holes of a group for a meaningful interval."""
 NOT_JUDGED = "Not evaluated: the run was interrupted, or --holes was 0."
 JUDGED = (
     "holes in held-out files, filled by the serving engine with its stop rules; intervals by paired bootstrap over "
@@ -43,7 +43,7 @@ JUDGED = (
 def render(
     manifest: Manifest, scores: Scores, trials: Sequence[Trial], left_out: Mapping[str, Sequence[str]] | None = None
 ) -> str:
-    """The whole report in Markdown; `left_out` are files by the reason."""
+    """The whole report in Markdown; `left_out` lists excluded files by reason."""
     parts = [
         f"# {made(manifest).capitalize()} {prose(manifest.name)}",
         f"Trained on {_sources(manifest)} for base {code(manifest.base.id)}, {manifest.created:%Y-%m-%d %H:%M} UTC.",
@@ -65,7 +65,7 @@ def render(
 
 
 def cells(name: str, figure: Comparison) -> tuple[str, str, str, str, str]:
-    """A figure as text: name, base, adapter, difference, interval."""
+    """A metric as text: name, base, adapter, difference, interval."""
     shape = FIGURES[name][0]
     signed = shape.replace(":", ":+")
     span = f"{signed.format(figure.low)} to {signed.format(figure.high)}"
@@ -73,18 +73,18 @@ def cells(name: str, figure: Comparison) -> tuple[str, str, str, str, str]:
 
 
 def group_cells(name: str, group: Group) -> tuple[str, str, str, str]:
-    """A group's figure as text: base, adapter, difference, interval."""
+    """A group's metric as text: base, adapter, difference, interval."""
     _, base, adapter, difference, interval = cells(name, group.figures[name])
     return base, adapter, difference, interval if group.holes >= ENOUGH else "too few holes"
 
 
 def made(manifest: Manifest) -> str:
-    """What training made: an adapter, or a model of its own."""
+    """The product of training: an adapter or a whole model."""
     return "model" if manifest.training["method"] == "full" else "adapter"
 
 
 def verdict(figures: Mapping[str, Comparison], trained: str) -> tuple[str, str]:
-    """Whether what was `trained` helps, in a word (`better`, `worse`, `unsure`) and in two sentences."""
+    """Whether the `trained` weights help: a word (`better`, `worse`, `unsure`) and two sentences."""
     loss, match = figures["middle loss"], figures["exact match"]
     sure = "better" if loss.high < 0 else "worse" if loss.low > 0 else "unsure"
     said = {
@@ -101,7 +101,7 @@ def verdict(figures: Mapping[str, Comparison], trained: str) -> tuple[str, str]:
 
 
 def samples(trials: Sequence[Trial]) -> list[Trial]:
-    """A few holes to look at: the first ones where something was missing, one per file."""
+    """A few holes to show: the first ones with a non-empty middle, one per file."""
     chosen = {trial.path: trial for trial in reversed(trials) if trial.truth}
     return list(reversed(chosen.values()))[:SAMPLES]
 

@@ -1,4 +1,4 @@
-"""`summary.html`: the whole of a run on one page that needs nothing but itself, for a browser or a printer."""
+"""`summary.html`: a whole run on one self-contained page, for a browser or a printer."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -17,11 +17,11 @@ from starling_training.scoring.trials import Trial
 
 TEMPLATE = "report.html.j2"
 EXAMPLES = 4
-"""Where the adapter gained, and as many where it lost."""
+"""Number of holes shown where the adapter gained, and where it lost."""
 SHOWN = 20
-"""Paths of a list that are shown; what is beyond is counted, and whole in corpus.json."""
+"""Paths shown of a list; the rest is counted here and listed in corpus.json."""
 DRAWN = ("middle loss", "exact match", "edit similarity", "length ratio", "stop rate")
-"""Figures that have bars; all have a row."""
+"""Metrics drawn as bars; all metrics have a table row."""
 UNITS = {
     "middle loss": "nats per token",
     "exact match": "share of holes",
@@ -40,11 +40,11 @@ SHARES = frozenset({
     "exact match", "first line", "stop rate", "valid syntax", "pass@1", "characters saved", "keys saved",
     "wrong suggestions",
 })  # fmt: skip
-"""Figures in percent."""
+"""Metrics in percent."""
 
 
 def render(manifest: Manifest, inventory: Inventory, scores: Scores, trials: Sequence[Trial]) -> str:
-    """The page; everything that comes from the sources is escaped."""
+    """The page; all text from the sources is escaped."""
     made = summary.made(manifest)
     return template(TEMPLATE).render(
         manifest=manifest,
@@ -70,7 +70,7 @@ def render(manifest: Manifest, inventory: Inventory, scores: Scores, trials: Seq
 
 
 def panel(name: str, groups: Sequence[Group], sides: tuple[str, str] = ("base", "adapter")) -> Panel:
-    """The figure `name` of each group, the base's bars first; few holes have no interval."""
+    """The metric `name` of each group, the base's bars first; groups with few holes have no interval."""
     of_base, of_adapter = list[Bar](), list[Bar]()
     for group in groups:
         figure, sure = group.figures[name], group.holes >= summary.ENOUGH
@@ -104,7 +104,7 @@ def _rows(groups: Mapping[str, Group]) -> str:
 
 
 def _groups(scores: Scores) -> dict[str, Any]:
-    """The tables by kind and by language: name, holes, and the shown figures' cells."""
+    """The tables by kind and by language: name, holes, and the cells of the metrics shown."""
     named = {"kind of hole": scores.by_kind}
     if len(scores.by_language) > 1:
         named["language"] = scores.by_language
@@ -119,7 +119,7 @@ def _groups(scores: Scores) -> dict[str, Any]:
 
 @cache
 def template(name: str) -> Template:
-    """A template beside this module; it escapes by itself."""
+    """A template beside this module, with automatic escaping."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

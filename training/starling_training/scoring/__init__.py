@@ -1,5 +1,5 @@
-"""How good suggestions are: engines, metrics as published, confidence intervals. No torch at import.
+"""Quality of suggestions: engines, published metrics, confidence intervals. No torch at import.
 
-In: holes and whoever answers. Out: trials, figures, paired differences with intervals, a run's JSON.
-May import: `examples`, `sources`, and of the server whatever serves.
+In: holes and engines. Out: trials, metrics, paired differences with intervals, a run's JSON.
+May import: `examples`, `sources`, and the server's completion service.
 """

@@ -1,4 +1,4 @@
-"""The engine in this process: the completion service. `remote` has other servers."""
+"""The in-process engine, which uses the completion service. Engines on other servers are in `remote`."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -28,41 +28,41 @@ class Manner:
     temperature: float = 0.0
     seed: int | None = None
     session: str | None = None
-    """Of one who types: answers may then come from what is known already."""
+    """Identifies a typing user, whose requests may be answered from earlier suggestions."""
     scored: bool = True
-    """Whether the loss on the true middle is wanted, where the engine can know it."""
+    """Whether to compute the loss on the true middle, if the engine supports it."""
 
 
 PLAIN = Manner()
 
 
 class Engine(Protocol):
-    """Answers at holes."""
+    """Completes holes."""
 
     async def ask(self, hole: Hole, manner: Manner = PLAIN) -> Answer:
-        """What would be inserted at the hole; raises RequestError."""
+        """The text to insert at the hole; raises RequestError."""
         ...
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """A runner that gives log-probabilities of text (`runner_torch`)."""
+    """A runner that computes log-probabilities of text."""
 
     def score(self, adapter: AdapterId | None, ids: list[int], start: int) -> list[float]:
-        """Nats of each of `ids[start:]` given all before it."""
+        """Negative log-probability in nats of each of `ids[start:]`, given all ids before it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """Our service with one adapter, or with none (`BARE`)."""
+    """The completion service with one adapter, or without (`BARE`)."""
 
     service: Service
     adapter: str
     writer: Writer
 
     async def ask(self, hole: Hole, manner: Manner = PLAIN) -> Answer:
-        """The service's answer, and the loss of the prompt that it was given."""
+        """The service's answer, with the loss on the same prompt."""
         request = CompleteRequest(
             prefix=hole.prefix, suffix=hole.suffix, adapter=self.adapter, mode=manner.mode, session=manner.session,
             temperature=manner.temperature, seed=manner.seed,
@@ -76,7 +76,7 @@ class InProcess:
         return Answer(choice.text, stopped, nats, tokens, ms, used.prompt_tokens, used.cached_tokens)
 
     def _loss(self, hole: Hole) -> tuple[float | None, int]:
-        """Nats of the true middle and its end, and their tokens; None where it is too long for the context."""
+        """Nats of the true middle with its end token, and their number of tokens; None if they exceed the context."""
         runner = self.service.backend.engine.runner
         made = self.writer.hole(hole)
         if not isinstance(runner, Scorer) or len(made.ids) > runner.context:
@@ -90,7 +90,7 @@ class InProcess:
 def served(
     model: ModelConfig, context_tokens: int, max_tokens: int, adapter: Adapter | None = None
 ) -> Generator[Service]:
-    """A base, with its adapter or bare, as editors are served by it, but with all the time in the world."""
+    """A service for a base, with its adapter or bare, configured as for editors but without a time limit."""
     config = ServiceConfig(
         max_tokens=max_tokens, context_tokens=context_tokens, deadline_ms=PATIENCE_MS, prefetch=False
     )
@@ -102,7 +102,7 @@ def served(
 
 
 def in_process(service: Service, adapter: str = BARE) -> InProcess:
-    """The engine over `service`; its loss is taken on the prompts that the adapter is served with."""
+    """The engine over `service`; the loss is computed on the prompts used to serve the adapter."""
     version = service.adapters.resolve(adapter)
     sizes = (version.fim.context_tokens, version.fim.max_tokens) if version else _sizes(service)
     written = prompt_format(service.backend.fim, version.fim if version else None)

@@ -1,4 +1,4 @@
-"""One metric of two models at the same holes: the difference, its confidence interval and a sign test."""
+"""Paired comparison of a metric of two models at the same holes: difference, confidence interval and sign test."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Columns = tuple[Floats, Floats]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One figure for both models, and the adapter's difference with its 95 % interval (paired bootstrap)."""
+    """One metric of both models, and the adapter's difference with its 95 % interval (paired bootstrap)."""
 
     base: float
     adapter: float
@@ -26,9 +26,11 @@ class Comparison:
     low: float
     high: float
     base_range: tuple[float, float]
-    """The base's own 95 % interval."""
+    """95 % interval of the base."""
     adapter_range: tuple[float, float]
-    """The adapter's. The two may overlap where the difference is sure, since it is taken hole by hole."""
+    """95 % interval of the adapter. It may overlap the base's even if the difference is significant, because the
+    difference is computed per hole.
+    """
     more: int = 0
     """Holes where the adapter's value is greater than the base's."""
     less: int = 0
@@ -42,7 +44,7 @@ class Comparison:
 
 
 def compare(columns: Mapping[str, Columns], seed: int = 0) -> dict[str, Comparison]:
-    """Every figure, a ratio of two sums over holes, over the same resamples of holes (Efron 1979)."""
+    """Every metric, a ratio of two sums over holes, on the same resamples of holes (Efron 1979)."""
     if not columns:
         return {}
     holes = next(iter(columns.values()))[0].shape[1]
@@ -52,12 +54,12 @@ def compare(columns: Mapping[str, Columns], seed: int = 0) -> dict[str, Comparis
 
 
 def column(base: Sequence[float], adapter: Sequence[float]) -> Floats:
-    """A figure of both at each hole, (2, holes)."""
+    """A metric of both models at each hole, (2, holes)."""
     return np.array([base, adapter], float)
 
 
 def _compare(above: Floats, below: Floats, times: Floats) -> Comparison:
-    """Ratios of sums over all holes and over each resample, which has each hole `times`: (resamples, holes)."""
+    """Ratios of sums over all holes and over each resample; `times` has each hole's count: (resamples, holes)."""
     base, adapter = above.sum(1) / _divisor(below.sum(1))
     resampled = (above @ times.T) / _divisor(below @ times.T)
     low, high = _range(resampled[1] - resampled[0])
@@ -69,11 +71,11 @@ def _compare(above: Floats, below: Floats, times: Floats) -> Comparison:
 
 
 def _divisor(sums: Floats) -> Floats:
-    """Where nothing is to be divided by, there is nothing above either."""
+    """Replaces zero denominators, whose numerators are zero as well."""
     return np.where(sums == 0, 1, sums)
 
 
 def _range(resampled: Floats) -> tuple[float, float]:
-    """The interval that holds 95 % of the resamples."""
+    """The interval that contains 95 % of the resamples."""
     low, high = np.percentile(resampled, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
     return float(low), float(high)

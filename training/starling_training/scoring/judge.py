@@ -26,7 +26,7 @@ def judge(folder: Path, model: ModelConfig, holes: Sequence[Placed], writer: Wri
 
 
 def judge_base(folder: Path, model: ModelConfig, holes: Sequence[Placed], writer: Writer, go_on: GoOn) -> list[Trial]:
-    """As `judge`, where `folder` holds a whole model: one after the other, since each fills the memory."""
+    """As `judge`, for a whole model in `folder`: the models run one after the other, because each fills the memory."""
     before = ask(model, holes, writer.context_tokens, writer.max_tokens, lambda done: go_on(done // 2))
     trained, count = replace(model, base=str(folder)), len(before)
     sizes = (writer.context_tokens, writer.max_tokens)
@@ -71,7 +71,7 @@ async def alone(engine: Engine, holes: Sequence[Placed], go_on: GoOn, manner: Ma
 
 
 async def answer(engine: Engine, path: str, hole: Hole, manner: Manner = PLAIN) -> Answer:
-    """What `engine` answers at `hole`, and whether the document parses with it."""
+    """The answer of `engine` at `hole`, and whether the document parses with it."""
     found = await engine.ask(hole, manner)
     named = language(path)
     if not parses(hole.prefix + truth(hole, manner.mode) + hole.suffix, named):
@@ -82,6 +82,6 @@ async def answer(engine: Engine, path: str, hole: Hole, manner: Manner = PLAIN) 
 def paired(
     holes: Sequence[Placed], base: Sequence[Answer], adapter: Sequence[Answer], manner: Manner = PLAIN
 ) -> list[Trial]:
-    """Answers of two engines at the same holes, as far as both got."""
+    """Trials from the answers of two engines at the same holes, up to the shorter list."""
     asked = zip(holes, base, adapter, strict=False)
     return [Trial(path, hole, truth(hole, manner.mode), first, second) for (path, hole), first, second in asked]

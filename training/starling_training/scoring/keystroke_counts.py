@@ -17,17 +17,17 @@ class Keys:
     characters: int
     """Characters of the text from accepted suggestions."""
     shown: int
-    """Different suggestions that a person saw; one that is typed along with stays the same."""
+    """Distinct suggestions displayed; a suggestion that matches further typing counts once."""
     wrong: int
-    """Shown suggestions that were never right."""
+    """Displayed suggestions that were never correct."""
     asked: int = 0
     ms: float = 0.0
-    """Of all requests."""
+    """Duration of all requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """One text of the author's and both engines."""
+    """One text by the author, typed with each engine."""
 
     path: str
     text: str

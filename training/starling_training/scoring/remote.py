@@ -1,7 +1,7 @@
-"""Engines over HTTP: serve-copilot, and servers of others in the OpenAI or llama.cpp shape.
+"""Engines over HTTP: serve-copilot, and other servers with the OpenAI or llama.cpp API.
 
-Others' answers are raw text of a model. Our stops and trimming are applied to them as to the truth, so that models are
-compared and not the editors' plugins that would do the same.
+Other servers return raw model text. The project's stop rules and trimming are applied to it and to the truth, so that
+the models are compared, not the editor plugins that would apply such rules.
 """
 
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ from starling_training.sources.origins import shown
 DEADLINE_MS = 60_000
 SECONDS = 600.0
 LINES_BEFORE, LINES_AFTER = 256, 64
-"""Of the document that others' servers are sent: llama.vim's `n_prefix` and `n_suffix`."""
+"""Max lines before and after the cursor sent to other servers: llama.vim's `n_prefix` and `n_suffix`."""
 CUT = frozenset({"length", "limit"})
-"""How others say that the token limit ended an answer."""
+"""Values with which other servers report that the token limit ended an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A running serve-copilot, asked for one of its adapters."""
+    """One adapter of a running serve-copilot."""
 
     client: Client
     adapter: str | None
 
     async def ask(self, hole: Hole, manner: Manner = PLAIN) -> Answer:
-        """The server's answer; it tells no losses. Raises RequestError."""
+        """The server's answer, without a loss. Raises RequestError."""
         request = CompleteRequest(
             prefix=hole.prefix, suffix=hole.suffix, adapter=self.adapter, mode=manner.mode, session=manner.session,
             temperature=manner.temperature, seed=manner.seed, deadline_ms=DEADLINE_MS,
@@ -77,7 +77,7 @@ class OpenAi:
 
 @dataclass(frozen=True, slots=True)
 class Infill:
-    """llama.cpp's `/infill`, asked as llama.vim asks it."""
+    """llama.cpp's `/infill`, with llama.vim's request."""
 
     http: httpx2.AsyncClient
     max_tokens: int
@@ -101,19 +101,19 @@ class Infill:
 
 
 def around(hole: Hole) -> tuple[str, str]:
-    """The lines around the cursor that others' servers are sent."""
+    """The lines around the cursor that are sent to other servers."""
     before, after = hole.prefix.split("\n"), hole.suffix.split("\n")
     return "\n".join(before[-LINES_BEFORE - 1 :]), "\n".join(after[: LINES_AFTER + 1])
 
 
 def client(url: str) -> httpx2.AsyncClient:
-    """What talks to the server at `url`, whose path other addresses are below."""
+    """HTTP client for the server at `url`; request paths are relative to it."""
     timeout = httpx2.Timeout(SECONDS, connect=2.0)
     return httpx2.AsyncClient(base_url=url.rstrip("/") + "/", timeout=timeout, trust_env=False)
 
 
 async def only_model(http: httpx2.AsyncClient) -> str:
-    """The one model that an OpenAI server has; raises UsageError where a name must be given."""
+    """The only model of an OpenAI server; raises UsageError if there are several and a name is required."""
     try:
         names = await openai_client.models(http)
     except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -126,7 +126,7 @@ async def only_model(http: httpx2.AsyncClient) -> str:
 
 
 async def _post(http: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """The answer's object and its milliseconds."""
+    """The JSON object of the response, and its milliseconds."""
     began = perf_counter()
     try:
         answer = (await http.post(path, json=body)).raise_for_status().json()

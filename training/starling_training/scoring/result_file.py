@@ -1,4 +1,4 @@
-"""A run as a JSON file, with every answer, so that later runs can be compared with it."""
+"""A run as a JSON file with every answer, for comparison with later runs."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ from starling_training.staging import replaced
 
 VERSION = 1
 TRAINED_ON, OTHERS = "trained on", "other sources"
-"""The setting that says so, and its value where none of the adapter's sources is the one asked about."""
+"""Setting with the adapter's training sources, and its value if none of them is the evaluated one."""
 LINES_BEFORE, LINES_AFTER = 12, 6
-"""Of a document that are kept around a hole."""
+"""Lines of a document saved before and after a hole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,15 @@ class Run:
     """The holes and answers of one run."""
 
     title: str
-    """What it asked about."""
+    """Name of the evaluated source."""
     created: str
     """ISO 8601."""
     sides: tuple[str, ...]
-    """Who answered: base and adapter, or one alone, whose answers then stand for both."""
+    """Names of the engines: base and adapter, or a single one whose answers are used for both."""
     settings: Mapping[str, str]
     trials: tuple[Trial, ...]
     keys: tuple[str, ...]
-    """Of each trial what it is known by in another run (`key`)."""
+    """Identity of each trial across runs (`key`)."""
     typed: tuple[Typed, ...] = ()
 
     @property
@@ -46,13 +46,13 @@ class Run:
 
 
 def key(hole: Hole) -> str:
-    """The same for the same place in the same text, whatever was answered."""
+    """Identity of a hole: equal for the same place in the same text, whatever the answer."""
     around = f"{hole.prefix}\0{hole.middle}\0{hole.suffix}".encode("utf-8", "replace")
     return hashlib.sha256(around).hexdigest()[:20]
 
 
 def write(run: Run, path: Path) -> None:
-    """Keep `run` at `path`."""
+    """Write `run` to `path`."""
     entries = [asdict(replace(trial, hole=_shown(trial.hole))) for trial in run.trials]
     for entry, known in zip(entries, run.keys, strict=True):
         entry["key"] = known
@@ -65,7 +65,7 @@ def write(run: Run, path: Path) -> None:
 
 
 def read(path: Path) -> Run:
-    """What `write` kept; raises UsageError."""
+    """Read the run that `write` wrote; raises UsageError."""
     try:
         kept: Mapping[str, Any] = untrusted.values(untrusted.read(path, untrusted.MOST_BYTES))
         if kept["version"] != VERSION:
@@ -83,7 +83,7 @@ def read(path: Path) -> Run:
 
 
 def joined(first: Run, second: Run) -> Run:
-    """What the last side of each answered at the places that both asked at; raises UsageError where there are none."""
+    """The last side of each run at the holes common to both; raises UsageError if there are none."""
     known = dict(zip(second.keys, second.trials, strict=True))
     both = [
         (shared, replace(trial, base=trial.adapter, adapter=known[shared].adapter))

@@ -12,7 +12,7 @@ from starling_training.sources.languages import language
 
 Figure = Callable[[Trial, Answer], float]
 PASSES = (1, 10, 100)
-"""k of pass@k, where there are as many samples."""
+"""k of pass@k, used if there are at least k samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class Scores:
 
     figures: Mapping[str, Comparison]
     by_kind: Mapping[str, Group]
-    """By how the holes were drawn (`spans.Kind`)."""
+    """By the way the holes were drawn (`spans.Kind`)."""
     by_language: Mapping[str, Group]
     by_near: Mapping[str, Group] = field(default_factory=dict[str, Group])
-    """By similarity of the document to the training data; empty where that is unknown."""
+    """By similarity of the document to the training data; empty if that is unknown."""
 
 
 def compare(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
-    """Every figure of quality over `trials` that their answers allow."""
+    """Every quality metric that the answers in `trials` allow."""
     columns: dict[str, Columns | None] = {
         "middle loss": _loss(trials),
         "exact match": _mean(trials, lambda t, a: metrics.exact(t.truth, a.text)),
@@ -53,7 +53,7 @@ def compare(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
 
 
 def speed(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
-    """Milliseconds of an answer, and the share of the prompts' tokens that were cached, where the engines say so."""
+    """Milliseconds per answer, and the cached share of the prompt tokens if the engines report it."""
     columns = dict[str, Columns]()
     if any(trial.base.ms for trial in trials):
         columns["latency"] = _mean(trials, lambda _, a: a.ms)
@@ -64,7 +64,7 @@ def speed(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
 
 
 def scores(trials: Sequence[Trial]) -> Scores:
-    """Every figure over all trials, by kind of hole, by language and by closeness to what was learnt."""
+    """Every metric over all trials, by kind of hole, by language and by similarity to the training data."""
     if not trials:
         return Scores({}, {}, {})
     by_kind = grouped(trials, lambda trial: trial.hole.kind)
@@ -74,7 +74,7 @@ def scores(trials: Sequence[Trial]) -> Scores:
 
 
 def grouped(trials: Sequence[Trial], name: Callable[[Trial], str]) -> dict[str, Group]:
-    """The figures of each group of trials that share a `name`, largest group first."""
+    """The metrics of each group of trials with the same `name`, largest group first."""
     groups = defaultdict[str, list[Trial]](list)
     for trial in trials:
         groups[name(trial)].append(trial)
@@ -88,7 +88,7 @@ def similarity(trial: Trial, answer: Answer) -> float:
 
 
 def _loss(trials: Sequence[Trial]) -> Columns | None:
-    """Nats over tokens, of the holes where both are known."""
+    """Nats per token, over the holes where both are known."""
     known = [trial.base.nats is not None and trial.adapter.nats is not None for trial in trials]
     if not any(known):
         return None
@@ -96,7 +96,7 @@ def _loss(trials: Sequence[Trial]) -> Columns | None:
 
 
 def _identifiers(trials: Sequence[Trial]) -> Columns:
-    """Over the holes where there is a name to be found."""
+    """Identifier match, over the holes whose truth contains names."""
 
     def match(trial: Trial, answer: Answer) -> float:
         return metrics.identifier_match(trial.truth, answer.text, language(trial.path))
@@ -106,7 +106,7 @@ def _identifiers(trials: Sequence[Trial]) -> Columns:
 
 
 def _valid(trials: Sequence[Trial]) -> Columns | None:
-    """Over the holes whose documents parse with the truth in them."""
+    """Syntactic validity, over the holes whose documents parse with the truth inserted."""
     known = [trial.base.valid is not None and trial.adapter.valid is not None for trial in trials]
     if not any(known):
         return None
@@ -114,7 +114,7 @@ def _valid(trials: Sequence[Trial]) -> Columns | None:
 
 
 def _passed(trials: Sequence[Trial], k: int) -> Columns | None:
-    """pass@k over the holes that were run, where each has as many samples."""
+    """pass@k over the executed holes, if each has at least k samples."""
     run = [bool(trial.base.passed and trial.adapter.passed) for trial in trials]
     if not any(run) or any(len(a.passed) < k for t in trials for a in (t.base, t.adapter) if a.passed):
         return None
@@ -130,5 +130,5 @@ def _mean(trials: Sequence[Trial], figure: Figure) -> Columns:
 
 
 def _values(trials: Sequence[Trial], figure: Figure) -> Floats:
-    """The figure of base and adapter at each hole, (2, holes)."""
+    """A metric of base and adapter at each hole, (2, holes)."""
     return column([figure(t, t.base) for t in trials], [figure(t, t.adapter) for t in trials])

@@ -1,7 +1,7 @@
-"""A hole and what was answered there; the truth takes the service's way too.
+"""A hole and its answers; the truth is processed like a model's output.
 
-What is compared is what would be inserted: an answer after stop rules and trimming, and what a model that knew the
-middle would have had inserted.
+Compared are inserted texts: an answer after stop rules and trimming, and the text that the service would insert if a
+model wrote exactly the middle.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Placed = tuple[str, Hole]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One model at one hole. What an engine cannot know is None or nought."""
+    """One model at one hole. Values that an engine does not provide are None or 0."""
 
     text: str
     """The text to insert."""
@@ -28,16 +28,16 @@ class Answer:
     nats: float | None = None
     """Negative log-probability of the true middle and its end."""
     tokens: int = 0
-    """Of the true middle with its end."""
+    """Tokens of the true middle with its end."""
     ms: float = 0.0
     """Milliseconds by the client's clock."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    """Tokens of the prompt that were not computed again."""
+    """Tokens of the prompt that were read from the cache."""
     valid: bool | None = None
-    """Whether the document parses with the answer in it; None where it does not with the truth either."""
+    """Whether the document parses with the answer in it; None if it does not parse with the truth either."""
     passed: tuple[bool, ...] = ()
-    """Of each sample whether the tests passed."""
+    """For each sample, whether the tests passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Trial:
     path: str
     hole: Hole
     truth: str
-    """What would be inserted if the model wrote exactly the middle."""
+    """The text inserted if the model wrote exactly the middle."""
     base: Answer
     adapter: Answer
     near: str = ""
-    """How close the document comes to what the adapter learnt from (`near.LABELS`); empty where that is unknown."""
+    """Similarity of the document to the adapter's training data (`holes.LIKENESS`); empty if unknown."""
 
 
 def inserted(hole: Hole, text: str, mode: Mode = "auto") -> str:
-    """What the service would insert at `hole` if a model wrote `text`, which begins at the cursor."""
+    """The text that the service would insert at `hole` if a model wrote `text`, which begins at the cursor."""
     cursor = Cursor.at(hole.prefix, hole.suffix)
     extent = decide(cursor, None, mode)
     if extent == "nothing":
@@ -66,5 +66,5 @@ def inserted(hole: Hole, text: str, mode: Mode = "auto") -> str:
 
 
 def truth(hole: Hole, mode: Mode = "auto") -> str:
-    """The text that the service inserts at `hole` when the model writes exactly its middle."""
+    """The text that the service inserts at `hole` if the model writes exactly its middle."""
     return inserted(hole, hole.middle, mode)

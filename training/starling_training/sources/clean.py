@@ -1,6 +1,6 @@
-"""One file as it lies in a source to one that may be learnt from: filtered, and without its secrets.
+"""Cleans one source file for training: applies the filters and redacts secrets.
 
-Runs in worker processes; what it is given may hold secrets, what it returns does not.
+Runs in worker processes. The input may hold secrets, the output does not.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from starling_training.sources.secrets import redact
 
 TOO_LARGE = "over 1 MB"
 NAMED = "\n"
-"""Between a reason and the file or row that it is about: no path has one after `shown_path`."""
+"""Separator between a reason and its file or row; paths from `shown_path` never contain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A file of a source, before anything is known about it."""
+    """A source file before any check."""
 
     path: str
     """Relative to the source, with '/'."""
     repository: str
     licence: str = ""
     changed: int = 0
-    """When its newest commit was made, in seconds since 1970; 0 where there is no history."""
+    """Time of its newest commit, in seconds since 1970; 0 without history."""
     root: Path | None = None
-    """The folder below which it is read, unless `content` is there."""
+    """Folder that `path` is read from, unless `content` is set."""
     content: bytes = b""
 
 
@@ -39,20 +39,20 @@ class Redaction:
 
     path: str
     line: int
-    """From 1 on."""
+    """One-based."""
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One file's text."""
+    """The text of one file."""
 
     path: str
-    """Relative to the source, with '/'; what does not print in it is escaped."""
+    """Relative to the source, with '/'; unprintable characters are escaped."""
     text: str
     """Newlines as in prompts, secrets replaced by placeholders."""
     sha256: str
-    """Of the text in UTF-8."""
+    """Hash of the text in UTF-8."""
     repository: str = ""
     licence: str = ""
     changed: int = 0
@@ -62,7 +62,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """A document with its redactions and its signature for near duplicates."""
+    """A document with its redactions and its signature for near-duplicate detection."""
 
     document: Document
     redactions: tuple[Redaction, ...]
@@ -81,12 +81,12 @@ def clean(raw: Raw) -> Cleaned | str:
 
 
 def clean_all(batch: list[Raw]) -> list[Cleaned | str]:
-    """`clean` for several."""
+    """Apply `clean` to a batch."""
     return [clean(raw) for raw in batch]
 
 
 def document(path: str, content: bytes) -> Document | str:
-    """The document that a file named `path` is, secrets included, or why it is none."""
+    """The document at `path`, secrets included, or the reason to exclude it."""
     raw = Raw(path, "", content=content)
     try:
         return _document(raw, _text(raw))
@@ -95,12 +95,12 @@ def document(path: str, content: bytes) -> Document | str:
 
 
 def shown_path(path: str) -> str:
-    """A file's name as documents have it: in UTF-8, and nothing in it that a terminal obeys."""
+    """A path as stored in documents: valid UTF-8, without control sequences for terminals."""
     return printable(os.fsencode(path).decode("utf-8", "replace"))
 
 
 def content(raw: Raw) -> bytes:
-    """The file's bytes, one more than may be learnt from at most; raises OSError."""
+    """The file's bytes, at most one more than the limit for training; raises OSError."""
     return inside.read(raw.root, raw.path, filters.MAX_BYTES + 1) if raw.root else raw.content
 
 

@@ -1,4 +1,4 @@
-"""From sources to documents: the text files to train on, and the number of excluded files by reason."""
+"""Reads sources into the text files to train on, and counts excluded files by reason."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,10 +17,12 @@ from starling_training.sources.languages import language
 from starling_training.sources.origins import Origin
 
 MIN_DOCUMENTS, MIN_CHARS = 5, 4_000
-"""Fewer files or characters teach an adapter nothing that a held-out file could show."""
+"""Min files and characters of a corpus; with fewer, held-out files cannot show an effect of training."""
 MOST_NAMED = store.MOST_NAMED
 MOST_CHARS = 1_000_000_000
-"""Of all documents, which are held in memory: one to four bytes each. A few kB of a packed table may unpack to more."""
+"""Max characters of all documents. They are held in memory, one to four bytes each; a few kB of a compressed table may
+expand to more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class _LeftOut:
     paths: dict[str, list[str]]
 
     def note(self, item: str) -> None:
-        """One file more, by its reason and its name."""
+        """Count one more file by its reason and store its name."""
         reason, _, path = item.partition(NAMED)
         self.counts[reason] += 1
         if path and self.counts.total() <= MOST_NAMED:
@@ -38,25 +40,25 @@ class _LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What was read of all sources."""
+    """The documents read from all sources."""
 
     origins: tuple[Origin, ...]
     commit: str | None
-    """The first folder's."""
+    """Commit of the first folder."""
     documents: tuple[Document, ...]
-    """By source, then by path."""
+    """Sorted by source, then by path."""
     signatures: NDArray[np.uint32]
-    """Row by row the documents', for `dedup.near_duplicates`."""
+    """MinHash signatures, one row per document, for `dedup.near_duplicates`."""
     dropped: dict[str, int]
-    """Files left out, by reason."""
+    """Excluded files, by reason."""
     redactions: tuple[Redaction, ...]
     counts: tuple[int, ...]
     """Documents of each origin."""
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    """Of `dropped` the files' paths or the rows' numbers by reason, those that are remembered (`MOST_NAMED`)."""
+    """Names of the files in `dropped` by reason: paths or row numbers, at most `MOST_NAMED`."""
 
     def without(self, rows: Collection[int], reason: str) -> "Corpus":
-        """The corpus less the documents in these rows, left out for `reason`; raises SourceError where few are left."""
+        """The corpus without the documents in `rows`, excluded for `reason`; raises SourceError if too few remain."""
         kept = [row for row in range(len(self.documents)) if row not in rows]
         owner = [number for number, count in enumerate(self.counts) for _ in range(count)]
         left = Counter(owner[row] for row in kept)
@@ -72,13 +74,13 @@ class Corpus:
 
     @property
     def root(self) -> Path | None:
-        """The first folder among the origins: what editors open."""
+        """The first folder among the origins, which editors open."""
         folders = [origin.path.resolve() for origin in self.origins if origin.kind == "folder"]
         return folders[0] if folders else None
 
     @property
     def title(self) -> str:
-        """The sources as they were named."""
+        """The sources as the user named them."""
         return printable(", ".join(origin.named for origin in self.origins))
 
     @property
@@ -88,12 +90,12 @@ class Corpus:
 
     @property
     def languages(self) -> dict[str, int]:
-        """Documents by language, most first."""
+        """Documents by language, most frequent first."""
         return dict(Counter(language(document.path) or "other" for document in self.documents).most_common())
 
     @property
     def licences(self) -> dict[str, int]:
-        """Documents by the licence that their rows name, most first."""
+        """Documents by the licence named in their rows, most frequent first."""
         return dict(Counter(document.licence for document in self.documents if document.licence).most_common())
 
 
@@ -103,10 +105,10 @@ def read(
     done: Callable[[int], object] = lambda _: None,
     max_files: int = 0,
 ) -> Corpus:
-    """Read every source; raises SourceError where one is missing or all hold too little.
+    """Read every source; raises SourceError if one is missing or all of them hold too little.
 
-    With `weights`, as many as there are sources, documents of a source are learnt from that much more often. `done` is
-    told the number of files that were read so far. Of each source `max_files` are looked at, the first ones; 0: all.
+    `weights` has one sampling weight per source. `done` is called with the number of files read so far. At most
+    `max_files` files are read of each source, the first ones; 0 means all.
     """
     found = [origins.resolve(str(source)) for source in sources]
     kept, named, seen = list[Cleaned](), _LeftOut(Counter(), {}), set[str]()
@@ -140,7 +142,7 @@ def read(
 
 
 def _read(origin: Origin, done: Callable[[int], object]) -> Iterator[Cleaned | str]:
-    """Every file of the origin, cleaned now or before."""
+    """Every file of the origin, cleaned now or read from the cache."""
     listed = listing.files(origin.path) if origin.kind == "folder" else None
     known = reading.fingerprint(origin, listed)
     if known is None:

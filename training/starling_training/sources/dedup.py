@@ -1,6 +1,6 @@
-"""Near-duplicate documents.
+"""Detection of near-duplicate documents.
 
-Near means a Jaccard similarity of at least `THRESHOLD` between the sets of word 5-grams (Lee et al. 2022,
+Near-duplicates have a Jaccard similarity of at least `THRESHOLD` between their sets of word 5-grams (Lee et al. 2022,
 arXiv 2107.06499), estimated by MinHash and found by banding.
 """
 
@@ -13,14 +13,15 @@ from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue]
 
 THRESHOLD = 0.7
 GRAM, PERMUTATIONS, BANDS, SEED = 5, 128, 32, 42
-"""Words in a shingle; hashes in a signature, and bands of 4 of them: two documents at the threshold meet in one with
-a probability of 0.9998 (1 - (1 - 0.7^4)^32)."""
+"""Words in a shingle, hashes in a signature, bands of 4 hashes, random seed. Two documents at the threshold share a
+band with a probability of 0.9998 (1 - (1 - 0.7^4)^32).
+"""
 Signature = NDArray[np.uint32]
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def signature(text: str) -> Signature:
-    """The MinHash of a text's shingles, shape (PERMUTATIONS,)."""
+    """MinHash of a text's shingles, shape (PERMUTATIONS,)."""
     words = _WORD.findall(text)
     hashes = RMinHash(num_perm=PERMUTATIONS, seed=SEED)
     hashes.update([" ".join(words[at : at + GRAM]) for at in range(max(1, len(words) - GRAM + 1))])
@@ -28,9 +29,9 @@ def signature(text: str) -> Signature:
 
 
 def near_duplicates(signatures: NDArray[np.uint32], kept: int = 0) -> set[int]:
-    """Rows of `signatures`, shape (documents, PERMUTATIONS), that come near an earlier row which is none of them.
+    """Rows of `signatures`, shape (documents, PERMUTATIONS), that are near duplicates of an earlier, kept row.
 
-    The first `kept` rows are never duplicates, whatever they are like.
+    The first `kept` rows are always kept.
     """
     buckets = defaultdict[tuple[int, bytes], list[int]](list)
     duplicates = set[int]()

@@ -8,7 +8,9 @@ from starling_training.sources.languages import language
 
 MAX_BYTES = 1_000_000
 MAX_MEAN_LINE, MAX_LINE, MIN_ALPHANUMERIC = 100, 1000, 0.25
-"""Characters, characters, and a share of them: the bounds of StarCoder's own data (Li et al. 2023)."""
+"""Max mean line length and max line length in characters, min share of alphanumeric characters: the limits of
+StarCoder's own data (Li et al. 2023).
+"""
 CONFLICT = "merge conflict"
 LFS_POINTER = "version https://git-lfs.github.com/spec/"
 HEAD_CHARS = 2_000
@@ -78,7 +80,7 @@ def _by_shape(text: str) -> str | None:
 
 
 def _is_conflicted(text: str) -> bool:
-    """Whether git's three markers of an unresolved merge stand in it in their order, each at the start of a line."""
+    """Whether git's three markers of an unresolved merge appear in order, each at the start of a line."""
     at = 0
     for marker in _CONFLICT:
         found = marker.search(text, at)

@@ -1,9 +1,9 @@
-"""Files of patterns in .gitignore's syntax, matched in bounded time whatever they hold.
+"""Pattern files in .gitignore syntax, matched in bounded time for any input.
 
-pathspec turns a pattern into a regular expression that tries every way to share a path among its wildcards: sixty
-letters against `*a*a*a*a*a*a*a*a*a*a*a*ab` took longer than anybody waits. Here every wildcard but the last one of a
-segment, and every `**` but the last, takes the shortest stretch that fits and gives it back never (atomic groups). That
-is enough for a match wherever there is one, as Python's `fnmatch` has it too: what comes later has the most room then.
+pathspec turns a pattern into a regular expression that tries every split of a path among its wildcards: matching sixty
+letters against `*a*a*a*a*a*a*a*a*a*a*a*ab` takes too long to wait for. Here every wildcard but the last of a segment,
+and every `**` but the last, takes the shortest match and never backtracks (atomic groups). This still finds every
+match, as in Python's `fnmatch`, because the shortest match leaves the most text for the rest of the pattern.
 """
 
 import re
@@ -18,9 +18,9 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from starling_server.errors import SourceError
 
 MOST_CHARS, LONGEST = 500_000, 1_000
-"""Characters of a file of patterns, and of one pattern. GitHub's longest template has 9,000."""
+"""Max characters of a pattern file and of one pattern. GitHub's longest template has 9,000."""
 MOST_CHECKS = 200_000_000
-"""Patterns that are tried on names of one source, at some 2 microseconds each."""
+"""Max pattern checks for one source, at about 2 microseconds each."""
 _STAR, _ANY_FOLDERS, _BEGIN, _ANY_BEGIN = "[^/]*", "(?:/.+)?", "^", "^(?:.+/)?"
 _ENDS = ("(?:(?P<ps_d>/)|$)", "(?P<ps_d>/)")
 _TOKEN = re.compile(
@@ -28,17 +28,17 @@ _TOKEN = re.compile(
     r"|(?P<set>\[\^?(?:\\.|[^\\])(?:\\.|[^\]\\])*\])|\\.|[^\\]",
     re.DOTALL,
 )
-"""What pathspec's regular expressions are made of."""
+"""Tokens of the regular expressions that pathspec generates."""
 
 
 class Pattern(GitIgnoreSpecPattern):
-    """A pattern whose matching takes at most the product of its length and the path's, and a small factor."""
+    """A pattern with a matching time bounded by the product of pattern and path lengths, times a small factor."""
 
     __slots__ = ()
 
     @classmethod
     def pattern_to_regex(cls, pattern: AnyStr) -> tuple[AnyStr | None, bool | None]:
-        """As pathspec's, in linear form; what git takes for no pattern matches nothing."""
+        """pathspec's regular expression in linear form; an invalid pattern matches nothing, as in git."""
         try:
             regex, include = super().pattern_to_regex(pattern)
         except GitIgnorePatternError:
@@ -47,9 +47,9 @@ class Pattern(GitIgnoreSpecPattern):
 
 
 def parse(text: str, file: Path) -> GitIgnoreSpec:
-    """The patterns in `text`, which stands in `file`; raises SourceError where they are too large to be matched.
+    """The patterns in `text`, the content of `file`; raises SourceError if they are too large to match.
 
-    Leaving a pattern out would read what its author kept out, so none is left out.
+    No pattern is skipped, because files that its author excluded would then be read.
     """
     if len(text) > MOST_CHARS:
         raise SourceError(
@@ -66,19 +66,19 @@ def parse(text: str, file: Path) -> GitIgnoreSpec:
 
 
 class Rules:
-    """The .gitignore files of a folder and of those below it."""
+    """The .gitignore files of a folder and its subfolders."""
 
     def __init__(self, source: Path) -> None:
         self._source, self._specs, self._checks = source, dict[Path, GitIgnoreSpec](), 0
 
     def add(self, folder: Path, spec: GitIgnoreSpec) -> None:
-        """`folder`, the source or one below it, has a .gitignore of these patterns."""
+        """Add the .gitignore patterns of `folder`, the source itself or a subfolder."""
         self._specs[folder] = spec
 
     def exclude(self, path: Path, end: str = "") -> bool:
-        """Whether the innermost file that says something about `path` excludes it; folders `end` in '/'.
+        """Whether the innermost .gitignore file that matches `path` excludes it; for folders, `end` is '/'.
 
-        Raises SourceError where patterns and files are so many that this would take hours.
+        Raises SourceError if there are so many patterns and files that matching would take hours.
         """
         for folder in path.parents:
             if spec := self._specs.get(folder):
@@ -100,7 +100,7 @@ class Rules:
 
 
 def bounded(regex: str) -> str:
-    """A regular expression of pathspec's in a form that matches the same and never goes back over its choices."""
+    """An equivalent of pathspec's regular expression that does not backtrack."""
     tokens = [_within_segment(match) for match in _TOKEN.finditer(regex)]
     parts, part = list[list[str]](), list[str]()
     for token in tokens:
@@ -113,19 +113,19 @@ def bounded(regex: str) -> str:
 
 
 def _within_segment(match: re.Match[str]) -> str:
-    """A token; a set of characters has no '/', as in git."""
+    """One token; a character set does not match '/', as in git."""
     return f"(?!/){match[0]}" if match["set"] else match[0]
 
 
 def _first_fit(part: Sequence[str]) -> str:
-    """What stands before a `**`: at the first place where it fits whole segments."""
+    """The part before a `**`, matched at the first place where it fits whole segments."""
     head, rest = part[0], "".join(_segments(part[1:]))
     lazy = {_ANY_BEGIN: "^(?:(?:.+?/)??", _BEGIN: "^(?:", _ANY_FOLDERS: "(?:(?:/.+?)??"}[head].replace("(?:", "(?>", 1)
     return f"{lazy}{rest}(?=/))"
 
 
 def _segments(tokens: Sequence[str]) -> list[str]:
-    """The tokens with each wildcard that has another one after it in its segment matched once."""
+    """The tokens, with each wildcard followed by another in its segment made atomic."""
     made, at = list[str](), 0
     while at < len(tokens):
         if tokens[at] != _STAR:

@@ -1,6 +1,6 @@
-"""Files of a folder that others made, opened below it: no symbolic link on the way is followed, no `..`, no device.
+"""Opens files in an untrusted folder: follows no symbolic link, no `..`, and opens no device.
 
-Each folder of a path is opened in the one above it, so that nothing is put in its place between check and use.
+Each folder of a path is opened relative to its parent, so nothing can be swapped between check and use.
 """
 
 import errno
@@ -13,24 +13,24 @@ from pathlib import Path, PurePath
 _STEPWISE = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 _BINARY = getattr(os, "O_BINARY", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-"""A named pipe is opened, and then refused, without waiting for a writer."""
+"""Opens a named pipe without waiting for a writer; the pipe is then refused."""
 
 
 def read(root: Path, path: str, most: int) -> bytes:
-    """The first `most` bytes of the file at `path` below `root`; raises OSError where it is none or lies elsewhere."""
+    """The first `most` bytes of the file at `path` below `root`; raises OSError if it is not a file below `root`."""
     with os.fdopen(_open(root, path, os.O_RDONLY), "rb") as file:
         return file.read(most)
 
 
 def write(root: Path, path: str, content: bytes) -> None:
-    """Replace what is in the file at `path` below `root`, which is there already; raises OSError as `read` does."""
+    """Overwrite the existing file at `path` below `root`; raises OSError as `read` does."""
     with os.fdopen(_open(root, path, os.O_WRONLY), "wb") as file:
         file.truncate()
         file.write(content)
 
 
 def checker(root: Path) -> Callable[[str], bool]:
-    """Whether a path is a regular file below `root` without a link on the way; it remembers the folders."""
+    """A check whether a path is a regular file below `root`, without links on the way; caches the folders."""
     known = dict[PurePath, bool]()
 
     def is_folder(folder: PurePath) -> bool:
@@ -48,7 +48,7 @@ def checker(root: Path) -> Callable[[str], bool]:
 
 
 def leads_out(root: Path, link: Path) -> bool:
-    """Whether the symbolic link `link` below `root` names something elsewhere, or goes round in a circle."""
+    """Whether the symbolic link `link` below `root` points outside `root` or into a loop."""
     try:
         return not link.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError):
@@ -85,7 +85,7 @@ def _stepwise(root: Path, path: str, flags: int) -> int:
 
 
 def _resolved(root: Path, path: str, flags: int) -> int:
-    """For systems whose calls know no folder to start from (Windows)."""
+    """Fallback for systems without calls relative to a folder descriptor (Windows)."""
     whole = root.resolve().joinpath(*_parts(path))
     if whole.resolve() != whole:
         raise OSError(errno.ELOOP, "a link on the way", path)
@@ -93,7 +93,7 @@ def _resolved(root: Path, path: str, flags: int) -> int:
 
 
 def _parts(path: str) -> list[str]:
-    """The names on the way; an index of others' making may hold any."""
+    """The components of a path; an untrusted index may contain any."""
     parts = path.split("/")
     if any(part in {"", ".", ".."} or "\0" in part or PurePath(part).name != part for part in parts):
         raise OSError(errno.EINVAL, "no path below its folder", path)

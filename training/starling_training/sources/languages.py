@@ -1,4 +1,4 @@
-"""Detection of source code: by extension, by file name, or by the text where there is no name."""
+"""Detection of source code by extension, by file name or, without a name, by text."""
 
 import re
 from pathlib import PurePosixPath
@@ -64,8 +64,9 @@ EXTENSIONS = {
     "Vue": ".svelte .vue",
     "Zig": ".zig",
 }
-"""Extensions in lower case, by language. Prose and data (Markdown, JSON, YAML, TOML) are left out on purpose: an
-adapter of a few million parameters is spent on code."""
+"""Extensions in lower case, by language. Prose and data (Markdown, JSON, YAML, TOML) are left out on purpose: the
+capacity of an adapter, a few million parameters, is kept for code.
+"""
 NAMES = {
     "BUILD": "Starlark",
     "CMakeLists.txt": "CMake",
@@ -121,18 +122,18 @@ _LOOKS = tuple(
         ("Ruby", r"^(?:require ['\"]|module [A-Z]\w*$|[ \t]{0,40}def [a-z]\w*[?!]?$)"),
     )
 )
-"""Lines that tell a language; of several languages the one with the most such lines, of equals the first."""
+"""Line patterns that identify a language. The language with the most matching lines is chosen; in a tie, the first."""
 
 
 def extension(named: str) -> str | None:
-    """The usual extension of the language that a data set calls `named`, such as `.py` for python; None if unknown."""
+    """The usual extension, such as `.py`, of the language that a data set calls `named`; None if unknown."""
     known = named.strip().lower()
     known = _ALIASES.get(known, known).lower()
     return _EXTENSION_OF.get(known) or (f".{known}" if f".{known}" in _BY_EXTENSION else None)
 
 
 def guess(text: str) -> str | None:
-    """The usual extension of the language that the beginning of `text` looks like; None where it looks like none."""
+    """The usual extension of the language detected at the beginning of `text`; None if no language is detected."""
     head = text[:_HEAD_CHARS]
     counts = {name: len(pattern.findall(head)) for name, pattern in _LOOKS}
     best = max(counts, key=lambda name: counts[name])

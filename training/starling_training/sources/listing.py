@@ -12,14 +12,16 @@ from starling_server.errors import SourceError
 from starling_training.sources import git, ignoring, inside
 
 IGNORE = ".starlingignore"
-"""Tracked files to exclude from training, in the syntax of .gitignore."""
+"""Tracked files to exclude from training, in .gitignore syntax."""
 DEEPEST = 300
 """Maximum folder depth; deeper files are skipped. Python 3.11's `os.walk` fails at a depth of a thousand."""
 MARKS = ("linguist-generated", "linguist-vendored")
 ATTRIBUTES_SECONDS = 300.0
-"""For git to match .gitattributes; a million files take some ten. Its matcher never ends for some patterns."""
+"""Time limit for git's .gitattributes matching; a million files take about ten seconds. Its matcher never ends for some
+patterns.
+"""
 MOST_RULES = 1_000_000
-"""Maximum bytes read of a .gitignore or .starlingignore."""
+"""Max bytes read of a .gitignore or .starlingignore."""
 SUBMODULE, UNREADABLE = "submodule (name its folder as a source of its own)", "folder unreadable or too deep"
 _MODE_OF_SUBMODULE = "160000"
 
@@ -31,18 +33,18 @@ class Listing:
     paths: list[str]
     """Relative to the source, with '/', sorted."""
     marked: list[str] = field(default_factory=list[str])
-    """Files left out since .gitattributes calls them generated or vendored, as GitHub's linguist reads it."""
+    """Files excluded because .gitattributes marks them as generated or vendored, as in GitHub's linguist."""
     changed: dict[str, int] = field(default_factory=dict[str, int])
-    """When each path's newest commit was made, in seconds since 1970; empty without history."""
+    """Time of each path's newest commit, in seconds since 1970; empty without history."""
     left: dict[str, int] = field(default_factory=dict[str, int])
-    """What else is left out as a whole, by reason: folders, not files."""
+    """Counts of other exclusions by reason: whole folders, not files."""
 
 
 def files(source: Path) -> Listing:
     """The source's files; raises SourceError.
 
-    A folder that a checkout above it tracks nothing of counts as a plain folder. Symbolic links and what lies behind
-    them are left out: what they name is either listed itself or not part of the source.
+    A folder without tracked files inside a larger checkout counts as a plain folder. Symbolic links are skipped: a
+    target inside the source is listed itself.
     """
     in_checkout = any((folder / ".git").exists() for folder in (source.absolute(), *source.absolute().parents))
     tracked, submodules = _tracked(source) if in_checkout else ([], 0)
@@ -60,20 +62,20 @@ def files(source: Path) -> Listing:
 
 
 def commit(source: Path) -> str | None:
-    """The commit that is checked out at `source`, None outside a checkout or before the first."""
+    """The commit checked out at `source`; None outside a checkout or before the first commit."""
     return _git(source, "rev-parse", "--verify", "--quiet", "HEAD").stdout.decode().strip() or None
 
 
 def _wanted(source: Path, paths: list[str]) -> list[str]:
-    """`paths` less those that the source's .starlingignore excludes."""
+    """`paths` without those that the source's .starlingignore excludes."""
     spec = _rules(source, IGNORE)
     return [path for path in paths if not spec.match_file(path)]
 
 
 def _rules(source: Path, path: str) -> GitIgnoreSpec:
-    """What the file at `path` excludes: nothing where there is none, or only a link, which git does not follow.
+    """The patterns of the file at `path`; none if it is missing or a link, which git does not follow.
 
-    Raises SourceError where it is there and may not be read, or is too large to be matched.
+    Raises SourceError if the file exists but cannot be read or is too large to match.
     """
     file = source / path
     try:
@@ -86,7 +88,7 @@ def _rules(source: Path, path: str) -> GitIgnoreSpec:
 
 
 def _marked(source: Path, paths: list[str]) -> set[str]:
-    """Those of `paths` that are generated or vendored by .gitattributes."""
+    """The subset of `paths` marked as generated or vendored in .gitattributes."""
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
     try:
         said = git.run(source, "check-attr", "-z", "--stdin", *MARKS, stdin=names, seconds=ATTRIBUTES_SECONDS)
@@ -101,7 +103,7 @@ def _marked(source: Path, paths: list[str]) -> set[str]:
 
 
 def _changed(source: Path) -> dict[str, int]:
-    """Each path's newest commit's time; empty for a shallow clone, whose one commit says nothing."""
+    """The time of each path's newest commit; empty for a shallow clone, whose single commit gives no order."""
     if _git(source, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
         return {}
     shape = ("-z", "--format=%x01%ct", "--name-only", "--no-renames", "--relative", "--no-show-signature", "--no-color")
@@ -118,7 +120,7 @@ def _changed(source: Path) -> dict[str, int]:
 
 
 def _tracked(source: Path) -> tuple[list[str], int]:
-    """The files that the index lists, and how many submodules it does."""
+    """The files in the index, and the number of submodules."""
     answer = _git(source, "ls-files", "-z", "--stage")
     if answer.returncode:
         if own := git.refused_owner(answer.stderr):

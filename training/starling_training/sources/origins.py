@@ -18,9 +18,9 @@ from starling_training.sources import git
 Kind = Literal["folder", "hub", "rows"]
 GZIP = ".gz"
 ROWS = frozenset({".jsonl", ".ndjson", ".parquet"})
-"""Extensions of files with a row per source file."""
+"""Extensions of files with one row per source file."""
 SHORTEST_HIDDEN = 3
-"""Characters of a part of a login that is hidden wherever it stands: a shorter one would tear every text."""
+"""Min characters of a login part that is redacted everywhere; replacing shorter ones would garble messages."""
 _URL = re.compile(r"(https?|ssh|git|file)://|[\w.-]+@[\w.-]+:")
 _HUB = re.compile(
     r"hf:(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?(?::(?P<split>[\w\[\]%:]+))?"
@@ -32,34 +32,34 @@ class Origin:
     """Where files come from."""
 
     named: str
-    """As the user named it, without the password or token that a URL may hold."""
+    """The name given by the user, without the password or token of a URL."""
     kind: Kind
     path: Path
-    """A folder or a file on this disk; unused for a dataset on the Hub."""
+    """A local folder or file; unused for a dataset on the Hub."""
     dataset: str = ""
     revision: str | None = None
     split: str = "train"
     config: str | None = None
-    """Which of the dataset's parts, where it has several."""
+    """Configuration of the dataset, if it has several."""
 
     @property
     def name(self) -> str:
-        """A short name: the folder's, the repository's, the dataset's."""
+        """Short name of the folder, repository or dataset."""
         return printable((self.dataset or self.path.resolve().name).rpartition("/")[2].removesuffix(".git"))
 
     @property
     def place(self) -> str:
-        """Where a folder or file that was named by its path lies; empty for others."""
+        """Location of a folder or file named by its path; empty for other origins."""
         return str(self.path.resolve()) if Path(self.named).expanduser() == self.path else ""
 
 
 def cache_home() -> Path:
-    """Where clones and cleaned sources are kept: STARLING_CACHE_DIR, or the platform's cache folder."""
+    """Folder for clones and cleaned sources: STARLING_CACHE_DIR, or the platform's cache folder."""
     return Path(os.environ.get("STARLING_CACHE_DIR") or user_cache_path("starling"))
 
 
 def resolve(named: str) -> Origin:
-    """The origin that `named` means, a git URL already cloned; raises SourceError."""
+    """The origin for `named`, with a git URL cloned; raises SourceError."""
     if named.startswith("hf:"):
         return _hub(named)
     if _URL.match(named):
@@ -77,7 +77,7 @@ def resolve(named: str) -> Origin:
 
 
 def short_name(named: str) -> str:
-    """The name of a source before it is read: its folder, repository or dataset."""
+    """Name of a source before it is read: its folder, repository or dataset."""
     path = Path(named).expanduser()
     named = named if path.exists() else shown(named)
     plain = "/".join(re.split("[@:]", named[3:])[0].split("/")[:2]) if named.startswith("hf:") else named
@@ -86,10 +86,10 @@ def short_name(named: str) -> str:
 
 
 def shown(url: str) -> str:
-    """`url` without who logs in, and with what: neither before the host nor in a query. A path stays as it is.
+    """`url` without credentials, neither before the host nor in a query. A path is unchanged.
 
-    A password may hold `@`, and where it was not encoded `/`, `?` or `#` too: then the port is none, and the last `@`
-    of all ends it.
+    A password may contain `@`, and if it is not encoded, `/`, `?` or `#` too: in that case the port is invalid, and the
+    last `@` ends the password.
     """
     scheme, marks, rest = url.partition("://") if "://" in url else ("", "", url)
     if not marks and not re.match(r"[^/@\s]+:[^/\s]*@", rest):
@@ -101,7 +101,7 @@ def shown(url: str) -> str:
 
 
 def _unsaid(text: str, url: str) -> str:
-    """What git said about `url`, without who logs in: git and curl cut such an address in ways of their own."""
+    """git's message about `url` without credentials; git and curl shorten such addresses in ways of their own."""
     text = text.replace(url, shown(url))
     scheme, marks, rest = url.partition("://")
     login = rest[: max(0, rest.rfind("@"))] if marks and shown(url) != url else ""
@@ -112,16 +112,16 @@ def _unsaid(text: str, url: str) -> str:
 
 
 def clone(url: str) -> Path:
-    """A shallow clone of `url` in the cache, brought up to date; raises SourceError."""
+    """A shallow clone of `url` in the cache, updated; raises SourceError."""
     key = hashlib.sha256(url.encode()).hexdigest()[:12]
     name = re.sub(r"\W+", "-", shown(url).rstrip("/").rpartition("/")[2].removesuffix(".git")) or "repository"
     folder = cache_home() / "clones" / key / name
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # git keeps the URL in it, token and all
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # git stores the URL there, including a token
     with FileLock(folder.parent / "lock"):
         if not (folder / ".git").exists():
             no_more = ("--no-recurse-submodules", "--template=")
             _git(url, folder.parent, "clone", "--quiet", "--depth", "1", *no_more, "--", url, folder.name)
-        elif processes.is_first():  # the others of a run read what it read
+        elif processes.is_first():  # other processes of a run read the clone of the first
             _git(url, folder, "fetch", "--quiet", "--depth", "1", "origin", "HEAD")
             _git(url, folder, "reset", "--quiet", "--hard", "FETCH_HEAD")
     return folder

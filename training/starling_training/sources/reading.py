@@ -1,4 +1,4 @@
-"""Origins to raw files, and raw files to cleaned ones on every core."""
+"""Lists the raw files of origins and cleans them on all cores."""
 
 import multiprocessing
 import os
@@ -16,15 +16,15 @@ from starling_training.sources.listing import Listing
 from starling_training.sources.origins import Origin
 
 BATCH, BATCH_BYTES = 64, 4_000_000
-"""Files, and bytes of rows' texts, that a worker is given at once."""
+"""Max files, and max bytes of row texts, in one batch for a worker."""
 ALONE, ALONE_BYTES = 400, 32_000_000
-"""Files, and bytes of rows' texts, that one process cleans sooner than others start."""
+"""Files, and bytes of row texts, up to which one process finishes before workers would have started."""
 AHEAD = 4
-"""Maximum pending batches per worker, so that a dataset larger than memory can be read."""
+"""Max pending batches per worker, so that a dataset larger than memory can be read."""
 
 
 def files(origin: Origin, listed: Listing | None) -> Iterator[Raw | str]:
-    """Every file of `origin`, of a folder those `listed`, or the reason why one is none; raises SourceError."""
+    """Every file of `origin` (for a folder, those `listed`), or its reason for exclusion; raises SourceError."""
     if listed:
         for path in listed.paths:
             changed = listed.changed.get(path, 0)
@@ -36,7 +36,7 @@ def files(origin: Origin, listed: Listing | None) -> Iterator[Raw | str]:
 
 
 def _of_rows(origin: Origin) -> Iterator[Raw | str]:
-    """Every row as a file; raises SourceError where no row has a text, which names the columns that there are."""
+    """Every row as a file; raises SourceError, with the column names found, if no row has a text."""
     columns, texts = "", 0
     for number, row in enumerate(tables.rows(origin, tables.COLUMNS), 1):
         found = row if isinstance(row, str) else tables.file(row, number)
@@ -47,7 +47,7 @@ def _of_rows(origin: Origin) -> Iterator[Raw | str]:
             continue
         path, text, repository, licence = found
         texts += 1
-        if len(text) > filters.MAX_BYTES:  # here already: hundreds of files may wait to be cleaned
+        if len(text) > filters.MAX_BYTES:  # checked before cleaning, because hundreds of files may be queued
             yield f"{TOO_LARGE}{NAMED}{shown_path(path)}"
         else:
             yield Raw(path, repository, licence, content=text.encode("utf-8", "replace"))
@@ -59,7 +59,7 @@ def _of_rows(origin: Origin) -> Iterator[Raw | str]:
 
 
 def fingerprint(origin: Origin, listed: Listing | None) -> list[str] | None:
-    """A fingerprint of the files of `origin`; None where there is none."""
+    """A fingerprint of the files of `origin`; None if it has none."""
     if origin.kind == "hub":
         return None
     if listed is None:
@@ -77,7 +77,7 @@ def _state(file: Path) -> str:
 
 
 def cleaned(raw: Iterable[Raw | str]) -> Iterator[Cleaned | str]:
-    """Each file, cleaned, or the reason why it was excluded, in order; uses all cores for many files."""
+    """Each file, cleaned, or the reason for its exclusion, in order; uses all cores for many files."""
     stream = iter(raw)
     first = next(_batches(stream, ALONE, ALONE_BYTES), [])
     if (following := next(stream, None)) is None:
@@ -107,9 +107,9 @@ def _on_all_cores(raw: Iterable[Raw | str]) -> Iterator[Cleaned | str]:
 
 @contextmanager
 def _ctrl_c_waits() -> Generator[None]:
-    """Hold SIGINT back, where there is a mask for it: a worker that is started meanwhile is never ended by one.
+    """Block SIGINT, where signal masks exist, so that workers started meanwhile are not ended by it.
 
-    Its initializer comes too late: an interrupt while it still imports shows its traceback.
+    The worker's initializer runs too late: an interrupt during its imports would print a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

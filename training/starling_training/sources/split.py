@@ -1,6 +1,6 @@
-"""The choice of held-out files: the newest of a history, else whole folders, else whole files; never random lines.
+"""Choice of held-out files: the most recently changed ones with a history, else whole folders, else whole files.
 
-A random line's neighbours would give it away, and so would a near copy of its file on the other side.
+Random lines are never held out: their neighbours, or a near copy of the file in the other part, would leak them.
 """
 
 import hashlib
@@ -17,8 +17,9 @@ from starling_training.sources.dedup import near_duplicates
 
 MIN_HELD_OUT = 2
 OVERSHOOT, MOST = 2, 0.75
-"""A file or folder that would take the held-out text above this many times its share, or above this share of all, is
-left to training."""
+"""Max multiple of the requested share, and max share of the total, for held-out text. A file or folder that would
+exceed either remains in training.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,11 @@ class Split:
 
 
 def split(documents: Sequence[Document], share: float, seed: int) -> Split:
-    """Hold out about `share` of the characters, two files at least.
+    """Hold out about `share` of the characters, at least two files.
 
-    Where files were changed at different times, those changed last: the adapter will meet what comes after them.
-    Otherwise whole folders while they fit, then files. Ties depend on `seed` and on each path, so that files which
-    come or go leave the others where they are.
+    If change times differ, the files changed last are held out, because the adapter will be used on later code.
+    Otherwise whole folders are held out while they fit, then files. Ties depend on `seed` and on each path, so that
+    added or removed files do not change the order of the others.
     """
     total = sum(len(document.text) for document in documents)
     wanted = share * total
@@ -56,7 +57,7 @@ def split(documents: Sequence[Document], share: float, seed: int) -> Split:
 
 
 def apart(parts: Split, corpus: Corpus) -> Split:
-    """`parts` without training documents that come near a held-out one or an earlier one of their own."""
+    """`parts` without training documents that are near duplicates of a held-out document or of an earlier one."""
     rows = {document.sha256: row for row, document in enumerate(corpus.documents)}
     order = [rows[document.sha256] for document in (*parts.held_out, *parts.train)]
     near = near_duplicates(corpus.signatures[np.array(order, int)], len(parts.held_out))
@@ -65,7 +66,7 @@ def apart(parts: Split, corpus: Corpus) -> Split:
 
 
 def _groups(documents: Sequence[Document], seed: int) -> Iterable[Sequence[Document]]:
-    """Groups that are held out together, first candidates first."""
+    """Groups of documents that are held out together, first candidates first."""
     ranked = sorted(documents, key=lambda document: _rank(_key(document), seed))
     if len({document.changed for document in documents}) > 1:
         return [[document] for document in sorted(ranked, key=lambda document: -document.changed)]

@@ -1,7 +1,7 @@
-"""Cleaned sources on disk, so that the next run on the same files starts at once.
+"""Cache of cleaned sources on disk, so that the next run on the same files starts at once.
 
-One folder per source, in it one for the state of its files, readable by its owner alone; secrets are gone before
-anything is written, and a new state takes the old one's place.
+There is one folder per source, with one subfolder for the state of its files, readable only by its owner. Secrets are
+redacted before anything is written. A new state replaces the old one.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ CODE: tuple[ModuleType, ...] = (
     clean, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers,
     reading, tables,
 )  # fmt: skip
-"""Modules that decide what a cleaned file is: when one changes, what they made is made anew."""
+"""Modules that determine the content of a cleaned file: a change in one invalidates the cache."""
 FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."
 ROWS = 256
-"""Files that are written or read at once."""
+"""Files written or read per batch."""
 MOST_NAMED = 10_000
-"""Files that were left out and are known by name; more are counted."""
+"""Max number of excluded files stored by name; the rest are only counted."""
 SCHEMA = pa.schema({
     "path": pa.string(),
     "text": pa.large_string(),
@@ -50,7 +50,7 @@ SCHEMA = pa.schema({
 
 
 def place(origin: Origin, fingerprint: Iterable[str]) -> Path:
-    """The folder of a source in this state."""
+    """The cache folder of a source in this state."""
     code = "".join(Path(str(module.__file__)).read_text(encoding="utf-8") for module in CODE)
     state = "\n".join([*fingerprint, code]).encode("utf-8", "replace")
     source = hashlib.sha256(os.fsencode(origin.path.resolve())).hexdigest()[:24]
@@ -58,12 +58,12 @@ def place(origin: Origin, fingerprint: Iterable[str]) -> Path:
 
 
 def holds(folder: Path) -> bool:
-    """Whether a whole source is there."""
+    """Whether a complete source is stored in `folder`."""
     return (folder / DROPPED).is_file()
 
 
 def write(folder: Path, cleaned: Iterable[Cleaned | str]) -> None:
-    """Keep a source in `folder`, which appears when it is whole; raises OutputError where there is no room for it."""
+    """Store a source in `folder`, which appears only when complete; raises OutputError if the disk is full."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         room = Path(mkdtemp(prefix=NEW, dir=folder.parent))
@@ -73,18 +73,18 @@ def write(folder: Path, cleaned: Iterable[Cleaned | str]) -> None:
         _fill(room, cleaned)
         room.rename(folder)
     except OSError as error:
-        if not holds(folder):  # else another run was faster
+        if not holds(folder):  # otherwise another run finished first
             raise _no_place(folder, error) from error
     finally:
         shutil.rmtree(room, ignore_errors=True)
     for other in folder.parent.iterdir():
-        if other != folder and not other.name.startswith(NEW):  # what another run is writing stays
+        if other != folder and not other.name.startswith(NEW):  # keep folders that another run is writing
             shutil.rmtree(other, ignore_errors=True)
 
 
 def read(folder: Path) -> Iterator[Cleaned | str]:
-    """What `write` kept: the files in order, then the reasons of those left out."""
-    table = ParquetFile(folder / FILES)  # both are opened first: a run on a newer state may remove the folder meanwhile
+    """What `write` stored: the files in order, then the reasons for the excluded ones."""
+    table = ParquetFile(folder / FILES)  # open both first: a run on a newer state may remove the folder meanwhile
     dropped: dict[str, int] = json.loads((folder / DROPPED).read_text(encoding="utf-8"))
     for batch in table.iter_batches(ROWS):
         yield from map(_cleaned, batch.to_pylist())

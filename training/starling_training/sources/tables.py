@@ -1,11 +1,11 @@
-"""Rows of a code dataset as files, whatever its columns are called.
+"""Reads rows of code datasets as files, for several column naming schemes.
 
-Known by their columns: smangrul/hf-stack-v1 (`content`, `file_path`, `repo_id`), bigcode/the-stack-dedup (`content`,
+Recognised columns: smangrul/hf-stack-v1 (`content`, `file_path`, `repo_id`), bigcode/the-stack-dedup (`content`,
 `max_stars_repo_path` and `_name`, `lang`), codeparrot and the-stack-smol (`path`, `repository_name`), and tables with
-`text` and a `metadata` of these names, as smangrul/hug_stack has.
+`text` and a `metadata` of these names, such as smangrul/hug_stack.
 
-What a file claims is not believed: a few kB may unpack to gigabytes. Lines are read piece by piece, parquet in batches
-whose largest possible size the file's own table of contents bounds; what is beyond a bound is counted and left out.
+Sizes are not trusted: a few kB may expand to gigabytes. Lines are read in pieces, and parquet in batches with a max
+size derived from the file's metadata. Rows beyond a limit are counted and left out.
 """
 
 import gzip
@@ -30,26 +30,28 @@ REPOSITORIES = ("max_stars_repo_name", "repository_name", "repo_name", "repo")
 LICENCES = ("max_stars_repo_licenses", "licenses", "license")
 LANGUAGES = ("lang", "language", "programming_language")
 COLUMNS = frozenset({*TEXTS, *PATHS, *REPOSITORIES, *LICENCES, *LANGUAGES, "repo_id", "metadata"})
-"""All that `file` looks at."""
+"""All columns that `file` reads."""
 CORRUPT = "damaged row"
-"""Reason for a line that is no object, a row whose text is none, a group of rows that cannot be decoded."""
+"""Reason for a line that is not an object, a row whose text is not a string, or a row group that cannot be decoded."""
 NO_TEXT, NO_LANGUAGE, LARGE = "row without text", "row of no known language", "row over 8 MB"
 BOMB = "row of a group that is packed over a hundredfold"
 MOST_BYTES = 8_000_000
-"""Of a row. A file of 1 MB, the largest that is learnt from, has 6 MB with every character escaped."""
+"""Max bytes of a row. A file of 1 MB, the largest used for training, has 6 MB if every character is escaped."""
 BATCH_BYTES, BATCH_ROWS = 64_000_000, 256
-"""Of parquet that is decoded at once."""
+"""Max bytes and rows of parquet decoded at once."""
 BOMB_BYTES, BOMB_RATIO = 64_000_000, 100
-"""A column of a group that unpacks to more than both is left out: code packs by 3 to 10."""
+"""A column of a row group whose unpacked bytes and compression ratio exceed both limits is left out; code compresses by
+a factor of 3 to 10.
+"""
 PATH_CHARS, NAME_CHARS = 4_096, 200
-"""Longest path, the limit of Linux, and longest name of a repository or licence that is kept."""
+"""Max characters of a path (Linux's limit), and of the name of a repository or licence."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def rows(origin: Origin, columns: Collection[str] = ()) -> Iterator[Row | str]:
     """The rows of a dataset one by one, never all in memory or copied to disk; a reason for each part left out.
 
-    With `columns` no others are read, where the format lets them be. Raises SourceError.
+    With `columns`, only these are read if the format allows it. Raises SourceError.
     """
     try:
         if origin.kind == "hub":
@@ -60,7 +62,7 @@ def rows(origin: Origin, columns: Collection[str] = ()) -> Iterator[Row | str]:
             yield from _lines(origin.path)
     except SourceError:
         raise
-    except Exception as error:  # datasets, pyarrow and the Hub client raise dozens of kinds
+    except Exception as error:  # datasets, pyarrow and the Hub client raise dozens of types
         said = str(error).strip().splitlines()
         raise SourceError(
             f"The source {origin.named} cannot be read ({said[0] if said else type(error).__name__}): "
@@ -90,7 +92,7 @@ def _skip_line(stream: gzip.GzipFile | BufferedReader, line: bytes) -> None:
 def _parsed(line: bytes) -> Row | str:
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError):  # also numbers of thousands of digits, and lists in lists in lists
+    except (ValueError, RecursionError):  # also for huge numbers and deeply nested lists
         return CORRUPT
     return row if isinstance(row, dict) else CORRUPT
 
@@ -104,7 +106,7 @@ def _parquet(path: Path, columns: Collection[str]) -> Iterator[Row | str]:
                 yield from (BOMB for _ in range(table.metadata.row_group(group).num_rows))
                 continue
             try:
-                # No value is larger than its column is without dictionary and packing.
+                # No value is larger than its column without dictionary encoding and compression.
                 rows_at_once = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, unpacked)))
                 for batch in table.iter_batches(rows_at_once, [group], wanted, use_threads=False):
                     yield from _batch(batch)
@@ -113,7 +115,7 @@ def _parquet(path: Path, columns: Collection[str]) -> Iterator[Row | str]:
 
 
 def _sizes(table: ParquetFile, group: int, wanted: Collection[str]) -> tuple[int, int]:
-    """Bytes of the largest wanted column of a group, without packing and with."""
+    """Bytes of the largest wanted column of a row group, uncompressed and compressed."""
     columns = (table.metadata.row_group(group).column(n) for n in range(table.metadata.num_columns))
     sizes = ((c.total_uncompressed_size, c.total_compressed_size) for c in columns if _top(c.path_in_schema) in wanted)
     return max(sizes, default=(0, 0))
@@ -124,7 +126,7 @@ def _top(path: str) -> str:
 
 
 def _batch(batch: Any) -> Iterator[Row | str]:
-    """The rows of a RecordBatch, too large ones as their reason."""
+    """The rows of a RecordBatch; a row that is too large is replaced by its reason."""
     if batch.nbytes <= MOST_BYTES:
         yield from batch.to_pylist()
         return
@@ -140,9 +142,9 @@ def _hub(origin: Origin) -> Iterator[Row | str]:
 
 
 def file(row: Row, number: int = 0) -> tuple[str, str, str, str] | str:
-    """Path, text, repository and licence of a row, or the reason why it has none.
+    """Path, text, repository and licence of a row, or the reason to exclude it.
 
-    A row without a path is called by its `number` and the extension of its language.
+    A row without a path is named by its `number` and the extension of its language.
     """
     fields = {**row["metadata"], **row} if isinstance(row.get("metadata"), Mapping) else row
     text, path = _first(fields, TEXTS), _first(fields, PATHS)
@@ -162,7 +164,7 @@ def file(row: Row, number: int = 0) -> tuple[str, str, str, str] | str:
 
 
 def columns_of(row: Row) -> str:
-    """The names of a row's columns, for a person."""
+    """The column names of a row, for an error message."""
     return ", ".join(sorted(_sound(str(name))[:NAME_CHARS] for name in list(row)[:20])) or "none"
 
 
@@ -174,7 +176,7 @@ def _licence(fields: Row) -> str:
 
 
 def _repository(fields: Row, path: str) -> str:
-    """The repository's name. In hf-stack-v1 `repo_id` is a parent folder; the path begins with the repository."""
+    """The repository's name. In hf-stack-v1, `repo_id` is a parent folder and the path begins with the repository."""
     for column in REPOSITORIES:
         if isinstance(fields.get(column), str):
             return fields[column]
@@ -184,7 +186,7 @@ def _repository(fields: Row, path: str) -> str:
 
 
 def _sound(text: str) -> str:
-    """`text` without halves of surrogate pairs, which no file or table can hold."""
+    """`text` without unpaired surrogates, which files and tables cannot hold."""
     return text.encode("utf-8", "replace").decode()
 
 

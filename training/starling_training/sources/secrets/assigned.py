@@ -1,7 +1,7 @@
-"""Values given to names such as `password`, in code and in the files around it.
+"""Values assigned to names such as `password`, in code and in configuration files.
 
-Every place where a text names a secret is found first, at the speed of `str.find`; what stands there is looked at by
-patterns that begin at that place and try a bounded number of characters.
+The names of secrets are located first, with `str.find` for speed. The text after each is then matched by patterns that
+start at that place and try a bounded number of characters.
 """
 
 import re
@@ -16,7 +16,7 @@ from starling_training.sources.secrets.providers import Found
 
 KIND = str(KeywordDetector.secret_type)
 STRONG, WEAK, NONE = 2, 1, 0
-"""A name says that its value is a secret, that it may be one, or nothing about it."""
+"""How strongly a name suggests that its value is a secret: certainly, possibly, not at all."""
 _MARKS = ("pass", "pwd", "secret", "token", "credential", "contrase", "key", "auth", "salt", "psk", "bearer")
 _STRONG = re.compile(
     r"passw(?:or)?d|passphrase|passcode|pwd|secret(?!ar)|token(?!i[sz])|credential|contrase|bearer"
@@ -50,7 +50,7 @@ _TAILS = frozenset({
     "frame", "ring", "store", "space", "word", "words", "attribute", "attr", "property", "domain", "realm", "region",
     "selector", "icon", "color", "signature", "resource",
 })  # fmt: skip
-"""Last words of names whose value is about a secret and is none."""
+"""Last words of names whose value relates to a secret without being one."""
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _BEFORE = re.compile(r"[\w.\-$:]{0,60}\Z")
 _AFTER = re.compile(r"[\w\-]{0,40}(?:\.\w{1,30}){0,2}")
@@ -65,7 +65,7 @@ _OPERATOR = (
 _SIGN = re.compile(
     r"(?P<close>(?:\\?['\"`])?[ \t]?[\])]{0,2})" + _TYPE + _OPERATOR + r"(?P<gap>[ \t]{0,40}(?:\n[ \t]{0,40})?)"
 )
-"""What stands between a name and its value: quotes and brackets that close the name, a type, a sign, blanks."""
+"""The text between a name and its value: quotes and brackets that close the name, a type, an operator, whitespace."""
 _QUOTED = re.compile(
     r"""[([]?[ \t]?(?:[bBrRuUfF@$L]|rb|new String\()?(?:\\"(?P<a>[^"\\\n]{1,500})\\"|"{3}(?P<b>[^"\\\n]{1,500})"{3}"""
     r"""|"(?P<c>(?:[^"\\\n]|\\.){1,500})"|'(?P<d>(?:[^'\\\n]|\\.){1,500})'|`(?P<e>[^`\n]{1,500})`)"""
@@ -90,7 +90,7 @@ _XML = re.compile(r"[^<>\s]{4,300}(?=</)")
 
 
 def find(text: str) -> Iterator[Found]:
-    """Every value that a name says is a secret."""
+    """Every value whose name marks it as a secret."""
     lower = text.lower() if text.isascii() else text.translate(_LOWER)
     settings = is_settings(text)
     for at, mark in _places(lower):
@@ -103,7 +103,7 @@ def find(text: str) -> Iterator[Found]:
 
 
 def is_settings(text: str) -> bool:
-    """Whether a text, by its first lines, is of settings (YAML, properties, dotenv) and no code."""
+    """Whether the first lines of a text look like settings (YAML, properties, dotenv) rather than code."""
     lines = text[:8_000].split("\n", 120)[:120]
     return not any(_CODE.match(line) for line in lines) and sum(map(bool, map(_SETTING.match, lines))) >= 0.8 * len(
         lines
@@ -112,7 +112,7 @@ def is_settings(text: str) -> bool:
 
 @lru_cache(20_000)
 def strength_of(name: str) -> int:
-    """What a name says about its value."""
+    """How strongly a name suggests that its value is a secret."""
     words = [word.lower() for word in _WORDS.findall(name)]
     joined, plain = "".join(words), "_".join(words)
     if not words or words[-1] in _TAILS or _OTHER.search(plain):
@@ -126,7 +126,7 @@ _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
 def _places(lower: str) -> Iterator[tuple[int, str]]:
-    """Where names of secrets begin; of two in one name the last."""
+    """Start offsets of secret names; if one name contains two matches, the last."""
     for mark in _MARKS:
         at = lower.find(mark)
         while at >= 0:
@@ -178,12 +178,12 @@ def _is_secret(value: str) -> bool:
 
 
 def _is_random(value: str) -> bool:
-    """Whether a value is random enough that a name such as `key` is enough to call it a secret."""
+    """Whether a value is random enough to count as a secret under an ambiguous name such as `key`."""
     return plausible.is_pair(value) or plausible.is_key(value)
 
 
 def _bare(text: str, name_start: int, sign: re.Match[str], strength: int, settings: bool) -> tuple[int, int] | None:
-    """A value without quotes."""
+    """The span of an unquoted value."""
     operator, at = sign["sign"].strip(), sign.end()
     if operator == ">" and strength == STRONG:
         match = _XML.match(text, at)
@@ -203,7 +203,7 @@ def _bare(text: str, name_start: int, sign: re.Match[str], strength: int, settin
 
 
 def _in_code(text: str, at: int) -> tuple[int, int] | None:
-    """A value without quotes where there may be names and calls too."""
+    """The span of an unquoted value in code, where names and calls are also possible."""
     match = _BARE.match(text, at)
     if not match or text[match.end() : match.end() + 1] in {"(", "["}:
         return None
@@ -213,7 +213,7 @@ def _in_code(text: str, at: int) -> tuple[int, int] | None:
 
 
 def _to_the_end(text: str, at: int) -> tuple[int, int] | None:
-    """A value that ends where its line does, or a blank comes: in shells, dotenv, properties and YAML."""
+    """The span of a value that ends at whitespace or at the end of its line: in shells, dotenv, properties and YAML."""
     match = _LINE.match(text, at)
     if not match or match[0].startswith(("$(", "${", "{{", "<", "[")):
         return None
@@ -225,7 +225,7 @@ def _to_the_end(text: str, at: int) -> tuple[int, int] | None:
 
 
 def _opening(text: str, name_start: int) -> str | None:
-    """What stands before a name in its line, where that is nothing, or a word such as `export`."""
+    """The text before a name in its line, if it is empty or a word such as `export`."""
     before = text[max(0, name_start - 200) : name_start]
     line = before[before.rfind("\n") + 1 :]
     return line if _OPENING.fullmatch(line) else None

@@ -1,4 +1,4 @@
-"""Secrets where their place says what they are: in URLs, headers, commands, calls and files of one purpose."""
+"""Secrets identified by their place: in URLs, headers, commands, calls and files with a single purpose."""
 
 import re
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ _COMMANDS = (
         ),
     ),
 )
-"""A text that must be there, and the command or the line that holds a password."""
+"""Required text, and the pattern of a command or line that holds a password."""
 _CONNECTION = re.compile(
     r"(?:;[ \t]*|['\"]|\b(?:host|dbname|user|port)=\S{1,60}[ \t]|[?&])(?:[Pp]assword|PASSWORD|[Pp]wd|PWD|[Pp]ass|"
     r"[Ss]hared[Aa]ccess[Kk]ey|[Aa]ccount[Kk]ey|[Cc]lient[Ss]ecret|access_token|api_key|apikey|token|key"
@@ -84,7 +84,7 @@ _EXAMPLES = frozenset({
     "bar", "baz", "none", "null", "string", "value", "credentials", "your_password", "yourpassword", "my_password",
     "mypassword", "your-password", "password1", "pw", "p", "true", "false", "prompt",
 })  # fmt: skip
-"""What documents write where a password stands."""
+"""Example values that documentation uses in place of a password."""
 _SECOND = re.compile(
     r"login|log_in|sign|auth|Auth|getConnection|connect|create_|createU|(?<=[Pp])assword|[Cc]redential"
 )
@@ -113,7 +113,7 @@ _VARIABLE = re.compile(
 
 
 def find(text: str) -> Iterator[Found]:
-    """Every secret whose place gives it away."""
+    """Every secret identified by its place."""
     yield from _urls(text)
     yield from _headers(text)
     yield from _commands(text)
@@ -135,7 +135,7 @@ def _urls(text: str) -> Iterator[Found]:
 
 
 def _is_given(value: str) -> bool:
-    """Whether a word where only a password can stand is one."""
+    """Whether a word in a password's position is a real password."""
     if value.lower() in _EXAMPLES or plausible.PLACEHOLDER in value or (value.isdigit() and len(value) < 6):
         return False
     return not (plausible.is_stand_in(value) or value.startswith(("$", "{", "%")) or ("{" in value and "}" in value))
@@ -165,7 +165,7 @@ def _commands(text: str) -> Iterator[Found]:
 
 
 def _connections(text: str) -> Iterator[Found]:
-    """Passwords in connection strings and queries of URLs."""
+    """Passwords in connection strings and in the queries of URLs."""
     if "=" in text:
         for match in _CONNECTION.finditer(text):
             value = match["value"]
@@ -174,7 +174,7 @@ def _connections(text: str) -> Iterator[Found]:
 
 
 def _calls(text: str) -> Iterator[Found]:
-    """Secrets that are passed by their place: `login("user", "…")`."""
+    """Secrets passed as positional arguments: `login("user", "…")`."""
     for match in _CALL.finditer(text):
         strings = list(_STRING.finditer(text, *match.span("arguments")))
         second = _SECOND.search(match[0][: match.start("arguments") - match.start()])
@@ -186,12 +186,12 @@ def _calls(text: str) -> Iterator[Found]:
 
 
 def _is_typed(value: str, least: int) -> bool:
-    """Whether a person may have chosen this password."""
+    """Whether a value could be a password chosen by a person."""
     return plausible.is_password(value, least) and not value.isalpha()
 
 
 def _kubernetes(text: str) -> Iterator[Found]:
-    """The values of Secret objects, whatever their names."""
+    """The values of Secret objects, under any name."""
     if "kind: Secret" in text:
         for block in _BLOCK.finditer(text):
             for entry in _ENTRY.finditer(text, *block.span("lines")):
@@ -200,7 +200,7 @@ def _kubernetes(text: str) -> Iterator[Found]:
 
 
 def _files(text: str) -> Iterator[Found]:
-    """Docker's logins, Terraform's variables."""
+    """Docker logins and Terraform variables."""
     if "auth" in text:
         for match in _DOCKER.finditer(text):
             if plausible.is_pair(match["value"]) or plausible.is_token(match["value"], 16):
@@ -212,7 +212,7 @@ def _files(text: str) -> Iterator[Found]:
 
 
 def _random(text: str) -> Iterator[Found]:
-    """Quoted strings without any order in them, and nothing beside them that says what they are."""
+    """Quoted random strings without nearby text that explains them."""
     for match in _RANDOM.finditer(text):
         value = match["value"]
         if plausible.is_drawn(value) and not _is_explained(text, match, value):
@@ -220,7 +220,7 @@ def _random(text: str) -> Iterator[Found]:
 
 
 def _is_explained(text: str, match: re.Match[str], value: str) -> bool:
-    """Whether a string is data, by itself, by its name or by its neighbours of the same look."""
+    """Whether a string is data, judged by its form, its name or similar strings next to it."""
     before = text[max(0, match.start() - 120) : match.start()]
     line = before[before.rfind("\n") + 1 :]
     if plausible.is_data(value) or _HARMLESS.search(line) or value.startswith(("sha", "md5")):

@@ -1,6 +1,6 @@
-"""What a string looks like: drawn at random, a person's words, or what stands in a secret's place.
+"""Classifies strings: random, human-chosen words, or a placeholder for a secret.
 
-Some of the rules come from the allow-lists of gitleaks (MIT, © 2019 Zachary Rice), written anew.
+Some rules are rewritten from the allow-lists of gitleaks (MIT, © 2019 Zachary Rice).
 """
 
 import re
@@ -11,11 +11,11 @@ from itertools import pairwise
 from math import log2
 
 LEAST = 8
-"""Characters of a value that is worth hiding."""
+"""Min characters of a value that is redacted."""
 PLACEHOLDER = "REDACTED_"
-"""What every placeholder begins with."""
+"""Prefix of every placeholder."""
 _SPEAKING = re.compile(r"[^\W\d_]+(?:[_\-.:/+, ]{1,3}[^\W\d_]+)*[_\-.:]?")
-"""A value of words alone names something; it is no password."""
+"""A value that consists of words alone is a name, not a password."""
 _TEMPLATE = re.compile(
     r"\$\{[^{}]{0,80}\}|\$\{\{[^{}]{0,80}\}\}|\{\{[^{}]{0,80}\}\}|\$\([^()]{0,80}\)|#\{[^{}]{0,80}\}|<%.{0,80}?%>"
     r"|<[\w \-.|/:]{1,60}>|\{[A-Za-z_][\w.\[\]:!]{0,60}\}|\{\d{0,2}\}|%\(\w{1,60}\)[sdr]|%[sdrv](?![\w%])"
@@ -44,7 +44,7 @@ _EXPRESSION = re.compile(
     r"|0x[0-9A-Fa-f]+|#[0-9A-Fa-f]{3,8}(?:;.*)?|![A-Za-z]+"
 )
 _RULE = re.compile(r"\\[wdsbWDSB]|\(\?[:=!P<]|a-z|A-Z|0-9|\]\{\d|\.\*")
-"""In patterns and in rules for passwords, not in passwords."""
+"""Found in patterns and password rules, not in passwords."""
 _LETTERS = re.compile(r"[A-Za-z][a-z]{3,}|[A-Z]{5,}")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _HEX = re.compile(r"(?:0x)?[0-9a-f]+", re.IGNORECASE)
@@ -53,11 +53,11 @@ _KNOWN_DATA = (
     "PD94", "H4sI", "UEsDB", "JVBERi0", "T2dnUw", "d09GR", "AAEAAAA", "SUQz", "eJ", "LS0tLS1CRUdJTiBDRVJU",
     "LS0tLS1CRUdJTiBQVUJM",
 )  # fmt: skip
-"""How pictures, fonts, archives, certificates and public keys begin in base64."""
+"""Base64 prefixes of images, fonts, archives, certificates and public keys."""
 
 
 def is_password(value: str, least: int = LEAST) -> bool:
-    """Whether `value`, where a secret is expected, may be one: neither words nor something that stands for it."""
+    """Whether `value`, in a secret's position, may be a secret: neither words nor a placeholder."""
     if len(value) < least or PLACEHOLDER in value or any(map(str.isspace, value)):
         return False
     if is_jumbled(value):
@@ -73,14 +73,14 @@ def is_password(value: str, least: int = LEAST) -> bool:
 
 
 def is_token(value: str, least: int = LEAST) -> bool:
-    """Whether `value` looks as if somebody's machine had drawn it, or somebody had mixed signs into a word."""
+    """Whether `value` looks machine-generated, or like a word mixed with other characters."""
     if not is_password(value, least) or not any(map(str.isdigit, value)):
         return False
     return changes(value) >= max(3, len(value) // 5) and not (is_uuid(value) or _PATH.fullmatch(value))
 
 
 def is_jumbled(value: str) -> bool:
-    """Whether a string of 16 characters or more mixes letters and the rest as words never do."""
+    """Whether a string of 16 or more characters mixes letters with other characters in a way that words do not."""
     if len(value) < 16 or len(set(value)) < 9 or changes(value) < 0.3 * len(value):
         return False
     if spelt(value) >= 0.5:
@@ -90,13 +90,13 @@ def is_jumbled(value: str) -> bool:
 
 
 def spelt(value: str) -> float:
-    """The share of a value that stands in runs of letters as long as words, from 0 to 1."""
+    """The share of a value in runs of letters as long as words, from 0 to 1."""
     words = (run for run in _LETTERS.findall(value) if 4 * sum(letter in "aeiouyAEIOUY" for letter in run) >= len(run))
     return sum(map(len, words)) / len(value)
 
 
 def is_stand_in(value: str) -> bool:
-    """Whether `value` stands where a secret will be: `<token>`, `${TOKEN}`, `xxxx`, `your-key-1`, an alphabet."""
+    """Whether `value` is a placeholder for a secret: `<token>`, `${TOKEN}`, `xxxx`, `your-key-1`, an alphabet."""
     if PLACEHOLDER in value or len(set(value)) < min(4, len(value)):
         return True
     if _RULE.search(value):
@@ -110,7 +110,7 @@ def is_stand_in(value: str) -> bool:
 
 
 def is_alphabet(value: str) -> bool:
-    """Whether most of `value` goes up by one from character to character, as in alphabets and in 12345678."""
+    """Whether most characters of `value` are one above the previous one, as in alphabets and in 12345678."""
     steps = sum(ord(second) - ord(first) in (0, 1) for first, second in pairwise(value))
     longest = run = 1
     for first, second in pairwise(value):
@@ -120,12 +120,12 @@ def is_alphabet(value: str) -> bool:
 
 
 def is_words(value: str) -> bool:
-    """Whether a value is words alone."""
+    """Whether a value consists of words alone."""
     return _SPEAKING.fullmatch(value) is not None
 
 
 def is_reference(value: str) -> bool:
-    """Whether unquoted text names something in code: `settings.TOKEN`, `get_token()`, `TOKEN_2`."""
+    """Whether unquoted text refers to a name in code: `settings.TOKEN`, `get_token()`, `TOKEN_2`."""
     return bool(_REFERENCE.fullmatch(value) or _EXPRESSION.fullmatch(value) or _SPEAKING.fullmatch(value))
 
 
@@ -135,12 +135,12 @@ def is_uuid(value: str) -> bool:
 
 
 def is_hex(value: str) -> bool:
-    """Whether a value is hexadecimal alone."""
+    """Whether a value consists of hexadecimal digits alone."""
     return _HEX.fullmatch(value) is not None
 
 
 def is_data(value: str) -> bool:
-    """Whether base64 holds a picture, a font, a certificate or readable text."""
+    """Whether base64 encodes an image, a font, a certificate or readable text."""
     if value.startswith(_KNOWN_DATA):
         return True
     decoded = decoded_base64(value)
@@ -148,7 +148,7 @@ def is_data(value: str) -> bool:
 
 
 def decoded_base64(value: str) -> bytes:
-    """What base64 stands for; nothing where `value` is none."""
+    """The bytes that `value` encodes in base64; empty if it is not base64."""
     try:
         return b64decode(
             value + "=" * (-len(value) % 4), altchars=b"-_" if "-" in value or "_" in value else None, validate=True
@@ -158,13 +158,13 @@ def decoded_base64(value: str) -> bytes:
 
 
 def is_pair(value: str) -> bool:
-    """Whether base64 holds `user:password`."""
+    """Whether base64 encodes `user:password`."""
     decoded = decoded_base64(value)
     return 0 < decoded.find(b":") < len(decoded) - 1 and all(32 <= byte < 127 for byte in decoded)
 
 
 def is_drawn(value: str) -> bool:
-    """Whether base64 was drawn: capitals, small letters and digits at random, and no words between signs."""
+    """Whether base64 is random: capitals, small letters and digits mixed, and no words between other characters."""
     longest = max(re.split(r"[_\-=/+.~]", value), key=len)
     sorts = {_sort(character) for character in value}
     return (
@@ -179,7 +179,7 @@ def is_drawn(value: str) -> bool:
 
 
 def is_key(value: str) -> bool:
-    """Whether 16 characters or more were drawn at random from digits and any letters, hexadecimal included."""
+    """Whether 16 or more characters are random digits and letters, hexadecimal included."""
     if len(value) < 16 or not is_token(value) or is_data(value):
         return False
     if is_hex(value):
@@ -188,7 +188,7 @@ def is_key(value: str) -> bool:
 
 
 def entropy(value: str) -> float:
-    """Shannon's, in bits a character."""
+    """Shannon entropy, in bits per character."""
     return -sum(count / len(value) * log2(count / len(value)) for count in Counter(value).values())
 
 
@@ -200,6 +200,6 @@ def _sort(character: str) -> str:
 
 
 def changes(value: str) -> int:
-    """How often a string goes from small letters, capitals, digits or other signs to another of them."""
+    """Number of changes between small letters, capitals, digits and other characters."""
     sorts = [_sort(character) for character in value]
     return sum(first != second for first, second in pairwise(sorts))

@@ -1,8 +1,8 @@
-"""Keys of well-known services, which tell what they are by how they look.
+"""Keys of well-known services, identified by their format.
 
-The patterns are those of detect-secrets (Apache-2.0) and of gitleaks' rules (MIT, © 2019 Zachary Rice), written anew:
-looser in the number of characters, for services change it, and each beside a text that must be there, so that a file
-without it costs nothing. No pattern tries more than a bounded number of characters from a place.
+The patterns are rewritten from detect-secrets (Apache-2.0) and the rules of gitleaks (MIT, © 2019 Zachary Rice). They
+are looser in length, because services change it. Each pattern requires a marker text, so that a file without the marker
+costs almost no time. Each tries a bounded number of characters from its start.
 """
 
 import json
@@ -35,16 +35,16 @@ Found = tuple[int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one kind of key looks. Its first group is the secret where it has one, else all of it."""
+    """The format of one kind of key. The secret is the pattern's first group, or the whole match if it has no group."""
 
     kind: str
     marks: tuple[str, ...]
-    """One of these is in every text that holds such a key."""
+    """Every text with such a key contains one of these."""
     pattern: re.Pattern[str]
 
 
 def _shape(kind: object, marks: str, pattern: str) -> Shape:
-    """A shape that begins where no word goes on; `marks` are words."""
+    """A shape that starts at a word boundary; `marks` are separated by spaces."""
     return Shape(str(kind), tuple(marks.split()), re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})"))
 
 
@@ -170,7 +170,7 @@ _PPK = re.compile(r"Private-Lines: \d{1,3}\s+((?:[A-Za-z0-9+/=]{4,100}\s){1,200}
 
 
 def find(text: str) -> Iterator[Found]:
-    """Every key of a service, every token and private key in `text`; they may overlap."""
+    """Every service key, token and private key in `text`; they may overlap."""
     for shape in SHAPES:
         if _is_marked(text, shape.marks):
             for match in shape.pattern.finditer(text):
@@ -207,13 +207,13 @@ def _private_keys(text: str) -> Iterator[Found]:
 
 
 def _inner(text: str, start: int, end: int) -> tuple[int, int]:
-    """A key without the line breaks around it, in either spelling."""
+    """The span of a key without the line breaks around it, literal or escaped."""
     first, last = _BREAKS.match(text, start, end), _BREAKS_AT_END.search(text, max(start, end - 40), end)
     return (first.end() if first else start), (last.start() if last else end)
 
 
 def _stands_in(value: str) -> bool:
-    """Whether a key is a picture of one: `ghp_xxxxxxxx`, `sk-ant-your-key-here`."""
+    """Whether a key is a placeholder: `ghp_xxxxxxxx`, `sk-ant-your-key-here`."""
     body = _BODY.fullmatch(value)
     rest = body[1] if body and len(body[1]) >= plausible.LEAST else value
     if plausible.PLACEHOLDER in value or len(set(rest)) < 5 or "xxxxxx" in rest.lower():
@@ -223,7 +223,7 @@ def _stands_in(value: str) -> bool:
 
 
 def _is_jwt(value: str) -> bool:
-    """Whether the parts are JSON, or look so much like it that somebody shortened a real one."""
+    """Whether the parts are JSON, or close enough to be a shortened real token."""
     parts = value.split(".")
     if parts[1].startswith("eyJ") and len(parts) > 2:
         return True

@@ -1,7 +1,7 @@
-"""Secrets in code to typed placeholders, before anything is kept or learnt from.
+"""Redacts secrets in code with typed placeholders, before anything is stored or trained on.
 
-A secret shows itself in one of three ways: by its looks (`providers`), by the name that it is given to (`assigned`) or
-by its place (`placed`). How random a string is does not decide: hashes of commits and pictures are random too.
+A secret is identified by its format (`providers`), by the name it is assigned to (`assigned`) or by its place
+(`placed`). Randomness alone is not enough: commit hashes and images are random too.
 """
 
 import re
@@ -15,26 +15,26 @@ from starling_training.sources.secrets.providers import Found
 
 __all__ = ["GENERIC", "LEAST", "Secret", "find", "placeholder", "redact"]
 GENERIC = frozenset((assigned.KIND, placed.BASE64))
-"""Kinds that say little about a secret."""
+"""Kinds that carry little information about a secret."""
 
 AROUND = 400
-"""Characters before and after a value, in its line, where it may stand again."""
+"""Characters before and after a value, in its line, that are searched for repetitions of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Where a secret is. Its value is nowhere in here."""
+    """The place of a secret, without its value."""
 
     start: int
     end: int
-    """Of the value in the text that was looked at."""
+    """End of the value in the original text."""
     kind: str
     line: int
-    """From 1 on."""
+    """One-based."""
 
 
 def redact(text: str) -> tuple[str, list[Secret]]:
-    """`text` with a placeholder for every secret, and where they were."""
+    """`text` with a placeholder for every secret, and the places of the secrets."""
     secrets = find(text)
     pieces, at = list[str](), 0
     for secret in secrets:
@@ -44,12 +44,12 @@ def redact(text: str) -> tuple[str, list[Secret]]:
 
 
 def placeholder(kind: str) -> str:
-    """What stands for a secret of this kind, such as `REDACTED_GITHUB_TOKEN`."""
+    """The placeholder for a secret of this kind, such as `REDACTED_GITHUB_TOKEN`."""
     return PLACEHOLDER + re.sub(r"\W+", "_", kind).strip("_").upper()
 
 
 def find(text: str) -> list[Secret]:
-    """Secrets in `text` by position; of two that overlap the longer one."""
+    """Secrets in `text` by position; of two that overlap, the longer one."""
     seen = {*providers.find(text), *assigned.find(text), *placed.find(text)}
     found = sorted({*seen, *_again(text, seen)}, key=_size, reverse=True)
     kept = list[Found]()  # by position, none overlapping
@@ -62,7 +62,7 @@ def find(text: str) -> list[Secret]:
 
 
 def _again(text: str, seen: set[Found]) -> Iterator[Found]:
-    """The same values beside themselves: a name may be spelt like its value."""
+    """Repetitions of the values in their lines: a name may equal its value."""
     for start, end, kind in seen:
         value, first = text[start:end], text.rfind("\n", max(0, start - AROUND), start) + 1 or max(0, start - AROUND)
         last = text.find("\n", end, end + AROUND)
@@ -73,6 +73,6 @@ def _again(text: str, seen: set[Found]) -> Iterator[Found]:
 
 
 def _size(found: Found) -> tuple[int, bool, int]:
-    """Longer ones first; of the same length those whose kind says most."""
+    """Sort key: longer first; for equal lengths, the more specific kind first."""
     start, end, kind = found
     return end - start, kind not in GENERIC, -start
