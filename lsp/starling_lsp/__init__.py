@@ -1,1 +1,1 @@
-"""The language server: suggestions as ghost text in any editor with inline completion."""
+"""Language server: suggestions as ghost text in any editor that supports inline completion."""

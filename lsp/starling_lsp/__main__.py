@@ -1,4 +1,4 @@
-"""`python -m starling_lsp` is `starling-lsp`."""
+"""Entry point of `python -m starling_lsp` and `starling-lsp`."""
 
 import sys
 
@@ -6,9 +6,9 @@ from starling_server.command import run
 
 
 def main() -> None:
-    """Run the command; a missing extra is named with the command that installs it.
+    """Run the command; if an extra is missing, the error gives the command that installs it.
 
-    The word `stats` in the first place means the other command.
+    With `stats` as first argument, run the statistics command instead.
     """
     if sys.argv[1:2] == ["stats"]:
         run("starling-lsp stats", "starling_lsp.statistics.table:stats", "server", sys.argv[2:])

@@ -1,6 +1,7 @@
-"""One question to whoever answers: wait for another key, let the newest request win, ask, turn trouble into a status.
+"""Requests to the model: debounce, cancel older requests of the document, send, and report errors as status.
 
-Latest wins here as well as in the editor: Neovim sends no cancellation while typing, and would show a late reply.
+Older requests are cancelled here even if the editor does not: Neovim sends no cancellation while typing, and would show
+a late reply.
 """
 
 import asyncio
@@ -16,15 +17,15 @@ from starling_server.errors import ServerUnreachable, StarlingError
 from starling_server.schema import Choice, CompleteRequest, CompleteResponse
 
 WAITS_ITSELF = ("neovim",)
-"""Clients, by `clientInfo.name` in lower case, that hold requests back until typing pauses (Neovim: 200 ms)."""
+"""Clients that debounce requests themselves (Neovim: 200 ms), by `clientInfo.name` in lower case."""
 LEAST_MS, MOST_MS = 75.0, 150.0
 SMOOTHING = 0.3
 
 
 class Debounce:
-    """Adapts to the typist and to the model: about one key's interval, less the time that answers take anyway.
+    """Adaptive delay: the mean interval between keys, minus the mean time of a reply.
 
-    Never less than `LEAST_MS`: without a wait a slow model would be set to work by every key of a burst.
+    The delay is at least `LEAST_MS`; without it, every key of a burst would send a request to a slow model.
     """
 
     def __init__(self, client: str, fixed_ms: int = -1, clock: Callable[[], float] = monotonic) -> None:
@@ -35,33 +36,33 @@ class Debounce:
         self._answer_ms = 0.0
 
     def key(self) -> None:
-        """Note a request made by typing."""
+        """Record a request caused by typing."""
         now = self._clock()
         if self._last_key is not None:
             self._interval_ms += SMOOTHING * (min((now - self._last_key) * 1e3, MOST_MS) - self._interval_ms)
         self._last_key = now
 
     def answered(self, milliseconds: float) -> None:
-        """Note how long the model took."""
+        """Record the time of a model reply."""
         self._answer_ms += SMOOTHING * (milliseconds - self._answer_ms)
 
     @property
     def seconds(self) -> float:
-        """How long to wait now."""
+        """Current delay in seconds."""
         if self._fixed >= 0:
             return self._fixed / 1e3
         return max(LEAST_MS, min(self._interval_ms, MOST_MS) - self._answer_ms) / 1e3
 
 
 class Inflight:
-    """The newest request's task per document."""
+    """The task of each document's newest request."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[object]] = {}
 
     @contextmanager
     def latest(self, uri: str) -> Generator[None]:
-        """Run as `uri`'s newest request: an older one's task is cancelled, and so is this one by a newer."""
+        """Register the current task as `uri`'s newest request, and cancel the task of the previous one."""
         task = asyncio.current_task()
         assert task is not None
         older = self._tasks.get(uri)
@@ -77,28 +78,28 @@ class Inflight:
 
 log = logging.getLogger(__name__)
 BUSY_SECONDS, SLOW_SECONDS, LONGEST_SECONDS = 0.1, 3.0, 20.0
-"""After which the status says busy, and that it takes long, and after which nobody waits any more."""
+"""Delays until the status is busy, until its message reports a slow model, and until the request times out."""
 MOST_CHOICES = 3
-"""Distinct suggestions for a person who asks for them."""
+"""Max number of distinct suggestions for an explicit request."""
 SAMPLES, TEMPERATURE = 4, 0.8
-"""How the others than the best one are drawn."""
+"""Number of samples and temperature for alternative suggestions."""
 
 
 class Asking:
-    """Asks over a link, for one editor."""
+    """Sends one editor's requests over a link."""
 
     def __init__(self, link: Link, status: Status, debounce: Debounce) -> None:
         self._link, self._status = link, status
         self.debounce = debounce
         self.answers = self.remembered = 0
-        """How many there were, and how many of them needed no model."""
+        """Number of replies, and number of those that needed no model."""
         self.last_ms: float | None = None
-        """How long the newest answer of the model took."""
+        """Time of the model's last reply in milliseconds."""
 
     async def best(self, completer: Completer, request: CompleteRequest, typed: bool) -> CompleteResponse | None:
-        """The answer to `request`, None where there is trouble; `typed` is a request that typing made.
+        """The reply to `request`, None after an error; `typed` marks a request caused by typing.
 
-        Raises CancelledError where a newer request took over.
+        Raises CancelledError if a newer request superseded this one.
         """
         if typed and not completer.remembers(request):
             self.debounce.key()
@@ -120,7 +121,7 @@ class Asking:
             self.remembered += 1
 
     async def several(self, completer: Completer, request: CompleteRequest) -> CompleteResponse | None:
-        """The best answer and up to two others, sampled the same way each time."""
+        """The best suggestion and up to two alternatives, sampled with a fixed seed."""
         response = await self.best(completer, request, typed=False)
         if response is None:
             return None
@@ -153,7 +154,7 @@ class Asking:
 
     @contextmanager
     def _busy(self) -> Generator[None]:
-        """Say that the model is at work where that is to be noticed, and after a while that it takes long."""
+        """Report the status busy after a noticeable delay, and a slow model after a longer one."""
         later, tell = asyncio.get_running_loop().call_later, self._status.tell
         soon = later(BUSY_SECONDS, tell, "busy")
         late = later(SLOW_SECONDS, tell, "busy", f"The model has been at it for {SLOW_SECONDS:g} seconds.")
@@ -168,7 +169,7 @@ class Asking:
 
 
 def distinct(choices: list[Choice]) -> list[Choice]:
-    """The first few that hold something and differ in more than blanks; an empty one where there is none."""
+    """The first non-empty choices that differ in more than whitespace; if all are empty, the first one."""
     first = dict[str, Choice]()
     for choice in choices:
         first.setdefault("".join(choice.text.split()), choice)

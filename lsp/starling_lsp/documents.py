@@ -1,8 +1,8 @@
-"""The server's copy of open documents, and what lies around a position in them.
+"""The server's copy of open documents, and the text around a position in them.
 
-pygls splits lines as Python does, at form feeds and U+2028 too; editors count only CRLF, LF and CR, so line numbers
-would drift and incremental edits would land in the wrong place. Positions past a line's or the document's end count
-as that end, as the protocol says.
+pygls splits lines as Python does, including at form feeds and U+2028. Editors count only CRLF, LF and CR, so line
+numbers would drift and incremental edits would be applied in the wrong place. Positions past the end of a line or of
+the document are clamped to that end, as the protocol specifies.
 """
 
 import logging
@@ -23,7 +23,7 @@ from starling_server.prompt.window import clip
 
 log = logging.getLogger(__name__)
 MAX_CHARS = 2_000_000
-"""Larger documents are data, not code; nothing is suggested in them."""
+"""Larger documents are treated as data and get no suggestions."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _FEED = re.compile(r"\n")
 
@@ -37,24 +37,24 @@ class Cursor:
 
     @property
     def line(self) -> str:
-        """The cursor's line left of it."""
+        """The part of the line before the cursor."""
         start = max(self.prefix.rfind("\n"), self.prefix.rfind("\r")) + 1
         return self.prefix[start:]
 
     @property
     def rest(self) -> str:
-        """The cursor's line right of it."""
+        """The part of the line after the cursor."""
         end = _LINE_END.search(self.suffix)
         return self.suffix[: end.start()] if end else self.suffix
 
 
 class Document(TextDocument):
-    """One open document, kept as its lines so that an edit costs what it touches."""
+    """One open document, stored as lines so that the cost of an edit depends only on the lines it changes."""
 
     def __init__(self, *args: Any, only_feeds: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.only_feeds = only_feeds
-        """Whether a CR is a character as any other, as Neovim has it in files that mix line ends."""
+        """Whether CR is an ordinary character, as in Neovim for files with mixed line ends."""
         self._load(self._source or "")
 
     def _load(self, text: str) -> None:
@@ -73,47 +73,47 @@ class Document(TextDocument):
 
     @property
     def source(self) -> str:
-        """The same under pygls' name."""
+        """The same as `text`, under pygls' name."""
         return self.text
 
     @property
     def lines(self) -> Sequence[str]:
-        """Lines with their ends; the last one is what follows the last end, maybe nothing."""
+        """Lines with their ends; the last line has no end and may be empty."""
         return tuple(self._lines)
 
     def offset(self, position: types.Position) -> int:
-        """Index into `text` of a position in client units."""
+        """Convert a position in client units to an index into `text`."""
         line, at = self._at(position)
         return sum(map(len, self._lines[:line])) + at
 
     def position(self, offset: int) -> types.Position:
-        """The position in client units of an index into `text`."""
+        """Convert an index into `text` to a position in client units."""
         starts = list(accumulate(map(len, self._lines), initial=0))[:-1]
         line = bisect_right(starts, offset) - 1
         return types.Position(line, self.position_codec.client_num_units(self._lines[line][: offset - starts[line]]))
 
     def cursor(self, position: types.Position) -> Cursor:
-        """Text before and after a position, of a large document the part that matters."""
+        """Text before and after a position, clipped in a large document."""
         at, text = self.offset(position), self.text
         return Cursor(*clip(text[:at], text[at:]))
 
     def clamp(self, position: types.Position) -> types.Position:
-        """The place that a position stands for: itself, or the end of its line or of the document."""
+        """The position clamped to the end of its line and of the document."""
         line, at = self._at(position)
         before = self._lines[line][:at]
         return types.Position(line, at if before.isascii() else self.position_codec.client_num_units(before))
 
     def line_at(self, position: types.Position) -> str:
-        """The line of a position, with its end."""
+        """The line at a position, with its line end."""
         return self._lines[self._at(position)[0]]
 
     @property
     def is_code(self) -> bool:
-        """Whether it is text of a size that code has; a NUL counts until the whole text is sent anew."""
+        """Whether the document is text of at most `MAX_CHARS`; an inserted NUL counts until a full-text change."""
         return self._size <= MAX_CHARS and not self._has_nul
 
     def _at(self, position: types.Position) -> tuple[int, int]:
-        """Line number and characters into it; the document's end for any line past it."""
+        """Line number and character index in the line; the document's end for any line past it."""
         if position.line >= len(self._lines):
             return len(self._lines) - 1, len(self._lines[-1])
         line = self._line_end.sub("", self._lines[position.line])
@@ -123,7 +123,7 @@ class Document(TextDocument):
         self._load(change.text)
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
-        """Split what the edit touches anew, with a CR before it, which a line feed may now complete."""
+        """Split the edited lines again, together with a preceding CR, which an inserted LF may complete."""
         (first, start), (last, end) = self._at(change.range.start), self._at(change.range.end)
         chunk = self._lines[first][:start] + change.text + self._lines[last][end:]
         if first and self._lines[first - 1].endswith("\r"):
@@ -145,10 +145,10 @@ def split_lines(text: str, line_end: re.Pattern[str]) -> list[str]:
 
 
 class Documents(Workspace):
-    """pygls' workspace over our documents."""
+    """pygls' workspace with our `Document`."""
 
     only_feeds = False
-    """What new documents have; set it where the client is Neovim."""
+    """`Document.only_feeds` of new documents; true if the client is Neovim."""
 
     def _create_text_document(
         self, doc_uri: str, source: str | None = None, version: int | None = None, language_id: str | None = None
@@ -164,26 +164,26 @@ class Documents(Workspace):
         )
 
     def find(self, uri: str) -> Document | None:
-        """The open document at `uri`; None for one that is not open."""
+        """The open document at `uri`; None if it is not open."""
         document = self.text_documents.get(unquote(uri))
         return document if isinstance(document, Document) else None
 
     def text_of(self, uri: str) -> str | None:
-        """The text of the open document at `uri`."""
+        """The text of the open document at `uri`; None if it is not open."""
         document = self.find(uri)
         return document.text if document else None
 
     def update_text_document(
         self, text_doc: types.VersionedTextDocumentIdentifier, change: types.TextDocumentContentChangeEvent
     ) -> None:
-        """Take an edit; one of a document that is not open (any more) changes nothing."""
+        """Apply an edit; an edit of a document that is not open is ignored."""
         if self.find(text_doc.uri) is None:
             log.warning("an edit came for a document that is not open")
             return
         super().update_text_document(text_doc, change)
 
     def surroundings(self, uri: str) -> tuple[str, str]:
-        """Text of a notebook's code cells before and after the cell at `uri`; nothing for other documents."""
+        """Text of a notebook's code cells before and after the cell at `uri`; empty for other documents."""
         notebook = self.get_notebook_document(cell_uri=uri)
         if notebook is None:
             return "", ""
@@ -193,9 +193,9 @@ class Documents(Workspace):
         return "".join(text + "\n\n" for text in texts[:here]), "".join("\n\n" + text for text in texts[here + 1 :])
 
     def folder(self, uri: str) -> Path | None:
-        """Where a document belongs: its innermost workspace folder, else its own folder, None for one without a path.
+        """Folder of a document: its innermost workspace folder, otherwise its parent folder.
 
-        A document without a path belongs to the first workspace folder.
+        For a document without a path: the first workspace folder, or None if there is none.
         """
         path = _path(uri)
         folders = self.roots()
@@ -205,19 +205,19 @@ class Documents(Workspace):
         return max(around, key=lambda folder: len(folder.parts), default=path.parent)
 
     def roots(self) -> list[Path]:
-        """The workspace folders on this disk, in the editor's order."""
+        """The local workspace folders, in the editor's order."""
         uris = [folder.uri for folder in self.folders.values()] or ([self.root_uri] if self.root_uri else [])
         return [path for uri in uris if (path := _path(uri)) is not None]
 
 
 def _path(uri: str) -> Path | None:
-    """The file that `uri` names; None where it is no file."""
+    """The path of a `file:` URI; None for other schemes."""
     path = to_fs_path(uri) if uri_scheme(uri) == "file" else None
     return Path(path) if path else None
 
 
 def column(codec: PositionCodec, line: str, units: int) -> int:
-    """Characters of `line` (without its end) in `units` client units; past its end is its end."""
+    """Number of characters in the first `units` client units of `line` (without line end), clamped to its length."""
     if line[:units].isascii():  # one unit each, in every encoding
         return min(units, len(line))
     if units >= codec.client_num_units(line):

@@ -1,4 +1,4 @@
-"""Where nothing is suggested, and what the editor's status line says there."""
+"""Places without suggestions, and the reason for the editor's status line."""
 
 from lsprotocol import types
 
@@ -6,11 +6,11 @@ from starling_lsp.documents import Document
 from starling_lsp.options import Options
 
 LONGEST_LINE = 5_000
-"""Characters; longer lines are data or minified code."""
+"""Max line length in characters; longer lines are data or minified code."""
 
 
 def why_not(document: Document, position: types.Position, options: Options) -> str:
-    """One sentence that says why this place gets no suggestions; empty where it does."""
+    """The reason, one sentence, why there are no suggestions at this position; empty if there are."""
     language = document.language_id or ""
     if not options.enabled(language):
         return f"Suggestions are off for {language or 'this language'}."

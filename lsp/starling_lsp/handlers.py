@@ -1,4 +1,4 @@
-"""What the server does with each message of the protocol: one function a message."""
+"""Handlers of the protocol's messages, one function per message."""
 
 import logging
 from hashlib import sha256
@@ -16,11 +16,11 @@ from starling_server import __version__
 log = logging.getLogger(__name__)
 MOVED, HEALTH, CHECKSUM = "starling/didMoveCursor", "starling/health", "starling/checksum"
 SHOWN, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"
-"""Notifications as GitHub's language server names them; clients written for it send them."""
+"""Notifications of GitHub's language server, sent by clients written for it."""
 
 
 def create_server(flags: dict[str, Any], connect: Connect = connect) -> StarlingServer:
-    """A server with all its handlers; `flags` are the command line's options by name, `connect` says who answers."""
+    """A server with all handlers; `flags` are command-line options by name, `connect` creates the completer."""
     server = StarlingServer(flags, connect)
     server.feature(types.INITIALIZE)(initialize)
     server.feature(types.INITIALIZED)(initialized)
@@ -42,14 +42,14 @@ def create_server(flags: dict[str, Any], connect: Connect = connect) -> Starling
 
 
 def initialize(server: StarlingServer, params: types.InitializeParams) -> None:
-    """Read the client's options; the model is not touched before `initialized`."""
+    """Read the client's options; the model is loaded later, by `initialized`."""
     server.open_workspace(params)
-    if server.options.completion_items:  # before the capabilities are made of what is registered
+    if server.options.completion_items:  # now: capabilities are built from registered handlers
         server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
 
 
 async def initialized(server: StarlingServer, params: types.InitializedParams) -> None:
-    """Start loading; requests are answered with nothing until it is done."""
+    """Start loading the model; until it is loaded, replies are empty."""
     await server.connect()
     workspace = server.client_capabilities.workspace
     changes = workspace.did_change_configuration if workspace else None
@@ -60,7 +60,7 @@ async def initialized(server: StarlingServer, params: types.InitializedParams) -
 
 
 async def did_change_configuration(server: StarlingServer, params: types.DidChangeConfigurationParams) -> None:
-    """Take the section `starling` of the settings, asking for it where the editor wants to be asked."""
+    """Apply the settings section `starling`; request it if the editor supports `workspace/configuration`."""
     settings: Any = params.settings
     section = cast("dict[str, Any]", settings).get(SECTION) if isinstance(settings, dict) else None
     workspace = server.client_capabilities.workspace
@@ -71,35 +71,35 @@ async def did_change_configuration(server: StarlingServer, params: types.DidChan
 
 
 def did_change_workspace_folders(server: StarlingServer, params: types.DidChangeWorkspaceFoldersParams) -> None:
-    """Registered so that it is advertised; the workspace keeps the folders, and each has its adapter looked up."""
+    """Do nothing; registered so that the capability is advertised. The workspace tracks the folders itself."""
 
 
 async def inline_completion(server: StarlingServer, params: types.InlineCompletionParams) -> types.InlineCompletionList:
-    """Answer one request, the newest of its document."""
+    """Reply to an inline completion request, cancelling the document's previous one."""
     with server.inflight.latest(params.text_document.uri):
         return types.InlineCompletionList(await server.suggest(params))
 
 
 async def completion(server: StarlingServer, params: types.CompletionParams) -> types.CompletionList:
-    """Answer the popup's request; incomplete, since what is typed next may call for another suggestion."""
+    """Reply to a popup request; the list is incomplete, since further typing may need another suggestion."""
     with server.inflight.latest("popup of " + params.text_document.uri):
         return types.CompletionList(is_incomplete=True, items=await server.popup(params))
 
 
 def accepted(server: StarlingServer, argument: dict[str, Any]) -> None:
-    """The command that editors run on acceptance."""
+    """Record an acceptance; editors run this command when a suggestion is accepted."""
     if server.statistics:
         server.statistics.accepted(str(argument.get("id")))
 
 
 def shown(server: StarlingServer, params: Any) -> None:
-    """A suggestion came into view."""
+    """Record that a suggestion was shown."""
     if server.statistics:
         server.statistics.shown(_id(params))
 
 
 def partly_accepted(server: StarlingServer, params: Any) -> None:
-    """The first `acceptedLength` UTF-16 units of a suggestion were accepted."""
+    """Record that the first `acceptedLength` UTF-16 units of a suggestion were accepted."""
     length = getattr(params, "acceptedLength", 0)
     if server.statistics and isinstance(length, int):
         server.statistics.partly(_id(params), length)
@@ -108,13 +108,13 @@ def partly_accepted(server: StarlingServer, params: Any) -> None:
 def changed(
     server: StarlingServer, params: types.DidChangeTextDocumentParams | types.DidCloseTextDocumentParams
 ) -> None:
-    """A document was edited or closed; the workspace has it already."""
+    """Update statistics after a document was edited or closed; the workspace is already up to date."""
     if server.statistics:
         server.statistics.changed(params.text_document.uri)
 
 
 def health(server: StarlingServer, params: Any) -> dict[str, Any]:
-    """How the server is, for an editor's health check."""
+    """Server state for an editor's health check."""
     completer, asking = server.link.completer, server.asking
     return {
         "version": __version__,
@@ -129,13 +129,13 @@ def health(server: StarlingServer, params: Any) -> dict[str, Any]:
 
 
 def checksum(server: StarlingServer, params: Any) -> str | None:
-    """SHA-256 of the server's copy of a document (`{uri}`) in hexadecimal, for whoever doubts it; None if not open."""
+    """SHA-256 in hexadecimal of the server's copy of a document (`{uri}`), for a sync check; None if not open."""
     text = server.documents.text_of(str(getattr(params, "uri", "")))
     return None if text is None else sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def moved(server: StarlingServer, params: Any) -> None:
-    """The cursor rests somewhere, outside insert mode; editors may tell, as LSP has no word for it."""
+    """Prefill the prompt at a cursor at rest outside insert mode; a custom notification, since LSP has none."""
     try:
         uri, at = str(params.textDocument.uri), params.position
         position = types.Position(int(at.line), int(at.character))
@@ -146,18 +146,18 @@ async def moved(server: StarlingServer, params: Any) -> None:
 
 
 def did_open(server: StarlingServer, params: types.DidOpenTextDocumentParams) -> None:
-    """Registered so that open and close are advertised; the workspace keeps the text."""
+    """Do nothing; registered so that open and close are advertised. The workspace stores the text itself."""
 
 
 async def shutdown(server: StarlingServer, params: None) -> None:
-    """Let go of the model, and write down what is left of the statistics."""
+    """Release the model and write the remaining statistics."""
     if server.statistics:
         await server.statistics.close()
     await server.link.close()
 
 
 def _id(params: Any) -> str | None:
-    """The id in the command of the notification's item; its other fields hold code and are not looked at."""
+    """The id in the command of the notification's item; the other fields contain code and are not read."""
     try:
         return str(params.item.command.arguments[0].id)
     except (AttributeError, IndexError, TypeError):

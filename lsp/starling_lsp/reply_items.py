@@ -1,4 +1,4 @@
-"""Between the protocol's items and suggestions: what a suggestion replaces, and what goes with it."""
+"""Conversion of suggestions to the protocol's items: replaced range, text and command."""
 
 import re
 
@@ -12,10 +12,10 @@ _ONLY_CLOSERS = re.compile(r"\W*$")
 
 
 def item(document: Document, span: types.Range, cursor: Cursor, text: str, id: str) -> types.InlineCompletionItem:
-    """One inline completion of `text` in place of `span`, which is empty unless the editor's popup fills it.
+    """An inline completion that replaces `span` with `text`; `span` is empty unless a popup entry is selected.
 
-    Always with a range, since VS Code would replace from the word's start without one; its command's `suffix` is
-    the length of the replaced text after the cursor in client units, which editors need where the user typed on.
+    The range is always set, since VS Code would otherwise replace from the start of the word. The command's `suffix` is
+    the length of the replaced text after the cursor in client units; editors need it if the user has typed on.
     """
     text = text.replace("\r\n", "\n")
     replaced = replaces(text, cursor.rest)
@@ -28,10 +28,10 @@ def item(document: Document, span: types.Range, cursor: Cursor, text: str, id: s
 def popup_item(
     document: Document, position: types.Position, cursor: Cursor, text: str, id: str
 ) -> types.CompletionItem:
-    """The same as an entry of the completion popup, all its lines in one item.
+    """A suggestion as an entry of the completion popup, all lines in one item.
 
-    It begins at the start of the word before the cursor, since some editors filter by that word and others by what the
-    edit replaces; inserted as it is, since its indentation is right already.
+    The edit starts at the beginning of the word before the cursor, since some editors filter by that word and others by
+    the replaced text. The text is inserted as is, since its indentation is already correct.
     """
     whole = item(document, types.Range(position, position), cursor, text, id)
     assert whole.range is not None
@@ -53,10 +53,10 @@ def popup_item(
 
 
 def replaces(text: str, rest: str) -> str:
-    """What of the line's `rest` the suggestion takes along to its end: all of it, or nothing.
+    """The part of the line's `rest` that the suggestion replaces: all of it, or nothing.
 
-    Several lines cannot be shown in front of a rest, and closers or blanks read better as part of what is shown.
-    It is repeated behind the text, because a suggestion is what goes in *before* it, and because VS Code hides
-    whatever would delete a character.
+    Multi-line ghost text cannot be shown in front of a rest, and closing brackets or blanks read better as part of the
+    ghost text. The replaced rest is appended to the text, because a suggestion is inserted *before* it, and because VS
+    Code hides a suggestion that would delete a character.
     """
     return rest if "\n" in text or _ONLY_CLOSERS.match(rest) else ""

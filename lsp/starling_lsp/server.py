@@ -1,7 +1,7 @@
-"""The language server: thin handlers over documents, a completer and the reply contract.
+"""The language server: state and reply contract behind the handlers.
 
-The contract: a superseded or cancelled request is answered with error -32800; nothing to
-suggest is an empty list, never null; trouble goes to the status and the log, never into a reply.
+Contract: a superseded or cancelled request gets error -32800; without a suggestion the reply is an empty list, never
+null; errors are reported in the status and the log, never in a reply.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ CELLS = types.NotebookDocumentSyncOptions([types.NotebookDocumentFilterWithNoteb
 
 
 class StarlingServer(LanguageServer):
-    """One editor's server."""
+    """The server of one editor."""
 
     def __init__(self, flags: dict[str, Any], connect: Connect) -> None:
         super().__init__("starling-lsp", __version__, notebook_document_sync=CELLS)
@@ -47,12 +47,12 @@ class StarlingServer(LanguageServer):
         self.asking = Asking(self.link, self.status, Debounce(""))
         self.inflight = Inflight()
         self.statistics: Statistics | None = None
-        """None while none are wanted."""
+        """None unless enabled."""
         self._client = ""
         self._given: dict[str, Any] = {}
 
     def _start_io_async(self, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
-        """As pygls does, but for how messages are read; should it rename this, its own way is used, a little slower."""
+        """Override of pygls' method that reads with `Messages`; if pygls renames it, its slower reader is used."""
         self._stop_event = Event()
         self.protocol.set_writer(StdoutWriter(stdout or sys.stdout.buffer))
         reader = Messages(stdin or sys.stdin.buffer, self.thread_pool)
@@ -72,9 +72,9 @@ class StarlingServer(LanguageServer):
         return self.workspace
 
     def open_workspace(self, params: types.InitializeParams) -> None:
-        """Take over from pygls' own workspace, and read what the client says of itself."""
+        """Replace pygls' workspace and read the client's name and initialization options."""
         theirs = self.workspace
-        self.protocol._workspace = Documents(  # pyright: ignore[reportPrivateUsage] - there is no public way
+        self.protocol._workspace = Documents(  # pyright: ignore[reportPrivateUsage] - no public API
             theirs.root_uri,
             types.TextDocumentSyncKind.Incremental,
             params.workspace_folders or [],
@@ -93,11 +93,11 @@ class StarlingServer(LanguageServer):
         self.asking.debounce = Debounce(self._client, chosen.debounce)
 
     async def connect(self) -> None:
-        """Begin to load the model or to find the server."""
+        """Start loading the model or connecting to the server."""
         await self.link.open(self.options, self.documents.roots())
 
     async def configure(self, section: Any) -> None:
-        """Take the editor's settings over what it said at first; load anew where the model is another one."""
+        """Apply the editor's settings over its initialization options; reload if they select another model."""
         before = self.options
         self._take(options.read({**self._given, **(section if isinstance(section, dict) else {})}, self.flags))
         if not self.options.same_model(before):
@@ -105,7 +105,7 @@ class StarlingServer(LanguageServer):
 
     @asynccontextmanager
     async def loading_shown(self) -> AsyncGenerator[None]:
-        """Show that something loads, where the editor can."""
+        """Show loading progress if the editor supports it."""
         window = self.client_capabilities.window
         if not (window and window.work_done_progress):
             yield
@@ -119,7 +119,7 @@ class StarlingServer(LanguageServer):
             self.work_done_progress.end(LOADING, types.WorkDoneProgressEnd())
 
     async def suggest(self, params: types.InlineCompletionParams) -> list[types.InlineCompletionItem]:
-        """The items for a position; raises CancelledError where a newer request took over."""
+        """Inline completions for a position; raises CancelledError if a newer request superseded this one."""
         document, automatic = self._document(params), _automatic(params)
         if document is None or (automatic and self.options.trigger_mode == "manual"):
             return []
@@ -148,7 +148,7 @@ class StarlingServer(LanguageServer):
     def _follow(
         self, document: Document, answer: CompleteResponse, text: str, start: int, items: dict[str, str]
     ) -> None:
-        """Keep statistics of the first item, which is the one in view."""
+        """Record statistics of the first item, which is the one shown."""
         if self.statistics and self.options.statistics and items:
             id, suggested = next(iter(items.items()))
             language = document.language_id or "unknown"
@@ -156,7 +156,7 @@ class StarlingServer(LanguageServer):
             self.statistics.answered(document.uri, id, new)
 
     async def read_ahead(self, uri: str, position: types.Position) -> None:
-        """Have the prompt of a place read at lowest priority, so that its first suggestion comes sooner."""
+        """Prefill the prompt at a position with lowest priority, to speed up its first suggestion."""
         document, completer = self.documents.find(uri), self.link.completer
         if completer is None or document is None or not self.options.warm or why_not(document, position, self.options):
             return
@@ -166,7 +166,7 @@ class StarlingServer(LanguageServer):
             log.info("nothing was read ahead: %s", error)
 
     def _document(self, params: types.InlineCompletionParams | types.CompletionParams) -> Document | None:
-        """The document of a request, None where nothing is to be suggested; then the status says why."""
+        """The document of a request; None if its position gets no suggestions, with the reason in the status."""
         document = self.documents.find(params.text_document.uri)
         reason = why_not(document, params.position, self.options) if document else ""
         if reason:
@@ -199,7 +199,7 @@ class StarlingServer(LanguageServer):
 
 
 def id_of(answer: CompleteResponse, number: int) -> str:
-    """What names an answer's choice in the events that follow."""
+    """Id of a reply's choice in later events."""
     return f"{answer.id}.{number}" if number else answer.id
 
 
@@ -208,7 +208,7 @@ def _automatic(params: types.InlineCompletionParams) -> bool:
 
 
 def _place(document: Document, params: types.InlineCompletionParams) -> tuple[types.Range, Cursor, str]:
-    """What an item takes the place of, the text around that, and what the editor's popup would put there first."""
+    """The range that an item replaces, the text around it, and the text of the popup's selected entry."""
     info = params.context.selected_completion_info
     if info is None:
         at = document.clamp(params.position)

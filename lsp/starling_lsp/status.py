@@ -1,4 +1,4 @@
-"""What the editor's status line says: the notification `starling/status`, sent where something changed."""
+"""Status for the editor's status line: the notification `starling/status`, sent on every change."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -8,7 +8,7 @@ Kind = Literal["loading", "ready", "busy", "error", "inactive"]
 
 
 class Status:
-    """`{kind, message, base, adapter}`; `message` is one sentence for a person, maybe empty."""
+    """`{kind, message, base, adapter}`; `message` is one sentence for the user and may be empty."""
 
     def __init__(self, send: Callable[[str, dict[str, Any]], None]) -> None:
         self._send = send
@@ -17,16 +17,16 @@ class Status:
         self.adapter: str | None = None
 
     def serves(self, base: str | None, adapter: str | None) -> None:
-        """Remember what answers now, for the next `tell`."""
+        """Set the base and adapter in use, for the next `tell`."""
         self.base, self.adapter = base, adapter
 
     @property
     def failed(self) -> bool:
-        """Whether the last word was of trouble."""
+        """Whether the last status was an error."""
         return self._last.get("kind") == "error"
 
     def tell(self, kind: Kind, message: str = "") -> None:
-        """Tell the editor."""
+        """Send the status to the editor, unless it is unchanged."""
         status = {"kind": kind, "message": message, "base": self.base, "adapter": self.adapter}
         if status != self._last:
             self._last = status

@@ -1,7 +1,7 @@
-"""Messages from standard input, each read by one trip to a thread.
+"""Messages from standard input, each read with one call in a worker thread.
 
-pygls makes a trip for every header line and one for the body, three or four a message, and a trip costs two wake-ups:
-one of the 3 ms of processor time that a key cost.
+pygls makes one call per header line and one for the body, three or four per message, and each call costs two wake-ups.
+Together they took 1 ms of the 3 ms of CPU time per key.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Messages:
         self._message = BytesIO()
 
     async def readline(self) -> bytes:
-        """The next line with its end; nothing at the end of the stream."""
+        """The next line with its end; empty at the end of the stream."""
         line = self._message.readline()
         if not line:
             loop = asyncio.get_running_loop()
@@ -29,12 +29,12 @@ class Messages:
         return line
 
     async def readexactly(self, n: int) -> bytes:
-        """The next `n` bytes of the message, fewer where the stream ended within it."""
+        """The next `n` bytes of the message; fewer if the stream ends within it."""
         return self._message.read(n)
 
 
 def whole(stream: BinaryIO) -> bytes:
-    """Headers and body of the next message; nothing at the end of the stream."""
+    """Headers and body of the next message; empty at the end of the stream."""
     lines, length = list[bytes](), 0
     while (line := stream.readline()).strip():
         lines.append(line)
@@ -44,5 +44,5 @@ def whole(stream: BinaryIO) -> bytes:
 
 
 def _number(text: bytes) -> int:
-    """As pygls has it: a header that it does not understand is none."""
+    """The value of a length header; 0 if it is not a number, since pygls ignores such a header too."""
     return int(text) if text.strip().isdigit() else 0

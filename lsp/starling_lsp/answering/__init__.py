@@ -1,5 +1,5 @@
-"""Who answers the editor: a model in this process, a running server, or the server that all of a user's editors share.
+"""Completers: a model in this process, a running server, or the server shared by all editors of a user.
 
-In: options and a folder. Out: a completer, found again after it was lost.
+In: options and a folder. Out: a completer, reconnected after a loss.
 May import: `options`, `status`, `state`, and the server's `client`, `schema`, `models.adapters`, `serve.start` (late).
 """

@@ -1,4 +1,4 @@
-"""Which adapter belongs to a folder."""
+"""Choice of a folder's adapter."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -10,19 +10,19 @@ from starling_server.models.adapters import BARE, Adapter
 
 log = logging.getLogger(__name__)
 MOST_FOLDERS = 256
-"""Folders that are remembered: one without a workspace is looked up for each folder that a document lies in."""
+"""Max number of cached folders: without a workspace, every folder that contains a document is looked up."""
 
 
 class Choice:
-    """Which adapter belongs to a folder; each folder is looked up once, as long as it is remembered."""
+    """Looks up the adapters of folders; results are cached for `MOST_FOLDERS` folders."""
 
     def __init__(self) -> None:
         self._known: dict[Path, str | None] = {}
         self.served: Sequence[str] = ()
-        """Names of those that can be asked for."""
+        """Names of the served adapters."""
 
     def of(self, folder: Path | None) -> str | None:
-        """The one that was trained on it, None where there is none for this base."""
+        """The adapter trained on `folder`; None if there is none for this base."""
         if folder is None:
             return None
         if folder not in self._known:
@@ -41,7 +41,7 @@ class Choice:
 
 
 def first_adapter(options: Options, roots: Iterable[Path]) -> Adapter | None:
-    """The adapter that was asked for, else the first folder's own where it fits the base; raises AdapterError."""
+    """The requested adapter, else the first folder's own that fits the base; raises AdapterError."""
     if options.adapter == BARE:
         return None
     if options.adapter:

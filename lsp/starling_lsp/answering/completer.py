@@ -1,4 +1,4 @@
-"""Who answers: a model in this process, a running server, or the server that all of a user's editors share."""
+"""The completer interface: a model in this process, a running server, or the server shared by a user's editors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,47 +10,47 @@ from starling_server.schema import CompleteRequest, CompleteResponse
 
 
 class Completer(Protocol):
-    """Answers requests."""
+    """Serves completion requests."""
 
     @property
     def base(self) -> str:
-        """The base that answers."""
+        """Id of the base in use."""
         ...
 
     @property
     def adapter(self) -> str | None:
-        """The adapter of requests that name none."""
+        """The default adapter, for requests that name none."""
         ...
 
     @property
     def device(self) -> str:
-        """Where the model computes, for a person."""
+        """The model's device or server address, for display."""
         ...
 
     @property
     def generations(self) -> tuple[int, int] | None:
-        """How many the model has begun so far and how many run now; None where it is not here."""
+        """Number of generations started so far and running now; None if the model is in another process."""
         ...
 
     def adapter_of(self, folder: Path | None) -> str | None:
-        """What requests for documents of this folder should name as their adapter."""
+        """The adapter name for requests from this folder's documents."""
         ...
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
-        """Answer `request`; cancelling the task stops the model. Raises RequestError."""
+        """Complete `request`; cancelling the task stops the model. Raises RequestError."""
         ...
 
     def remembers(self, request: CompleteRequest) -> bool:
-        """Whether the answer is known without asking the model."""
+        """Whether the reply is cached, so that the model is not needed."""
         ...
 
     async def close(self) -> None:
-        """Let go of the model or the connection."""
+        """Release the model or the connection."""
         ...
 
 
 async def connect(options: Options, roots: Sequence[Path]) -> Completer:
-    """A completer that is ready; raises StarlingError."""
+    """A ready completer for these options; raises StarlingError."""
     if options.server == AUTO:
         from starling_lsp.answering.shared import Shared
 

@@ -1,4 +1,4 @@
-"""The way to whoever answers: loads the model or finds the server, and finds it again after it was lost."""
+"""Connection to the completer: loads the model or finds the server, and reconnects after a loss."""
 
 import asyncio
 import gc
@@ -15,13 +15,13 @@ from starling_server.errors import RequestError, StarlingError
 log = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
 Progress = Callable[[], AbstractAsyncContextManager[None]]
-"""Shows the editor that something loads, while its context lasts."""
+"""Context manager that shows loading progress in the editor."""
 Connect = Callable[[Options, Sequence[Path]], Awaitable[Completer]]
-"""Gives a completer that is ready, for these options and workspace folders; raises StarlingError."""
+"""Returns a ready completer for these options and workspace folders; raises StarlingError."""
 
 
 def waits() -> Iterator[float]:
-    """Seconds between one try and the next, for ever: each twice the last, to half a minute."""
+    """Seconds between retries, without end: doubled each time, up to half a minute."""
     wait = FIRST_WAIT
     while True:
         yield wait
@@ -36,16 +36,16 @@ class Link:
         self._trying: asyncio.Task[None] | None = None
         self._asked: tuple[Options, Sequence[Path]] | None = None
         self.completer: Completer | None = None
-        """None while nobody can answer."""
+        """None while there is no connection."""
 
     async def open(self, options: Options, roots: Sequence[Path]) -> None:
-        """Begin to load or connect, in place of what was there."""
+        """Close the current completer and start loading or connecting."""
         await self.close()
         self._asked = (options, roots)
         self._trying = asyncio.create_task(self._try_until_there())
 
     def lost(self, message: str) -> None:
-        """The server does not answer any more: say so, and look for it until it is back."""
+        """Report that the server no longer responds, and reconnect until it is back."""
         self._status.tell("error", message)
         if self._asked is None or not self._asked[0].server or (self._trying and not self._trying.done()):
             return
@@ -53,7 +53,7 @@ class Link:
         self._trying = asyncio.create_task(self._come_back(gone))
 
     async def close(self) -> None:
-        """Let go of the model or the connection, or of the attempt to get one."""
+        """Release the model or the connection, or cancel the attempt to get one."""
         if self._trying is not None:
             self._trying.cancel()
             await asyncio.wait([self._trying])
@@ -80,7 +80,7 @@ class Link:
             await asyncio.sleep(wait)
 
     async def _try(self, options: Options, roots: Sequence[Path]) -> bool:
-        """Connect once, and tell; whether to try again, which does not help where a model cannot be loaded."""
+        """Connect once and report the result; returns whether to retry: not if a model cannot be loaded."""
         try:
             async with self._progress():
                 completer = await self._connect(options, roots)
@@ -88,13 +88,13 @@ class Link:
             log.error("%s", error)
             self._status.tell("error", str(error))
             return isinstance(error, RequestError)
-        except Exception:  # whatever it was, the editor must learn that there will be no suggestions
+        except Exception:  # the editor must be told about any failure
             log.exception("the model could not be loaded")
             self._status.tell("error", "The model could not be loaded: see the language server's log.")
             return False
         self.completer = completer
         gc.collect()
-        gc.freeze()  # what was loaded stays: the collector need not look through it again between two keys
+        gc.freeze()  # keeps the loaded objects out of later collections between keys
         self._status.serves(completer.base, completer.adapter)
         self._status.tell("ready", f"{completer.base} with {completer.adapter or 'no adapter'}")
         return False

@@ -1,4 +1,4 @@
-"""The model in this process; torch comes with it, late."""
+"""Completer with the model in this process; imports torch late."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from starling_server.schema import CompleteRequest, CompleteResponse
 
 
 class Local:
-    """The model in this process."""
+    """Completer with the model in this process."""
 
     def __init__(self, options: Options, roots: Sequence[Path]) -> None:
         from starling_server.serve.start import in_daemon_thread, start
@@ -31,36 +31,36 @@ class Local:
 
     @property
     def device(self) -> str:
-        """As the runner names it."""
+        """The backend's device."""
         return self._service.backend.device if self._service else "nothing yet"
 
     @property
     def generations(self) -> tuple[int, int] | None:
-        """As the service counts them."""
+        """The service's counts."""
         return self._service.generations if self._service else None
 
     async def load(self) -> None:
         """Wait until the model is in memory; raises BaseModelError, AdapterError."""
         try:
             self._service = await asyncio.shield(asyncio.wrap_future(self._loading))
-        except asyncio.CancelledError:  # loading goes on where it is, and what comes of it is not wanted
+        except asyncio.CancelledError:  # loading cannot be stopped; close its result when done
             self._loading.add_done_callback(lambda done: done.exception() or done.result().close())
             raise
         self.base = self._service.backend.id
         self._choice.served = self._service.adapters.names()
 
     def adapter_of(self, folder: Path | None) -> str | None:
-        """The one that was asked for, else the folder's own where it fits the base, else none."""
+        """The requested adapter, else the folder's own if it fits the base, else the bare base."""
         own = self.adapter if self._asked or folder is None else self._choice.of(folder)
         return own or BARE
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
-        """Ask the model."""
+        """Complete `request` with the local service."""
         assert self._service is not None
         return await self._service.complete(request)
 
     def remembers(self, request: CompleteRequest) -> bool:
-        """Ask its memory, which has nothing of an adapter that is served no longer."""
+        """Whether the service has the reply cached; false for an adapter that is no longer served."""
         assert self._service is not None
         try:
             return self._service.remembers(request)
@@ -68,6 +68,6 @@ class Local:
             return False
 
     async def close(self) -> None:
-        """Stop the worker."""
+        """Close the service."""
         if self._service is not None:
             self._service.close()

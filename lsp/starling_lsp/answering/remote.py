@@ -1,4 +1,4 @@
-"""A running serve-copilot, as one editor's language server sees it."""
+"""Completer over a running serve-copilot, for one editor."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from starling_server.schema import ENDED, CompleteRequest, CompleteResponse, Tim
 from starling_server.schema import Choice as Answer
 
 CONNECT_SECONDS = 5.0
-"""After which a server that says nothing counts as not there."""
+"""Timeout of the first contact with a server."""
 ALIVE_SECONDS = 2.0
-"""The same for one that answered before."""
+"""Timeout of a probe of a connected server."""
 
 
 class Remote:
-    """One server, and the newest of its answers, so that typing along one needs no network."""
+    """One server and a cache of its newest replies, so that typing along a suggestion needs no network."""
 
     def __init__(self, client: Client, adapter: str | None) -> None:
         self._client = client
@@ -33,7 +33,7 @@ class Remote:
 
     @classmethod
     async def connect(cls, client: Client, adapter: str | None, roots: Sequence[Path]) -> Self:
-        """A server that is ready, over a client that is its own now; raises RequestError where it is not."""
+        """Connect to a ready server and take ownership of `client`; raises RequestError if the server is not ready."""
         remote = cls(client, adapter)
         try:
             await remote.learn(roots)
@@ -49,23 +49,23 @@ class Remote:
 
     @property
     def generations(self) -> None:
-        """Only the server knows."""
+        """None: the counts are kept in the server process."""
 
     async def learn(self, roots: Sequence[Path]) -> None:
-        """Learn what it serves; raises RequestError where it is not there, not ready, or does not know us."""
+        """Fetch the served base and adapters; raises RequestError if it is unreachable, not ready or denies us."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 health = await self._client.ready()
         except TimeoutError as error:
             raise ServerUnreachable(f"{self._client.url} takes no requests: start serve-copilot anew.") from error
-        if health.base is None:  # it says no more to those whom it does not know
+        if health.base is None:  # the server hides its base from unauthorised clients
             raise Unauthorized(f"{self._client.url} wants a token that it knows: set STARLING_TOKEN, or tokenFile.")
         self.base = health.base
         self._choice.served = health.adapters
         self.adapter = next((name for root in roots if (name := self.adapter_of(root))), self.adapter)
 
     async def alive(self) -> bool:
-        """Whether it answers at all, be it that it has no model yet."""
+        """Whether the server responds, even if its model is not loaded yet."""
         try:
             async with asyncio.timeout(ALIVE_SECONDS):
                 await self._client.health()
@@ -74,11 +74,11 @@ class Remote:
         return True
 
     def adapter_of(self, folder: Path | None) -> str | None:
-        """The one that was asked for, else the folder's own where the server has it, else the server's default."""
+        """The requested adapter, else the folder's own if the server has it, else None for the server's default."""
         return self._asked or self._choice.of(folder)
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
-        """The answer from memory, else the server's."""
+        """The reply from the cache, else from the server."""
         known = self._known(request)
         if known is not None:
             return self._from_memory(request, known)
@@ -89,7 +89,7 @@ class Remote:
         return response
 
     def remembers(self, request: CompleteRequest) -> bool:
-        """Whether one of the server's answers goes on here."""
+        """Whether a remembered reply of the server continues at this position."""
         return self._known(request) is not None
 
     async def close(self) -> None:
@@ -111,15 +111,15 @@ class Remote:
         )
 
     def _session(self, request: CompleteRequest) -> str:
-        """This editor's own: another window with the same document takes nothing over from this one."""
+        """Session id unique to this editor: another window with the same document does not supersede its requests."""
         return f"{self._editor}:{sha256((request.session or '').encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def _memorable(request: CompleteRequest) -> bool:
-    """Whether asking again, as an editor does with every key, would give the same answer."""
+    """Whether the request is deterministic, so that a repeated one, as after every key, gives the same reply."""
     return request.temperature == 0 and request.n == 1 and request.max_tokens != 0
 
 
 def _scope(request: CompleteRequest) -> tuple[object, ...]:
-    """What the remembered answers of this request have in common: all that is asked for but the place."""
+    """Cache key: all fields of the request except prefix and suffix."""
     return (request.model_copy(update={"prefix": "", "suffix": ""}),)

@@ -1,4 +1,4 @@
-"""The server that all of a user's editors share: one model, started by whoever needs it first, replaced when lost."""
+"""Completer over the server shared by a user's editors: one model, started on first use, replaced when lost."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,37 +17,37 @@ from starling_server.schema import CompleteRequest, CompleteResponse
 from starling_server.server_record import Running
 
 PATIENCE_SECONDS = 2.0
-"""After which somebody looks whether a server that owes an answer is still alive."""
+"""Interval at which a server with a pending request is probed."""
 POLL_SECONDS = 0.2
-"""How often a server that loads is asked whether it is ready."""
+"""Interval at which a loading server is polled."""
 
 
 class Shared:
-    """Asks the shared server; a request that finds it dead or hung waits for the next one."""
+    """Completer over the shared server; a request that finds it dead or hung waits for its replacement."""
 
     def __init__(self, options: Options, roots: Sequence[Path]) -> None:
         self._options, self._roots = options, roots
         self._place = Place(tuple(flags(options, roots)))
         self._remote: Remote | None = None
         self._server: Running | None = None
-        """Which one `_remote` talks to, or talked to before it was lost."""
+        """The server behind `_remote`, or the last one before it was lost."""
         self._finding: asyncio.Task[Remote] | None = None
 
     @classmethod
     async def connect(cls, options: Options, roots: Sequence[Path]) -> Self:
-        """One that is ready; raises StarlingError."""
+        """A completer whose server is ready; raises StarlingError."""
         shared = cls(options, roots)
         await shared._found()
         return shared
 
     @property
     def base(self) -> str:
-        """The base that answers."""
+        """The server's base."""
         return self._remote.base if self._remote else ""
 
     @property
     def adapter(self) -> str | None:
-        """The first folder's."""
+        """The adapter of the first folder."""
         return self._remote.adapter if self._remote else None
 
     @property
@@ -57,14 +57,14 @@ class Shared:
 
     @property
     def generations(self) -> None:
-        """Only the server knows."""
+        """None: the counts are kept in the server process."""
 
     def adapter_of(self, folder: Path | None) -> str | None:
-        """As the server has it."""
+        """See `Remote.adapter_of`."""
         return self._remote.adapter_of(folder) if self._remote else None
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
-        """The answer of the server that is there, or of the next one; raises StarlingError."""
+        """The reply of the current server, or of its replacement; raises StarlingError."""
         remote = await self._found()
         try:
             return await _unless_dead(remote, request)
@@ -75,11 +75,11 @@ class Shared:
             return await (await self._found()).complete(request)
 
     def remembers(self, request: CompleteRequest) -> bool:
-        """Whether one of the server's answers goes on here."""
+        """Whether a remembered reply of the server continues at this position."""
         return self._remote is not None and self._remote.remembers(request)
 
     async def close(self) -> None:
-        """Let go of the server; it ends by itself when nobody asks it any more."""
+        """Close the connection; the server exits by itself when idle."""
         if self._finding is not None:
             self._finding.cancel()
             await asyncio.wait([self._finding])
@@ -87,7 +87,7 @@ class Shared:
             await self._remote.close()
 
     async def _found(self) -> Remote:
-        """The server, once it is ready. Requests that are cancelled meanwhile do not disturb the search."""
+        """The server, once it is ready. A cancelled request does not cancel the search."""
         if self._remote is not None:
             return self._remote
         if self._finding is None or self._finding.done():
@@ -104,7 +104,7 @@ class Shared:
             except ServerUnreachable as error:
                 if await asyncio.to_thread(is_gone, self._place):
                     raise self._place.failure() from error
-                # it hangs: the next round ends it
+                # it hangs: the next iteration kills it
 
     async def _once_ready(self, server: Running) -> Remote:
         while True:
@@ -124,13 +124,13 @@ class Shared:
 
 
 def _look_at(finding: "asyncio.Task[Remote]") -> None:
-    """So that asyncio does not report a failure that nobody waited for: the next request searches anew."""
+    """Retrieve the exception, so that asyncio does not report it as never retrieved; the next request retries."""
     if not finding.cancelled():
         finding.exception()
 
 
 async def _unless_dead(remote: Remote, request: CompleteRequest) -> CompleteResponse:
-    """The server's answer; raises ServerUnreachable where it hangs, too."""
+    """The server's reply; raises ServerUnreachable also if the server hangs."""
     work = asyncio.create_task(remote.complete(request))
     try:
         while not (await asyncio.wait([work], timeout=PATIENCE_SECONDS))[0]:
@@ -142,9 +142,9 @@ async def _unless_dead(remote: Remote, request: CompleteRequest) -> CompleteResp
 
 
 def flags(options: Options, roots: Sequence[Path]) -> list[str]:
-    """Flags of serve-copilot that make it the server for these options and folders; raises AdapterError.
+    """Flags of serve-copilot for these options and folders; raises AdapterError.
 
-    A server has one base: where none is named, the base of the first folder's adapter, if it has one.
+    A server has one base: by default, the base of the first folder's adapter, if it has one.
     """
     own = first_adapter(options, roots)
     base = own.manifest.base.id if own and options.base == "auto" else options.base

@@ -1,8 +1,8 @@
-"""Finds the server that all of a user's editors share, and starts it where there is none.
+"""Finds the server shared by all editors of a user, and starts one if there is none.
 
-There is one for each set of flags and each version of Starling. Its record (`starling_server.server_record`) says
-where it answers; whoever starts one holds a lock until the record is there,
-so that windows that open at once start one together.
+There is one server for each set of flags and each version of Starling. Its record (`starling_server.server_record`)
+holds its address. The starting process holds a lock until the record exists, so that windows that open at the same time
+start only one server.
 """
 
 import os
@@ -27,32 +27,33 @@ from starling_server.errors import ServerUnreachable, UsageError
 from starling_server.server_record import Running
 
 IDLE_MINUTES = 15
-"""After which a server that nobody asks ends."""
+"""Idle time after which a server exits."""
 ANSWER_SECONDS, START_SECONDS, DEATH_SECONDS = 3.0, 60.0, 5.0
-"""How long a server may take to say that it is alive, to be there, and to be gone once it was killed."""
+"""Timeouts of a server's health check, of its start, and of its end after a kill."""
 POLL_SECONDS = 0.05
 COMMAND = "serve-copilot: "
-"""What a command's last line begins with, where it ended for a reason that it knows."""
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has only the latter, and it ends a process at once
+"""Prefix of the last output line if the command ended with a known error."""
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has only SIGTERM, which kills there
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a server with these flags of serve-copilot leaves its record and its log.
+    """Paths of the record and the log of a server with these flags of serve-copilot.
 
-    Each machine has its own: a home folder may be on several, where neither address nor process number means anything.
+    The paths differ per machine: several machines may share a home folder, and an address or process id is only valid
+    on its own machine.
     """
 
     flags: tuple[str, ...]
 
     @property
     def record(self) -> Path:
-        """In the user's state folder."""
+        """The record's path, in the user's state folder."""
         return state.folder() / "servers" / f"{self._key}.json"
 
     @property
     def log(self) -> Path:
-        """What the server wrote since it was started."""
+        """Path of the server's output since its start."""
         return self.record.with_suffix(".log")
 
     @property
@@ -60,7 +61,7 @@ class Place:
         return sha256("\0".join((__version__, platform.node(), *self.flags)).encode()).hexdigest()[:12]
 
     def failure(self) -> UsageError | ServerUnreachable:
-        """Why the server ended: by the last line it wrote, where that is how a command gives its reason."""
+        """The error that ended the server, taken from its last output line if that line starts with `COMMAND`."""
         try:
             lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:
@@ -72,10 +73,10 @@ class Place:
 
 
 def find_or_start(place: Place, lost: Running | None = None) -> Running:
-    """The server of `place`; it may be loading still. `lost` is one that gave no answer: it is ended without asking it.
+    """The server of `place`, which may still be loading. `lost` is an unresponsive one: it is killed without a probe.
 
-    Blocks for up to a minute. Raises UsageError where it cannot start for a reason that its user can mend,
-    ServerUnreachable for any other.
+    Blocks for up to a minute. Raises UsageError if the server cannot start for a reason that the user can fix,
+    ServerUnreachable for any other reason.
     """
     try:
         place.record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def find_or_start(place: Place, lost: Running | None = None) -> Running:
 
 
 def answers(server: Running) -> bool:
-    """Whether it says that it is alive."""
+    """Whether the server's health check succeeds."""
     try:
         return httpx2.get(server.url + "/health", timeout=ANSWER_SECONDS, trust_env=False).is_success
     except httpx2.HTTPError:
@@ -102,9 +103,9 @@ def answers(server: Running) -> bool:
 
 
 def _start(place: Place) -> Running:
-    """Start a server, and wait until it says where it answers."""
+    """Start a server and wait until its record exists and its health check succeeds."""
     process = _spawn(place)
-    threading.Thread(target=process.wait, name="starling-reaper", daemon=True).start()  # else it stays as a zombie
+    threading.Thread(target=process.wait, name="starling-reaper", daemon=True).start()  # avoids a zombie
     until = monotonic() + START_SECONDS
     while monotonic() < until:
         ended = process.poll() is not None
@@ -119,7 +120,7 @@ def _start(place: Place) -> Running:
 
 
 def _spawn(place: Place) -> "subprocess.Popen[bytes]":
-    """A process that outlives this one; -P keeps modules of the folder that an editor was opened in out of it."""
+    """Spawn a process that outlives this one; -P prevents imports from the editor's working folder."""
     own = ["--host", "127.0.0.1", "--port", "0", "--idle-minutes", str(IDLE_MINUTES), "--announce", str(place.record)]
     command = [sys.executable, "-P", "-m", "starling_server", *own, *place.flags]
     flags = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
@@ -136,14 +137,14 @@ def _spawn(place: Place) -> "subprocess.Popen[bytes]":
 
 
 def _kill(server: Running, place: Place) -> None:
-    """End a server that does not answer; it holds its record's lock, so the number is still its own."""
+    """Kill an unresponsive server; it still holds its record's lock, so its process id has not been reused."""
     with suppress(ProcessLookupError):
         os.kill(server.pid, KILL)
     is_gone(place)
 
 
 def is_gone(place: Place) -> bool:
-    """Whether no server lives there any more; one that is ending has some seconds for it."""
+    """Whether no server of `place` is alive; waits up to `DEATH_SECONDS` for one that is exiting."""
     until = monotonic() + DEATH_SECONDS
     while server_record.alive(place.record):
         if monotonic() > until:

@@ -1,5 +1,5 @@
-"""What becomes of suggestions: shown, accepted, typed through, kept. Counts and lengths only; nothing leaves this disk.
+"""Outcomes of suggestions: shown, accepted, typed through, kept. Only counts and lengths, stored on this disk only.
 
-In: what was suggested, and the document as it changes. Out: a journal on disk, and its table.
+In: suggestions and document changes. Out: a journal on disk, and its table.
 May import: `state`.
 """

@@ -1,6 +1,6 @@
-"""Acceptance statistics on this disk: counts, lengths and times, never code, never anything sent anywhere.
+"""Acceptance statistics on this disk: counts, lengths and times. No code is stored, and nothing is sent.
 
-One SQLite file in the user's state folder, shared by all editors of the user. Writing happens on a thread of its own.
+One SQLite file in the user's state folder, shared by all editors of the user. A separate thread writes to it.
 """
 
 import logging
@@ -36,10 +36,10 @@ class Entry:
     client: str
     characters: int
     taken: int
-    """Characters of it that the person took, by whatever key."""
+    """Number of its characters that the user accepted or typed."""
     outcome: str
     kept_30: float | None
-    """Share still there 30 seconds after acceptance; None where it was not accepted or the document closed."""
+    """Share kept 30 seconds after acceptance; None if it was not accepted or the document was closed."""
     kept_300: float | None
 
 
@@ -59,23 +59,23 @@ class Row:
 
 
 def path() -> Path:
-    """Where the file is."""
+    """Path of the SQLite file."""
     return state.folder() / "statistics.sqlite"
 
 
 class Journal:
-    """Takes entries; trouble with the file is logged once and costs the entries, nothing else."""
+    """Writes entries; the first error is logged, and entries that cannot be written are dropped."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "starling-journal")
         self._broken = False
 
     def add(self, entry: Entry) -> None:
-        """Write `entry` soon."""
+        """Queue `entry` for writing."""
         self._thread.submit(self._write, entry)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the queued entries and stop the thread."""
         self._thread.shutdown()
 
     def _write(self, entry: Entry) -> None:
@@ -89,7 +89,7 @@ class Journal:
 
 
 def rows() -> Sequence[Row]:
-    """All that is known; raises UsageError where the file cannot be read."""
+    """Counts by language and adapter; raises UsageError if the file cannot be read."""
     if not path().exists():
         return []
     try:

@@ -1,4 +1,4 @@
-"""`starling-lsp stats`: what became of suggestions, as a table."""
+"""`starling-lsp stats`: a table of suggestion outcomes."""
 
 import click
 from rich.console import Console

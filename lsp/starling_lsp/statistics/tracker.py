@@ -1,4 +1,4 @@
-"""Follows what is suggested in one editor, and writes down what became of it."""
+"""Follows the suggestions of one editor and records their outcomes."""
 
 import asyncio
 from collections import OrderedDict
@@ -9,18 +9,18 @@ from starling_lsp.statistics.followed import Followed, Outcome, ending
 from starling_lsp.statistics.journal import Entry, Journal
 
 SHOWN_SECONDS = 0.3
-"""A suggestion that is gone sooner was not read, and does not count."""
+"""Min time on screen; a suggestion that ends sooner was not read and does not count."""
 GRACE_SECONDS = 0.5
-"""Between the edit that puts a suggestion into a document and the command that says that a key did it."""
+"""Max delay between the edit that inserts a suggestion and the command that reports its acceptance."""
 LATER_SECONDS = (30.0, 300.0)
 REMEMBERED = 256
-"""Ids that events may still name."""
+"""Max number of ids kept for later events."""
 Text = Callable[[str], str | None]
-"""A document's text now by its URI, None where it is closed."""
+"""Returns the current text of a document by URI; None if it is closed."""
 
 
 class Statistics:
-    """For one event loop. Editors that send what is shown are believed; for the others an answer counts as shown."""
+    """Tracker for one event loop. If the editor reports shown suggestions, only those count; otherwise every reply."""
 
     def __init__(self, text: Text, journal: Journal, client: str = "") -> None:
         self._text, self._journal, self.client = text, journal, client
@@ -30,7 +30,7 @@ class Statistics:
         self._tells = False
 
     def answered(self, uri: str, id: str, new: Followed) -> None:
-        """A suggestion was answered; `new` is it, as far as it is no continuation of the last one."""
+        """Record a reply with suggestion `new`, unless it continues the document's last suggestion."""
         last = self._alive.get(uri)
         if last is not None and last.continues(new.start, new.text):
             followed = last
@@ -45,19 +45,19 @@ class Statistics:
             self._wait_to_be_read(uri, followed)
 
     def shown(self, id: str | None) -> None:
-        """The editor says that it shows a suggestion."""
+        """Record the editor's report that a suggestion is shown."""
         self._tells = True
         if id in self._by_id:
             self._wait_to_be_read(*self._by_id[id])
 
     def partly(self, id: str | None, characters: int) -> None:
-        """The editor says that the first so many characters of a suggestion were accepted."""
+        """Record the editor's report that the first `characters` characters of a suggestion were accepted."""
         if id in self._by_id:
             followed = self._by_id[id][1]
             followed.was_shown, followed.taken = True, max(followed.taken, characters)
 
     def accepted(self, id: str | None) -> None:
-        """The editor says that a suggestion was accepted."""
+        """Record the editor's report that a suggestion was accepted."""
         uri, followed = self._by_id.get(id or "", ("", None))
         if followed is None or followed.outcome is not None:
             return
@@ -67,7 +67,7 @@ class Statistics:
         self._settle(uri, followed, "accepted")
 
     def changed(self, uri: str) -> None:
-        """A document was edited or closed."""
+        """Update the document's suggestion after an edit or close."""
         followed, text = self._alive.get(uri), self._text(uri)
         if followed is None:
             return
@@ -78,7 +78,7 @@ class Statistics:
             asyncio.get_running_loop().call_later(GRACE_SECONDS, self._typed_to_the_end, uri, followed)
 
     async def close(self) -> None:
-        """Write down what is left."""
+        """End all suggestions and write their entries."""
         for uri in list(self._alive):
             self._end(uri)
         for task in self._later:
@@ -111,7 +111,7 @@ class Statistics:
             self._write(followed, None, None)
 
     async def _look_later(self, uri: str, followed: Followed) -> None:
-        """Write down an accepted one once it is known what stayed of it; at once where the server ends before."""
+        """Write an accepted suggestion after its kept shares are measured, or at once if the server shuts down."""
         kept: list[float | None] = [None, None]
         try:
             waited = 0.0

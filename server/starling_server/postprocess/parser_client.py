@@ -1,4 +1,4 @@
-"""Asks the process that parses (`parser_process`), one for each process of ours; starts another where it ended."""
+"""Client of the parser process (`parser_process`): one for each process of ours, restarted when it ends."""
 
 import atexit
 import json
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A text, and the package and function of its language's grammar."""
+    """A text with the package and function of its language's grammar."""
 
     package: str
     function: str
@@ -27,7 +27,7 @@ class Source:
 
 
 class Client:
-    """One process, and which source it has parsed last. Threads may share it: they wait for each other."""
+    """One parser process and the source that it parsed last. Thread-safe: requests are serialised."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -36,25 +36,25 @@ class Client:
         self._is_ready = self._is_over = False
 
     def parse(self, source: Source) -> bool | None:
-        """Whether `source` is without errors; None where it takes more than it may, or no process can be had."""
+        """Whether `source` has no syntax errors; None if it exceeds its limits or no process is available."""
         with self._lock:
             return self._parse(source)
 
     def kinds(self, source: Source, byte: int) -> list[tuple[str, int, int]] | None:
-        """The named nodes around `byte` of `source`, as `parser_process.Trees.kinds`; None as for `parse`."""
+        """The named nodes around `byte` of `source`, see `parser_process.Trees.kinds`; None as for `parse`."""
         with self._lock:
-            self._running()  # a process that ended meanwhile holds nothing
+            self._running()  # detects an ended process, which holds no tree
             if self._held is not source and self._parse(source) is None:
                 return None
             return self._ask({"byte": byte, "of": len(source.text)})
 
     def close(self) -> None:
-        """End the process, and start none again."""
+        """Kill the process and start no other."""
         self._is_over = True
         self._end()
 
     def forget(self) -> None:
-        """Leave the process to whom it belongs: for a fork of who started it."""
+        """Close the pipes without killing the process: in a fork, it belongs to the parent."""
         if self._process is not None:
             self._process.returncode = 0
             _close(self._process)
@@ -68,16 +68,16 @@ class Client:
         return whole
 
     def _ask(self, request: dict[str, Any], text: bytes = b"") -> Any | None:
-        """The answer, None where there is none."""
+        """The response; None if there is none."""
         process = self._running()
         if process is None or not self._hears(process):
             return None
         try:
             return _exchange(process, json.dumps(request).encode() + b"\n" + text)
-        except (OSError, EOFError, ValueError):  # it has ended, or half an answer came
+        except (OSError, EOFError, ValueError):  # the process ended, perhaps within its response
             self._held = None
             self._end()
-            self._start()  # it will be ready when the next text comes
+            self._start()  # ready by the next text
             return None
 
     def _running(self) -> "subprocess.Popen[bytes] | None":
@@ -94,14 +94,14 @@ class Client:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(PROCESS)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                bufsize=0,  # a fork closes them, and what a thread was about to say is none of its business
+                bufsize=0,  # a fork closes the pipes and must not flush a thread's pending write
                 start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
             self._give_up(error.strerror or "no process could be started")
 
     def _hears(self, process: "subprocess.Popen[bytes]") -> bool:
-        """Whether it has come as far as to ask what there is to do."""
+        """Whether the process has reported that it is ready."""
         try:
             self._is_ready = self._is_ready or bool(_exchange(process, b""))
         except (OSError, EOFError, ValueError):
@@ -122,7 +122,7 @@ class Client:
 
 
 def _exchange(process: "subprocess.Popen[bytes]", request: bytes) -> Any:
-    """Say `request` and hear the answer, one line; raises OSError, EOFError or ValueError where the process ends."""
+    """Send `request` and read the response, one line; raises OSError, EOFError or ValueError if the process ends."""
     assert process.stdin is not None
     assert process.stdout is not None
     left = memoryview(request)
@@ -145,12 +145,12 @@ def _close(process: "subprocess.Popen[bytes]") -> None:
 
 @cache
 def client() -> Client:
-    """This process's own."""
+    """The client of this process."""
     return Client()
 
 
 def _renew() -> None:
-    """In a fork: leave the process to whom it belongs."""
+    """Drop the inherited client in a fork: its parser belongs to the parent."""
     client().forget()
     client.cache_clear()
 

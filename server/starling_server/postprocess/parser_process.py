@@ -1,10 +1,10 @@
-"""The process that parses: a text takes as much time and memory as its size allows, or the process ends.
+"""The parser process: it ends if a text needs more time or memory than the limit for its size.
 
-tree-sitter's recovery from errors takes the square of a text's length in both: 25,000 characters of `%w(%q(%Q(` took
-3 seconds and 900 MB as C. Its own limit is asked for too rarely to hold it. So it runs where it can be ended.
+tree-sitter's error recovery is quadratic in time and memory: 25,000 characters of `%w(%q(%Q(` took 3 seconds and 900 MB
+as C. tree-sitter checks its own time limit too rarely to be effective, so it runs in a process that can be killed.
 
-Run by path, never imported by who asks (`parser_client`): it needs nothing but tree-sitter. A request is a line of
-JSON, and behind it a text; the answer is a line of JSON. The end of its input is its own.
+The file is run by path and never imported by its client (`parser_client`); it depends on tree-sitter only. A request is
+a line of JSON followed by a text; the response is a line of JSON. The process exits at the end of its input.
 """
 
 import faulthandler
@@ -18,19 +18,20 @@ from typing import Any
 from tree_sitter import Language, Node, Parser, Tree
 
 SECONDS, MEMORY = 0.15, 64 << 20
-"""Of the processor, and bytes beside what the process had before, for a text up to 37 kB: ten times what the slowest of
-some thousand files of that size took, with errors and all."""
+"""Limits for a text up to 37 kB: CPU seconds, and bytes on top of the process's size before. Ten times the max of about
+a thousand files of that size, files with errors included."""
 SECONDS_PER_BYTE, MEMORY_PER_BYTE = 4e-6, 250
-"""For larger texts. Files of eleven languages took 2e-7 (median) and 2.4e-6 (C++ read as C), and 20 to 230 bytes."""
+"""Limits for larger texts. Measured per byte, files of eleven languages: 2e-7 s (median), 2.4e-6 s (C++ read as C), and
+20 to 230 bytes."""
 QUESTION_SECONDS = 0.05
-"""Of the processor, for one question about a tree; a larger text's has the time of its parsing."""
+"""CPU limit of one query on a tree; for a larger text, the query has the same limit as parsing."""
 WALL = 6
-"""Seconds on the clock for each of the processor's: others may be at work, and not every system counts the latter."""
+"""Wall-clock seconds per CPU second of a limit: the machine may be busy, and not every system can limit CPU time."""
 Kinds = list[tuple[str, int, int]]
 
 
 class Trees:
-    """The parsers that were asked for, and the last text's tree."""
+    """The parsers used so far, and the tree of the last text."""
 
     def __init__(self) -> None:
         self._parsers = dict[str, Parser]()
@@ -38,7 +39,7 @@ class Trees:
         self._size = 0
 
     def parse(self, package: str, function: str, text: bytes) -> bool:
-        """Parse `text` by the grammar that `package.function()` gives: whether there is no error in it."""
+        """Parse `text` with the grammar of `package.function()`; returns whether it has no syntax error."""
         self._tree = None
         if package not in self._parsers:
             grammar: object = getattr(import_module(package), function)()
@@ -49,7 +50,7 @@ class Trees:
         return not self._tree.root_node.has_error
 
     def kinds(self, byte: int) -> Kinds:
-        """Type, begin and end (bytes) of the named nodes that hold `byte`, innermost first, without the root."""
+        """Type, begin and end (in bytes) of the named nodes around `byte`, innermost first, without the root."""
         assert self._tree is not None
         root = self._tree.root_node
         node = root.named_descendant_for_byte_range(byte, byte + 1)
@@ -58,7 +59,7 @@ class Trees:
 
 
 def _path(root: Node, node: Node) -> list[Node]:
-    """The nodes from the root, left out, down to `node`: one way down, as `Node.parent` takes for each."""
+    """The nodes from below the root down to `node`, in one descent; each `Node.parent` would descend from the root."""
     path, inner = list[Node](), root
     while inner.id != node.id:
         inner = inner.child_with_descendant(node) or node
@@ -67,7 +68,7 @@ def _path(root: Node, node: Node) -> list[Node]:
 
 
 def serve() -> None:
-    """Answer until the input ends."""
+    """Serve requests until the input ends."""
     trees, given, out = Trees(), sys.stdin.buffer, sys.stdout.buffer
     _answer(out, "ready")
     while line := given.readline():
@@ -88,10 +89,9 @@ def _answer(out: Any, what: object) -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    """End this process after so much work, unless this is called before; nought takes the limit away.
+    """End this process after `seconds` of CPU time, or `WALL` times that on the clock; 0 removes the limit.
 
-    Every way works while C code runs and holds the interpreter; the timers' signals end a process that says nothing
-    else.
+    Each mechanism works while C code holds the GIL: the default action of the timers' signals ends the process.
     """
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -103,7 +103,7 @@ def _limit_time(seconds: float) -> None:
 
 
 def _limit_memory(size: int) -> None:
-    """Let no more than `size` bytes be mapped, where that is known: tree-sitter ends the process that gets no more."""
+    """Limit mapped memory to `size` bytes, if known: tree-sitter ends the process when an allocation fails."""
     if size:
         import resource
 
@@ -111,7 +111,7 @@ def _limit_memory(size: int) -> None:
 
 
 def _size() -> int:
-    """Bytes that this process has mapped, nought where that is not known."""
+    """Bytes mapped by this process; 0 if unknown."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -120,7 +120,7 @@ def _size() -> int:
 
 
 def main() -> None:
-    """What only a process of its own may set, then serve."""
+    """Set options of the whole process, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.name == "posix":
         import resource

@@ -1,8 +1,8 @@
 """Syntax trees by tree-sitter, for the languages whose grammars are installed.
 
-Each grammar is a package of its own with its parser compiled in: the collections of many grammars download them when
-they are first used, which an offline machine cannot. Texts are parsed in another process (`parser_client`), which ends
-over the few kilobytes that would take all memory, and ours goes on.
+Each grammar is a separate package with a compiled parser: collections of many grammars download them on first use,
+which fails on an offline machine. Texts are parsed in another process (`parser_client`), because some texts of
+a few kilobytes would exhaust memory; only that process then ends.
 """
 
 from functools import cache
@@ -25,30 +25,30 @@ GRAMMARS = {
     "Rust": ("tree_sitter_rust", "language"),
     "TypeScript": ("tree_sitter_typescript", "language_tsx"),
 }
-"""Package and function of each language's grammar. TSX reads nearly all of TypeScript too, and the extension is not
-known here."""
+"""Package and function of each language's grammar. The TSX grammar is used for TypeScript, nearly all of which it
+parses, since the file extension is not available here."""
 CONTINUING = bytes(range(0x80, 0xC0))
-"""Bytes that begin no character in UTF-8."""
+"""UTF-8 continuation bytes."""
 
 
 class Syntax:
-    """A parsed text, asked by characters; errors in it are parsed around."""
+    """A parsed text, indexed by characters; syntax errors do not prevent a tree."""
 
     def __init__(self, text: str, source: Source, whole: bool) -> None:
         self.whole = whole
-        """Whether there is no error in it."""
+        """Whether the text has no syntax error."""
         self._is_ascii = len(source.text) == len(text)
         self._text, self._source = text, source
         self._is_lost = False
 
     def around(self, at: int) -> list[tuple[int, int]]:
-        """Begin and end of the named nodes that hold the character at index `at`, innermost first, without the root."""
+        """Begin and end of the named nodes around the character at index `at`, innermost first, without the root."""
         return [(begin, end) for _, begin, end in self.kinds(at)]
 
     def kinds(self, at: int) -> list[tuple[str, int, int]]:
-        """Type, begin and end of the named nodes that hold the character at index `at`, innermost first.
+        """Type, begin and end of the named nodes around the character at index `at`, innermost first.
 
-        None of them where to find them takes more than it may.
+        Empty if the query exceeds its limits of time or memory.
         """
         if self._is_lost:
             return []
@@ -69,9 +69,9 @@ class Syntax:
 
 
 def parse(text: str, language: str | None) -> Syntax | None:
-    """`text` as a tree; None for a language without a grammar here, and where parsing takes more than it may.
+    """Parse `text`; None for a language without a grammar, or if parsing exceeds its limits of time or memory.
 
-    A text takes up to 0.15 s and 64 MB, one over 37 kB in proportion more (`parser_process`).
+    The limits are 0.15 s and 64 MB, and proportionally more for a text over 37 kB (`parser_process`).
     """
     if language not in GRAMMARS:
         return None
@@ -82,7 +82,7 @@ def parse(text: str, language: str | None) -> Syntax | None:
 
 @cache
 def keywords(language: str | None) -> frozenset[str]:
-    """Words that the language's grammar has as tokens of their own; none for a language without a grammar here."""
+    """Words that are tokens in the language's grammar; empty for a language without a grammar."""
     if language not in GRAMMARS:
         return frozenset()
     grammar = _grammar(language)

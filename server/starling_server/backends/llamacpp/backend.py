@@ -1,4 +1,4 @@
-"""A base that llama.cpp computes, ready to serve. No torch."""
+"""Loads a base for serving with llama.cpp. No torch."""
 
 from starling_server.backends.llamacpp import bindings, loading
 from starling_server.backends.llamacpp.runner import GgmlRunner
@@ -8,12 +8,12 @@ from starling_server.engine.engine import Engine
 
 
 def load(model: ModelConfig, service: ServiceConfig) -> Backend:
-    """Export the base to GGUF where that was not done before, and load it.
+    """Export the base to GGUF unless that was done before, and load it.
 
-    The memory of all caches is taken now; what running requests need is left to them. Raises BaseModelError,
-    OutputError, UsageError where llama.cpp is not installed.
+    The memory of all caches is allocated here, and the share that running requests need is reserved for them. Raises
+    BaseModelError, OutputError, and UsageError if llama.cpp is not installed.
     """
-    bindings.api()  # before anything is exported for it
+    bindings.api()  # fails before the export if llama.cpp is missing
     loaded = loading.load(model)
     cache_bytes = service.engine.cache_mb << 20
     runner = GgmlRunner(loaded, cache_bytes, service.context_tokens)

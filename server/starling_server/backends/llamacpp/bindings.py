@@ -1,7 +1,7 @@
-"""llama.cpp through its C interface, as little of it as a runner needs: weights, sequences, decode. No torch.
+"""Minimal bindings of llama.cpp's C interface for the runner: weights, sequences, decode. No torch.
 
-`llama_cpp` is an extra, so nothing of it is imported before it is needed. What its functions return is checked here;
-a wrong argument would end the process (llama.cpp asserts), so those are asserted here first.
+`llama_cpp` is an extra, so it is imported only when needed. Return values of its functions are checked here. A wrong
+argument would end the process (llama.cpp asserts), so arguments are asserted here first.
 """
 
 import ctypes
@@ -28,17 +28,17 @@ from starling_server.errors import AdapterError, BaseModelError, UsageError
 log = logging.getLogger(__name__)
 Rows = NDArray[np.float32]
 Handle = Any
-"""A pointer of llama.cpp's."""
+"""A llama.cpp pointer."""
 KeyType = Literal["f16", "f32"]
-"""What keys and values are kept as."""
+"""Type of cached keys and values."""
 BATCH = 512
-"""Most tokens of one `decode`; the matrices are filled well before (see `runner_ggml.CHUNK`)."""
+"""Max number of tokens in one `decode`; throughput stops growing well below this (see `runner.CHUNK`)."""
 FEW = 8
-"""Tokens of a forward that is over so soon that threads are mostly waited for."""
+"""Max number of tokens in a forward so short that thread synchronisation dominates."""
 ABORTED, NO_ROOM, NO_MEMORY = 2, 1, -2
-"""What `llama_decode` returns besides 0."""
+"""Error codes of `llama_decode`."""
 WARNING, ERROR = 3, 4
-"""llama.cpp's levels of log lines that are worth reading."""
+"""llama.cpp's log levels that are passed on."""
 
 
 class Aborted(Exception):
@@ -47,86 +47,86 @@ class Aborted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One place of a batch."""
+    """One token of a batch."""
 
     sequence: int
     id: int
     position: int
-    """From 0; a sequence's next one."""
+    """0-based; the next position in its sequence."""
     kept: bool
-    """Whether its logits are wanted."""
+    """Whether its logits are returned."""
 
 
 @cache
 def api() -> Any:
-    """The module `llama_cpp`, its log turned to ours; raises ModuleNotFoundError, or UsageError where it is broken."""
+    """The module `llama_cpp`, logging to our log; raises ModuleNotFoundError, or UsageError if it is broken."""
     try:
         module: Any = import_module("llama_cpp")
-    except (OSError, RuntimeError) as error:  # its shared library is not there, or is for another machine
+    except (OSError, RuntimeError) as error:  # the shared library is missing or built for another machine
         raise UsageError(
             f"llama.cpp's library cannot be loaded ({error}): pip install --force-reinstall --no-cache-dir "
             "llama-cpp-python"
         ) from error
-    module.starling_log = module.llama_log_callback(_log)  # kept with the module: a callback that is collected crashes
+    module.starling_log = module.llama_log_callback(_log)  # a reference: llama.cpp crashes if it is collected
     module.llama_log_set(module.starling_log, ctypes.c_void_p(0))
     return module
 
 
 def installed() -> bool:
-    """Whether the package is there; `api` tells whether it works."""
+    """Whether the package is installed; `api` checks that it works."""
     return find_spec("llama_cpp") is not None
 
 
 def cores() -> int:
-    """Physical cores that this process may use: a second thread on one only gets in the first one's way."""
+    """Number of physical cores available to this process; a second thread per core only slows the first one down."""
     allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return min(psutil.cpu_count(logical=False) or allowed, allowed)
 
 
 class Weights:
-    """A GGUF model in memory; raises BaseModelError where llama.cpp refuses the file."""
+    """A GGUF model in memory; raises BaseModelError if llama.cpp rejects the file."""
 
     def __init__(self, path: Path, gpu: bool = False) -> None:
         self.api = api()
         shape: Any = self.api.llama_model_default_params()
-        shape.n_gpu_layers = -1 if gpu else 0  # all of them, where this build of llama.cpp knows a GPU
+        shape.n_gpu_layers = -1 if gpu else 0  # -1: all layers, if this build supports a GPU
         self.handle: Handle = self.api.llama_model_load_from_file(str(path).encode(), shape)
         if not self.handle:
             raise BaseModelError(f"llama.cpp cannot load {path} (--verbose says why): remove the file and start again.")
         self.vocabulary: Handle = self.api.llama_model_get_vocab(self.handle)
         self.vocab = int(self.api.llama_vocab_n_tokens(self.vocabulary))
-        """Logits of one token."""
+        """Number of logits per token."""
         self.bytes = path.stat().st_size
         self.close = weakref.finalize(self, self.api.llama_model_free, self.handle)
 
     def token_floats(self) -> int:
-        """Numbers that keys and values of one token are, over all layers."""
+        """Number of floats in one token's keys and values, over all layers."""
         heads, keys = self.api.llama_model_n_head(self.handle), self.api.llama_model_n_head_kv(self.handle)
         width = self.api.llama_model_n_embd(self.handle) // heads * keys
         return int(2 * width * self.api.llama_model_n_layer(self.handle))
 
     def adapter(self, path: Path) -> Handle:
-        """The GGUF LoRA in this file, for `Context.use`; raises AdapterError where llama.cpp refuses it."""
+        """Load the GGUF LoRA in this file for `Context.use`; raises AdapterError if llama.cpp rejects it."""
         handle = self.api.llama_adapter_lora_init(self.handle, str(path).encode())
         if not handle:
             raise AdapterError(f"llama.cpp cannot load {path} (--verbose says why): remove the file and start again.")
         return handle
 
     def forget_adapter(self, adapter: Handle) -> None:
-        """Free an adapter that no context uses; what is left goes with the weights."""
+        """Free an adapter that no context uses; the remaining adapters are freed with the weights."""
         self.api.llama_adapter_lora_free(adapter)
 
 
 class Context:
-    """Keys and values of `sequences`, `cells` tokens of room for each, and forwards that extend them.
+    """Keys and values of `sequences` sequences of `cells` tokens each, and forwards that extend them.
 
-    Each sequence has a buffer of its own. In one buffer for all ("unified") a forward looks at every cell up to the
-    last used one, and llama.cpp gives each thread a stretch of them: with four other sequences of 731 tokens in it a
-    token took 56 ms, where one alone took 46 and one of buffers of their own 48 (1.1 billion weights in q4_0, two
-    cores). The price: a copied sequence is copied, and several in one forward are computed one after another unless
-    their numbers follow each other.
+    Each sequence has its own buffer. In a shared buffer ("unified") a forward reads every cell up to the last used
+    one, and llama.cpp splits the cells between threads. With four other sequences of 731 tokens, a token took 56 ms in
+    a shared buffer and 48 ms in separate ones, against 46 ms without other sequences (1.1 billion weights in q4_0, two
+    cores). The cost: copying a sequence copies its data, and several sequences in one forward are computed one by one
+    unless their numbers are consecutive.
 
-    The memory of all cells is taken at once. Not thread-safe, `abort` excepted. Raises MemoryError where the buffer
+    The memory of all cells is allocated at once. Not thread-safe, except for `abort`. Raises MemoryError if the buffer
     does not fit.
     """
 
@@ -139,7 +139,7 @@ class Context:
         keys: KeyType = "f16",
         flash: bool = True,
     ) -> None:
-        """`threads` 0 is one a core, and for a `FEW` tokens what `ThreadTuner` makes of it."""
+        """With `threads` 0 there is one per core, and `ThreadTuner` decides for forwards of up to `FEW` tokens."""
         self.api, self.weights = weights.api, weights
         settings: Any = self.api.llama_context_default_params()
         settings.n_ctx, settings.n_seq_max, settings.kv_unified = cells * sequences, sequences, False
@@ -159,10 +159,10 @@ class Context:
         self.close = weakref.finalize(self, _free, self.api, weights, self._handle, self._batch)
 
     def decode(self, tokens: Sequence[Token]) -> Rows:
-        """One forward over 1 to BATCH tokens; logits after the kept ones in order, shape (kept, vocab).
+        """Run one forward over 1 to BATCH tokens; returns logits after the kept ones in order, shape (kept, vocab).
 
-        Raises MemoryError where a sequence's cells are used up, Aborted, RuntimeError; the caller forgets what was
-        added then.
+        Raises MemoryError if a sequence's cells are used up, Aborted, RuntimeError; the caller must then `forget` the
+        added tokens.
         """
         assert 0 < len(tokens) <= BATCH
         batch = self._batch
@@ -179,7 +179,7 @@ class Context:
         return np.ctypeslib.as_array(self.api.llama_get_logits(self._handle), (kept, self.weights.vocab)).copy()
 
     def _compute(self, batch: Any, tokens: int) -> int:
-        """llama.cpp's status of one forward."""
+        """Run one forward; returns llama.cpp's status."""
         if self._tuner is None or tokens > FEW:
             self._use_threads(self._most)
             return self.api.llama_decode(self._handle, batch)
@@ -200,17 +200,17 @@ class Context:
         self.api.llama_memory_seq_rm(self._memory, sequence, start, -1)
 
     def copy(self, source: int, target: int, end: int) -> None:
-        """Make the empty sequence `target` the first `end` tokens of `source`, with the next forward."""
+        """Copy the first `end` tokens of `source` into the empty sequence `target`; done by the next forward."""
         if end:
             self.api.llama_memory_seq_cp(self._memory, source, target, 0, -1)  # llama.cpp copies whole buffers only
             self.forget(target, end)
 
     def length(self, sequence: int) -> int:
-        """Tokens of a sequence, by llama.cpp's own account."""
+        """Number of tokens in a sequence, as reported by llama.cpp."""
         return int(self.api.llama_memory_seq_pos_max(self._memory, sequence)) + 1
 
     def use(self, adapter: Handle | None) -> None:
-        """Put this adapter over the base in all forwards from now on, or none."""
+        """Apply this adapter in all following forwards; None means the bare base."""
         if adapter is None:
             self.api.llama_set_adapters_lora(self._handle, None, 0, None)
         else:
@@ -218,22 +218,23 @@ class Context:
             self.api.llama_set_adapters_lora(self._handle, array, 1, (ctypes.c_float * 1)(1.0))
 
     def abort(self) -> None:
-        """End the forward that is running, if one is, after its current operation. From any thread; CPU only.
+        """Abort the running forward, if any, after its current operation. Callable from any thread; CPU only.
 
-        0.2 to 0.35 s into 512 tokens that take 30 (1.1 billion weights in q4_0, two cores that others use too).
+        Takes 0.2 to 0.35 s in a forward of 512 tokens that would take 30 s (1.1 billion weights in q4_0, two shared
+        cores).
         """
         self._flag[0] = b"\x01"
 
     def resume(self) -> None:
-        """Let forwards run again after `abort`."""
+        """Allow forwards again after `abort`."""
         self._flag[0] = b"\x00"
 
 
 def _flag_reader(module: Any) -> Any:
-    """C's `strlen` as llama.cpp's abort callback: it is not 0 as soon as the flag's first byte is not.
+    """C's `strlen` as llama.cpp's abort callback: it returns nonzero once the flag's first byte is nonzero.
 
-    llama.cpp asks before every operation, several hundred times a forward. A function of Python's would need the
-    interpreter's lock each time, and wait 5 ms for it whenever another thread computes.
+    llama.cpp calls it before every operation, several hundred times per forward. A Python function would need the GIL
+    each time, and wait 5 ms for it whenever another thread computes.
     """
     library = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
     return ctypes.cast(library.strlen, module.ggml_abort_callback)
@@ -248,13 +249,13 @@ def _failure(status: int) -> Exception:
 
 
 def _free(module: Any, weights: Weights, context: Handle, batch: Any) -> None:
-    """Take a context apart; `weights` is an argument so that it lives until then."""
+    """Free a context; the argument `weights` keeps the weights alive until then."""
     del weights
     module.llama_batch_free(batch)
     module.llama_free(context)
 
 
 def _log(level: int, text: bytes, data: Any) -> None:
-    """llama.cpp's own words: of use when a file is refused, else hundreds of lines about nothing."""
+    """Log llama.cpp's warnings and errors, which explain rejected files, and drop its hundreds of other lines."""
     if level in (WARNING, ERROR) and text.strip():
         log.debug("llama.cpp: %s", text.decode("utf-8", "replace").rstrip())

@@ -1,4 +1,4 @@
-"""A base for the ggml runner: its GGUF file, its tokenizer, its sentinels. Nothing here imports torch."""
+"""Loads a base for `GgmlRunner`: GGUF file, tokenizer and sentinels. No torch."""
 
 import logging
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a runner and a service need of a base; its weights are still on the disk."""
+    """A base as the runner and the service need it; its weights are not in memory yet."""
 
     base: Base
     fingerprint: str
     file: Path
-    """The base as GGUF."""
+    """The base in GGUF format."""
     tokenizer: FileTokenizer
     fim: Fim
     gpu: bool
-    """Whether layers go to a GPU, where this build of llama.cpp knows one."""
+    """Whether to offload layers to a GPU, if this build of llama.cpp supports one."""
 
 
 def load(config: ModelConfig) -> Loaded:
-    """Find the base, export it where that was not done before; raises BaseModelError, OutputError."""
+    """Find the base and export it to GGUF unless that was done before; raises BaseModelError, OutputError."""
     base = find_base(config)
     tokenizer = load_tokenizer(base)
     fingerprint = bases.fingerprint(base)
@@ -39,7 +39,7 @@ def load(config: ModelConfig) -> Loaded:
 
 
 def find_base(config: ModelConfig) -> Base:
-    """The base that `config` means; without torch nobody knows the GPU, so `auto` is the bundled one."""
+    """The base that `config` names; `auto` is the bundled one, since the GPU cannot be queried without torch."""
     if config.base == "auto":
         log.info("base %s: the ggml runner does not choose one, name a larger one with --base", bases.TINY)
         return bases.find(bases.TINY)

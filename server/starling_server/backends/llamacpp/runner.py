@@ -1,7 +1,7 @@
-"""The optional runner for CPUs and Macs: llama.cpp's forwards over GGUF files that we export ourselves. No torch.
+"""The optional runner for CPUs and Macs: llama.cpp forwards over GGUF files that we export ourselves. No torch.
 
-A cache is a sequence of one llama.cpp context, with room for as many tokens as a prompt and its answer may have. Keys
-and values are 16-bit floats, and the memory of all sequences is taken when the runner starts.
+A cache is one sequence of a llama.cpp context, with room for the longest prompt plus its completion. Keys and values
+are 16-bit floats by default. The memory of all sequences is allocated when the runner starts.
 """
 
 import heapq
@@ -22,19 +22,19 @@ from starling_server.errors import AdapterError, OutputError
 from starling_server.models.adapter_memory import Need
 
 SEQUENCES = 128
-"""Most caches at once, kept ones included; llama.cpp stops at 256. A team of 64 had one more cursor than there were
-caches, and read prompts again all day."""
+"""Max number of caches, kept ones included; llama.cpp's limit is 256. With 64, a team of 64 users had one more cursor
+than caches, so prompts were prefilled again all day."""
 ROWS = 8
-"""Most caches in one forward. Four took 1.4 times as long as one where their numbers follow each other, else four
-times, since llama.cpp computes them one after another then (1.1 billion weights in q4_0, AVX2, busy cores)."""
+"""Max number of caches in one forward. Four took 1.4 times as long as one if their sequence numbers are consecutive,
+otherwise four times, since llama.cpp then computes them one by one (1.1 billion weights in q4_0, AVX2, busy cores)."""
 CELLS = 256
-"""llama.cpp gives a sequence a multiple of so many cells."""
+"""llama.cpp rounds a sequence's cells up to a multiple of this."""
 CHUNK = 64
-"""As many tokens a second as in chunks of 256: 34 and 33 a processor second for 1.1 billion weights in q4_0."""
+"""Tokens of a prefill chunk. As fast as chunks of 256: 34 and 33 tokens per CPU second (1.1 billion weights, q4_0)."""
 DRAFT = 0
-"""On a CPU without AVX512, llama.cpp does not compute a few tokens for the price of one: four in one forward take
-2.5 to 2.9 times the processor time of one, two 1.5 to 1.9 (150 million and 1.1 billion weights in q4_0, two cores of an
-AMD EPYC with AVX2, docs/experiments.md). What drafts save on this runner was not measured."""
+"""Draft tokens per step: off. On a CPU without AVX512, llama.cpp needs more time for a few tokens than for one: four in
+one forward take 2.5 to 2.9 times the CPU time of one, two take 1.5 to 1.9 times (150 million and 1.1 billion weights in
+q4_0, two cores of an AMD EPYC with AVX2, docs/experiments.md). The gain from drafts on this runner was not measured."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,21 +43,21 @@ class GgmlCache:
 
     adapter: AdapterId | None
     sequence: int
-    """llama.cpp's number of it."""
+    """llama.cpp's sequence number."""
     length: int = 0
-    """Tokens in it."""
+    """Tokens in the sequence."""
 
 
 class GgmlRunner:
-    """Implements `runner.Runner` and `runner.HoldsAdapters`. Not thread-safe: one thread owns it, `abort` excepted."""
+    """Implements `protocols.Runner` and `adapter_memory.HoldsAdapters`. Not thread-safe, except for `abort`."""
 
     def __init__(
         self, loaded: Loaded, cache_bytes: int, tokens: int = 0, keys: KeyType = "f16", threads: int = 0
     ) -> None:
-        """Load the weights, and take the memory of as many caches of `tokens` as `cache_bytes` hold, two at least.
+        """Load the weights and allocate as many caches of `tokens` tokens as fit in `cache_bytes`, at least two.
 
-        `tokens` 0, or more than the base has positions, means all of those. Raises BaseModelError where llama.cpp
-        refuses the file, UsageError where llama.cpp is not installed.
+        If `tokens` is 0 or exceeds the base's context, the whole context is used. Raises BaseModelError if llama.cpp
+        rejects the file, UsageError if llama.cpp is not installed.
         """
         self.context = min(tokens or loaded.base.context, loaded.base.context)
         self.chunk, self.draft = CHUNK, DRAFT
@@ -70,9 +70,9 @@ class GgmlRunner:
         self.rows = min(ROWS, count // 2)
         self._llama = Context(self._weights, cells, count, threads, keys)
         self.spare_bytes = (count - self.rows) * self._cache_bytes
-        """What kept caches may take in all for requests to find room beside them."""
+        """Max total bytes of kept caches that still leaves room for requests."""
         self._free = list(range(count))
-        """A heap: the lowest number goes first, so that those in use stay neighbours (`ROWS`)."""
+        """A heap: the lowest number is taken first, which keeps the numbers in use consecutive (`ROWS`)."""
         self._adapters: dict[AdapterId, Handle] = {}
         self._adapter_bytes: dict[AdapterId, int] = {}
         self._active: AdapterId | None = None
@@ -83,14 +83,14 @@ class GgmlRunner:
         return tuple(self._adapters)
 
     def need(self, path: Path) -> Need:
-        """What the adapter in `path` would take, in float32; raises AdapterError where it does not fit."""
+        """Memory that the adapter in `path` would need, in float32; raises AdapterError if its shapes do not fit."""
         own = 4 * outlined(path, self._loaded.base)[0].floats
         return Need(own, own + sum(self._adapter_bytes.values()))
 
     def add_adapter(self, name: AdapterId, path: Path) -> None:
-        """Load the adapter in the folder `path` beside the base under `name`, exported where that was not done before.
+        """Load the adapter in the folder `path` as `name`, exporting it to GGUF unless that was done before.
 
-        Raises AdapterError where it does not fit, is more than a LoRA or finds no room in the cache folder.
+        Raises AdapterError if its shapes do not fit, it is more than a LoRA, or the cache folder has no space for it.
         """
         assert name not in self._adapters
         try:
@@ -101,35 +101,35 @@ class GgmlRunner:
         self._adapter_bytes[name] = file.stat().st_size
 
     def remove_adapter(self, name: AdapterId) -> None:
-        """Let go of an adapter whose caches are all closed."""
+        """Unload an adapter whose caches are all closed."""
         if self._active == name:
             self._activate(None)
         self._weights.forget_adapter(self._adapters.pop(name))
         del self._adapter_bytes[name]
 
     def adapter_bytes(self, name: AdapterId) -> int:
-        """Bytes of an adapter in memory, by its file."""
+        """Bytes of an adapter in memory, taken from its file's size."""
         return self._adapter_bytes.get(name, 0)
 
     def open(self, adapter: AdapterId | None) -> GgmlCache:
-        """An empty cache; raises MemoryError where all that there is memory for are open."""
+        """An empty cache; raises MemoryError if all caches are open."""
         if not self._free:
             raise MemoryError("all caches are open")
         return GgmlCache(adapter, heapq.heappop(self._free))
 
     def feed(self, feeds: Sequence[Feed]) -> list[Any]:
-        """One forward; for each feed `llama.Rows`: the logits after its last `keep` ids, shape (keep, vocab).
+        """Run one forward; returns `bindings.Rows` per feed: logits after its last `keep` ids, shape (keep, vocab).
 
-        Raises MemoryError where the cells are used up, llama.Aborted after `abort`; no cache has changed then.
+        Raises MemoryError if no cells are left, `bindings.Aborted` after `abort`; caches are then unchanged.
         """
         assert 0 < len(feeds) <= self.rows
         self._activate(feeds[0].cache.adapter)
-        neighbours = sorted(feeds, key=_sequence)  # llama.cpp computes them together where they follow each other
+        neighbours = sorted(feeds, key=_sequence)  # llama.cpp batches consecutive sequences
         rows = dict(zip(map(_sequence, neighbours), self._decode(neighbours), strict=True))
         return [rows[_sequence(feed)] for feed in feeds]
 
     def _decode(self, feeds: Sequence[Feed]) -> list[Any]:
-        """The rows of each feed, shape (keep, vocab), by one forward in this order."""
+        """Rows of each feed, shape (keep, vocab), from one forward in this order."""
         tokens = [token for feed in feeds for token in _tokens(feed)]
         self._llama.resume()
         try:
@@ -155,14 +155,14 @@ class GgmlRunner:
         return scores
 
     def rewind(self, cache: GgmlCache, length: int) -> None:
-        """Keep the first `length` tokens."""
+        """Truncate the cache to its first `length` tokens."""
         assert length <= cache.length
         if length < cache.length:
             self._llama.forget(cache.sequence, length)
             cache.length = length
 
     def fork(self, cache: GgmlCache, length: int) -> GgmlCache:
-        """A cache of the same first `length` tokens; raises MemoryError as `open` does."""
+        """A copy of the cache's first `length` tokens; raises MemoryError as `open` does."""
         assert length <= cache.length
         copy = self.open(cache.adapter)
         self._llama.copy(cache.sequence, copy.sequence, length)
@@ -170,33 +170,33 @@ class GgmlRunner:
         return copy
 
     def close(self, cache: GgmlCache) -> None:
-        """Give the cache's memory and number back; it must not be used again."""
+        """Release the cache's memory and sequence number; the cache must not be used again."""
         assert cache.sequence not in self._free
         self._llama.forget(cache.sequence)
         heapq.heappush(self._free, cache.sequence)
 
     def sampler(self, sampling: Sampling) -> Sampler:
-        """Draws ids from logits of shape (vocab,)."""
+        """A sampler over logits of shape (vocab,)."""
         return draws.sampler(sampling)
 
     def likelihoods(self, logits: Rows, token: int, most: int) -> Likely:
-        """How likely `token` was."""
+        """Log-probabilities of `token` and of the `most` likeliest ids."""
         return draws.likelihoods(logits, token, most)
 
     def nbytes(self, cache: GgmlCache) -> int:
-        """Bytes of the cache's memory, however many tokens are in it."""
+        """Bytes of the cache's memory, independent of its length."""
         return self._cache_bytes
 
     def abort(self) -> None:
-        """End the forward that is running, if one is: its `feed` raises `llama.Aborted`. From any thread.
+        """Abort the running forward, if any: its `feed` raises `bindings.Aborted`. Callable from any thread.
 
-        Meant for a prefill that nobody waits for any more. One that comes between two forwards has no effect, since
-        the engine asks there by itself whether to go on.
+        Used for a prefill whose request was cancelled. A call between two forwards has no effect, because the engine
+        checks for cancellation there itself.
         """
         self._llama.abort()
 
     def _activate(self, adapter: AdapterId | None) -> None:
-        """Switch the adapter, only where it differs from the last forward's: llama.cpp plans its graph anew then."""
+        """Switch the adapter if it differs from the last forward's; a switch makes llama.cpp rebuild its graph."""
         if adapter != self._active:
             self._llama.use(None if adapter is None else self._adapters[adapter])
             self._active = adapter
@@ -213,7 +213,7 @@ def _tokens(feed: Feed) -> list[Token]:
 
 
 def _log_probabilities(rows: Rows, targets: Sequence[int]) -> list[float]:
-    """Of `targets`, one a row, in float64."""
+    """Log-probabilities of `targets`, one per row, computed in float64."""
     wide = rows.astype(np.float64)
     wide -= wide.max(-1, keepdims=True)
     picked = wide[np.arange(len(targets)), list(targets)] - np.log(np.exp(wide).sum(-1))

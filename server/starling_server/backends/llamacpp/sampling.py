@@ -1,4 +1,4 @@
-"""Logits to a token, for runners whose logits are numpy arrays. No torch."""
+"""Sampling of a token from logits in numpy arrays. No torch."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from starling_server.engine.protocols import COLDEST, Likely, Sampler, Sampling
 
 
 def greedy(logits: Rows) -> int:
-    """The most likely id, the first of several."""
+    """The most likely id; the first one in a tie."""
     return int(logits.argmax())
 
 
@@ -15,7 +15,7 @@ def sampler(sampling: Sampling) -> Sampler:
     """A sampler over logits of shape (vocab,)."""
     if sampling.temperature < COLDEST:
         return greedy
-    generator = np.random.default_rng(sampling.seed)  # without a seed a fresh one
+    generator = np.random.default_rng(sampling.seed)  # None: a random seed
 
     def draw(logits: Rows) -> int:
         scaled = logits.astype(np.float64) / sampling.temperature
@@ -29,7 +29,7 @@ def sampler(sampling: Sampling) -> Sampler:
 
 
 def likelihoods(logits: Rows, token: int, most: int) -> Likely:
-    """As `protocols.Runner` says; logits of shape (vocab,)."""
+    """See `protocols.Runner.likelihoods`; logits of shape (vocab,)."""
     scaled = logits.astype(np.float64) - logits.max()
     nats = scaled - np.log(np.exp(scaled).sum())
     best = np.argsort(-nats, kind="stable")[:most]
@@ -37,10 +37,10 @@ def likelihoods(logits: Rows, token: int, most: int) -> Likely:
 
 
 def nucleus(weights: Rows, share: float) -> Rows:
-    """`weights`, shape (vocab,), with zeros for all ids beyond the likeliest that make up `share` together."""
+    """Top-p filter: `weights`, shape (vocab,), zeroed outside the likeliest ids that together reach `share`."""
     ids = np.argsort(-weights, kind="stable")
     ordered = weights[ids]
     kept = np.zeros_like(weights)
-    inside = np.cumsum(ordered) - ordered < share  # the one that crosses the share stays
+    inside = np.cumsum(ordered) - ordered < share  # the id that crosses the share is kept
     kept[ids[inside]] = ordered[inside]
     return kept

@@ -1,5 +1,5 @@
-"""Another server computes (vLLM, SGLang, llama-server): its streams, retries and circuit breaker. No torch, no weights.
+"""Inference by another server (vLLM, SGLang, llama-server): streams, retries, circuit breaker. No torch, no weights.
 
-In: a server's address. Out: an engine whose tokens come from there.
+In: a server's address. Out: an engine that takes its tokens from that server.
 May import: `engine`, `models`, `prompt` and the root's modules.
 """

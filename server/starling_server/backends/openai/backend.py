@@ -1,4 +1,4 @@
-"""A base that another server computes: its vocabulary is here, and no weights."""
+"""A base that runs on another server: only its vocabulary is loaded here, no weights."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -13,11 +13,11 @@ from starling_server.models.adapters import Adapter
 from starling_server.models.tokenizer import load_tokenizer
 
 KEY = "STARLING_UPSTREAM_KEY"
-"""The environment variable with the other server's key; never a flag, which every user of the machine could read."""
+"""Environment variable for the other server's API key. Not a flag: every user of the machine can read flags."""
 
 
 def load(model: ModelConfig, served: Sequence[Adapter] = ()) -> Backend:
-    """Ask the other server which models it has; those with the name of an adapter of ours are taken for adapters.
+    """List the other server's models; a model with the name of one of our adapters counts as that adapter.
 
     Raises UsageError, BaseModelError.
     """
@@ -46,7 +46,7 @@ def _listed(upstream: Upstream) -> list[str]:
 
 
 def _bare(listed: Sequence[str], base_id: str, adapter_names: Collection[str]) -> str | None:
-    """What the other server calls the base, by its own list; None where all that it has are adapters."""
+    """The base's name in the other server's model list; None if the list holds only adapters."""
     if base_id in listed:
         return base_id
     others = [name for name in listed if name not in adapter_names]

@@ -1,8 +1,8 @@
-"""Another server that computes for this one: OpenAI's `/v1/completions`, streamed; closing a stream stops its work.
+"""Client of an upstream inference server: OpenAI's `/v1/completions`, streamed; closing a stream cancels its request.
 
-vLLM, SGLang, llama-server and our own server take the prompt as ids, so what the model sees is what our own engine
-would feed it, to the token. Everything here runs on an event loop in a thread of its own, since the worker's thread
-waits for several streams at once.
+vLLM, SGLang, llama-server and our own server accept the prompt as token ids, so the model receives exactly the tokens
+that our own engine would feed it. The client runs an event loop in its own thread, because the worker thread waits for
+several streams at once.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from starling_server.errors import RequestError, UpstreamDown, UsageError
 T = TypeVar("T")
 CONNECT_SECONDS, SILENT_SECONDS = 2.0, 60.0
 TRIES, FIRST_PAUSE, LONGEST_PAUSE = 3, 0.05, 0.2
-"""A suggestion is worth a few hundred milliseconds of waiting, not more."""
+"""Retry limits, pauses in seconds: a suggestion is worth a wait of a few hundred milliseconds at most."""
 FAILURES, OPEN_SECONDS = 3, 2.0
-"""So many failures in a row, and nothing is asked for so long."""
+"""The circuit breaker opens after this many consecutive failures, for this many seconds."""
 CHECK_SECONDS, CHECKED_SECONDS = 2.0, 1.0
-"""How long the list of models may take, and how long a check holds, however many ask `/ready`."""
+"""Timeout of the model list, and lifetime of a check's result, which all requests to `/ready` share."""
 
 
 class Transient(UpstreamDown):
-    """A failure that another try may mend."""
+    """A failure worth a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One completion, as the other server is asked for it."""
+    """Parameters of one completion request to the other server."""
 
     model: str
     prompt: list[int]
@@ -46,10 +46,10 @@ class Wish:
     seed: int | None
     stop_ids: list[int]
     salt: str
-    """Of the client whose text this is; nobody else has the same."""
+    """Cache salt, unique to the client that sent the text."""
 
     def body(self) -> dict[str, Any]:
-        """OpenAI's fields, and vLLM's and SGLang's `stop_token_ids` and `cache_salt`, which others do not look at."""
+        """OpenAI's fields, plus `stop_token_ids` and `cache_salt` of vLLM and SGLang, which other servers ignore."""
         drawn = {"seed": self.seed} if self.seed is not None else {}
         return {
             "model": self.model, "prompt": self.prompt, "max_tokens": self.max_tokens, "temperature": self.temperature,
@@ -60,7 +60,7 @@ class Wish:
 
 @dataclass(slots=True)
 class News:
-    """What a stream has brought since it was last looked at."""
+    """Output of a stream since the last `Stream.take`."""
 
     texts: list[str] = field(default_factory=list)
     ended: bool = False
@@ -70,37 +70,37 @@ class News:
 
 
 class Breaker:
-    """Lets nothing through for `OPEN_SECONDS` after `FAILURES` in a row; then one try at a time, until one works."""
+    """Circuit breaker: open for `OPEN_SECONDS` after `FAILURES` in a row, then one try at a time until one succeeds."""
 
     def __init__(self) -> None:
         self._failures, self._until = 0, 0.0
 
     def check(self, name: str) -> None:
-        """Raise UpstreamDown while nothing is let through."""
+        """Raise UpstreamDown while the breaker is open."""
         now = monotonic()
         if self._failures >= FAILURES and now < self._until:
             raise UpstreamDown(f"{name} does not answer: start it again, or try again in a moment.")
         self._until = now + OPEN_SECONDS
 
     def failed(self) -> None:
-        """One more in a row."""
+        """Count one more consecutive failure."""
         self._failures += 1
         self._until = monotonic() + OPEN_SECONDS
 
     def worked(self) -> None:
-        """All is well."""
+        """Reset the count of failures."""
         self._failures = 0
 
 
 class Check:
-    """Whether the other server is there, looked at anew when what was last found is too old."""
+    """Reachability check of the other server; the result is cached for `CHECKED_SECONDS`."""
 
     def __init__(self, names: Callable[[], Awaitable[object]]) -> None:
         self._names, self._looking = names, asyncio.Lock()
         self._until, self._trouble = 0.0, ""
 
     async def __call__(self) -> None:
-        """Raises UpstreamDown where it is not."""
+        """Raise UpstreamDown if the server is not reachable."""
         async with self._looking:
             if monotonic() > self._until:
                 self._trouble = await self._look()
@@ -117,7 +117,7 @@ class Check:
 
 
 class Stream:
-    """One completion under way; made by `Upstream.start`."""
+    """One completion in progress; created by `Upstream.start`."""
 
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
@@ -126,18 +126,18 @@ class Stream:
         self.task: asyncio.Task[None] | None = None
 
     def has_news(self) -> bool:
-        """Whether `take` would bring anything; only with the condition held."""
+        """Whether `take` would return anything; call with the condition held."""
         return bool(self._texts) or self._news.ended
 
     def take(self) -> News:
-        """What came since the last time."""
+        """Output since the last call."""
         with self._changed:
             news = replace(self._news, texts=list(self._texts))
             self._texts.clear()
             return news
 
     def heard(self, event: dict[str, Any]) -> None:
-        """Take note of one event; raises UpstreamDown where it tells an error."""
+        """Record one event; raises UpstreamDown if it reports an error."""
         if "error" in event:
             raise UpstreamDown(f"The server that computes failed: {_said(event)}.")
         with self._changed:
@@ -148,14 +148,14 @@ class Stream:
             self._changed.notify_all()
 
     def end(self, error: RequestError | None = None) -> None:
-        """Nothing more will come."""
+        """Mark the stream as finished, or as failed with `error`."""
         with self._changed:
             self._news.ended, self._news.error = True, error
             self._changed.notify_all()
 
 
 class Upstream:
-    """The other server at `url`, whose path `completions` is below."""
+    """The other server; `url` is the parent of its path `completions`."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url = url.rstrip("/")
@@ -171,15 +171,15 @@ class Upstream:
         self._check = Check(self._names)
 
     def names(self) -> list[str]:
-        """The models that it serves, base and adapters alike; raises UpstreamDown."""
+        """Names of the served models, base and adapters alike; raises UpstreamDown."""
         return self._call(self._names())
 
     def check(self) -> None:
-        """Raise UpstreamDown where it does not list its models within two seconds."""
+        """Raise UpstreamDown if the server does not list its models within two seconds."""
         self._call(self._check())
 
     def start(self, wish: Wish) -> Stream:
-        """Begin a completion."""
+        """Start a completion."""
         stream = Stream(self._changed)
 
         def begin() -> None:
@@ -189,11 +189,11 @@ class Upstream:
         return stream
 
     def stop(self, stream: Stream) -> None:
-        """Close a completion's connection, which ends the work for it; safe to call twice."""
+        """Close a completion's connection, which cancels the request on the server; safe to call twice."""
         self._loop.call_soon_threadsafe(lambda: stream.task and stream.task.cancel())
 
     def wait(self, streams: Sequence[Stream], seconds: float) -> None:
-        """Until one of `streams` has news, or time is up."""
+        """Block until one of `streams` has news or `seconds` have passed."""
         with self._changed:
             self._changed.wait_for(lambda: any(stream.has_news() for stream in streams), seconds)
 
@@ -219,7 +219,7 @@ class Upstream:
             ) from error
 
     async def _hear(self, stream: Stream, wish: Wish) -> None:
-        """Everything that the other server says, for the worker's thread."""
+        """Read the whole response into `stream`, for the worker thread."""
         try:
             self.breaker.check(self.url)
             async with AsyncExitStack() as stack:
@@ -238,7 +238,7 @@ class Upstream:
             stream.end(UpstreamDown(f"{self.url} does not answer as OpenAI's /v1/completions does: correct --engine."))
 
     async def _opened(self, stack: AsyncExitStack, wish: Wish) -> httpx2.EventSource:
-        """The stream's events, entered into `stack`; tried anew where the connection or the server failed."""
+        """The stream's events, entered into `stack`; retried if the connection or the server failed."""
         again = stamina.retry_context(
             on=Transient,
             attempts=TRIES,
@@ -272,12 +272,12 @@ class Upstream:
 
 
 async def models(http: httpx2.AsyncClient) -> list[str]:
-    """Names of the models that an OpenAI server lists; raises what its client and its answer may raise."""
+    """Names of the models that an OpenAI server lists; errors of the HTTP client and of parsing pass through."""
     answer = await http.get("models")
     return [str(model["id"]) for model in answer.raise_for_status().json()["data"]]
 
 
 def _said(body: Any) -> str:
-    """The sentence in an error of OpenAI's shape, or in a problem document."""
+    """The message of an error in OpenAI's format, or of a problem document."""
     found = body.get("error", body) if isinstance(body, dict) else body
     return str((found.get("message") or found.get("detail") or "") if isinstance(found, dict) else found)[:200]

@@ -1,7 +1,7 @@
-"""The engine's work done by another server: what `completion` calls as it calls `engine`, over `client`.
+"""Engine that forwards jobs to another server through `client`, with the interface that `completion` expects.
 
-Windows, prompts, stops, trimming, memory, queue and limits are ours as always; only the model is elsewhere. The other
-server's text comes back as ids, since the service works with ids: byte-level BPE gives every text back as it was.
+Windows, prompts, stops, trimming, memory, queue and limits stay local; only the model is remote. The other server's
+text is tokenised again, since the service works with ids: byte-level BPE round-trips every text.
 """
 
 import hmac
@@ -23,30 +23,31 @@ from starling_server.prompt.fim import Tokenizer
 from starling_server.schema import Finish
 
 ROWS = 64
-"""Completions that the other server has under way for us at most; more wait here, newest first."""
+"""Max number of concurrent completions on the other server; further ones are queued here, newest first."""
 WAIT_SECONDS = 0.005
-"""How long the worker waits for news before it looks at its queue and at what was cancelled."""
+"""Max time that the worker waits for news before it checks its queue and cancelled requests."""
 
 
 class RemoteModels:
-    """What the other server can take, as far as it matters here, and which adapters it has."""
+    """Limits of the other server, and its adapters."""
 
     draft = 0
 
     def __init__(self, context: int, upstream: Upstream) -> None:
         self.context, self.rows = context, ROWS
         self.names = dict[AdapterId | None, str]()
-        """What the other server calls the base (None) and versions of adapters, as far as they were asked for."""
+        """The other server's model names: key None for the base, else a version of an adapter added so far."""
         self._upstream = upstream
 
     def need(self, path: Path) -> Need:
-        """Nothing here."""
+        """Always zero: no memory is used locally."""
         return Need(0, 0)
 
     def add_adapter(self, name: AdapterKey, path: Path) -> None:
-        """Look whether the other server has the adapter by now, under its name.
+        """Check that the other server lists the adapter under its name.
 
-        Raises UpstreamDown, and UnknownAdapter where it has not: it may have it later, so the name stays.
+        Raises UpstreamDown, and UnknownAdapter if it is not listed; the adapter stays registered, since the other
+        server may load it later.
         """
         if name.name not in self._upstream.names():
             raise UnknownAdapter(
@@ -55,16 +56,16 @@ class RemoteModels:
         self.names[name] = name.name
 
     def remove_adapter(self, name: AdapterKey) -> None:
-        """Ask for it no more; the other server keeps what it has."""
+        """Remove the adapter locally; the other server is unchanged."""
         del self.names[name]
 
     def adapter_bytes(self, name: AdapterKey) -> int:
-        """None here."""
+        """Always zero."""
         return 0
 
 
 class RemoteGeneration:
-    """One job that runs elsewhere."""
+    """One job that runs on the other server."""
 
     def __init__(self, job: Job, relay: "RemoteEngine") -> None:
         self.finish: Finish = "length"
@@ -94,13 +95,13 @@ class RemoteGeneration:
         return self._known.popleft()
 
     def close(self) -> None:
-        """Stop here; safe to call twice."""
+        """Cancel the job; safe to call twice."""
         self._ended = True
         if self._stream is not None:
             self._relay.upstream.stop(self._stream)
 
     def _hear(self, news: News) -> None:
-        """Take note of what came; raises UpstreamDown."""
+        """Record the stream's output; raises the stream's error, such as UpstreamDown."""
         if news.error is not None:
             raise news.error
         fresh = self._relay.tokenizer.encode("".join(news.texts), self._job.owner.client)
@@ -116,7 +117,7 @@ class RemoteGeneration:
             self._count(news.usage)
 
     def _count(self, told: dict[str, Any]) -> None:
-        """The other server's own counts, where it tells them."""
+        """Use the other server's own counts if it reports them."""
         self.usage.completion_tokens = told.get("completion_tokens") or self.usage.completion_tokens
         self.usage.cached_tokens = (told.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
@@ -125,7 +126,7 @@ class RemoteEngine:
     """Starts jobs on another server."""
 
     kept_bytes = 0
-    """Keys and values are there."""
+    """Keys and values are kept on the other server."""
     has_logits = False
 
     def __init__(self, upstream: Upstream, runner: RemoteModels, tokenizer: Tokenizer) -> None:
@@ -133,21 +134,21 @@ class RemoteEngine:
         self._secret = secrets.token_bytes(32)
 
     def check(self) -> None:
-        """Raise UpstreamDown where the other server is not there."""
+        """Raise UpstreamDown if the other server is not reachable."""
         self.upstream.check()
 
     def warm_up(self, token: int) -> None:
-        """Nothing: the other server is warm or not."""
+        """Do nothing: the other server warms itself up."""
 
     def forget(self, adapter: AdapterId) -> None:
-        """Nothing: the other server keeps what it has."""
+        """Do nothing: the other server manages its own cache."""
 
     def generate(self, job: Job) -> RemoteGeneration:
-        """Start `job`; nothing is asked for before its first token is."""
+        """Create a generation for `job`; the request is sent when its first token is requested."""
         return RemoteGeneration(job, self)
 
     def start(self, job: Job) -> Stream:
-        """Ask the other server; raises UnknownAdapter where it has no bare base."""
+        """Send the request to the other server; raises UnknownAdapter if `job` needs the bare base and it has none."""
         draw, model = job.sampling, self.runner.names.get(job.adapter)
         if model is None:
             raise UnknownAdapter(
@@ -159,11 +160,11 @@ class RemoteEngine:
         return self.upstream.start(wish)
 
     def _salt(self, owner: Owner) -> str:
-        """What keeps the other server's cache for `owner` apart: 256 bits, which no client can guess or learn."""
+        """Salt that isolates `owner` in the other server's cache: 256 bits, which no client can guess or learn."""
         return hmac.new(self._secret, repr((owner.client, owner.salt)).encode(), "sha256").hexdigest()
 
     def feed(self, calls: Sequence[Poll]) -> list[News]:
-        """What each of the streams has brought, after some milliseconds at most."""
+        """News of each stream, after waiting `WAIT_SECONDS` at most."""
         streams = [call.stream for call in calls]
         self.upstream.wait(streams, WAIT_SECONDS)
         return [stream.take() for stream in streams]

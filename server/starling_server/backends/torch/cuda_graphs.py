@@ -1,11 +1,11 @@
-"""One decoding step over fixed addresses, so that a CUDA graph can be captured once and replayed for every sequence.
+"""Decoding steps over fixed addresses, so that a CUDA graph can be captured once and replayed for every sequence.
 
-A graph reads and writes where it did when it was captured. So a sequence that decodes is mirrored onto the bench, and
-what a step adds is copied back: the sequence itself is always whole. Where another sequence decoded last, that costs
-one copy of its keys and values (2,000 tokens of a multi-query model with 1 B parameters: 24 MB).
+A graph reads and writes the addresses of its capture. A decoding sequence is therefore mirrored into a fixed buffer,
+and the tokens that a step adds are copied back, so the sequence itself is always complete. Switching to another
+sequence costs one copy of its keys and values (2,000 tokens of a multi-query model with 1 B parameters: 24 MB).
 
-Attention reads the first `bucket` tokens of the bench, whatever counts of them, so there is a work for each bucket and
-each number of ids; a sequence that outgrows its bucket only takes the next work.
+Attention reads the first `bucket` tokens of the buffer, masked to the sequence's length. There is one `Work` for each
+bucket and each number of ids; a sequence that outgrows its bucket uses the next one.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,32 +19,32 @@ from transformers.cache_utils import Cache, DynamicLayer
 from starling_server.backends.torch.kv_cache import SequenceCache
 
 Work = Callable[[], Tensor]
-"""One step over the bench as it is now: logits, shape (ids, vocab), valid until the next work."""
+"""One step over the buffer's current content; returns logits, shape (ids, vocab), valid until the next work runs."""
 Capture = Callable[[Work], Work]
-"""Makes a work that does the same in the same place: a CUDA graph of it, or the work itself."""
+"""Turns a work into an equivalent one on the same addresses: its CUDA graph, or the work itself."""
 BUCKETS = (1024, 2048, 4096)
-"""Tokens that attention reads; the last bucket is the context."""
+"""Numbers of tokens that attention reads; the context is added as the last bucket."""
 SIZES = (1, 4)
-"""Ids of one step: a token alone, and with three drafted ones; fewer are padded."""
+"""Numbers of ids in one step: one token, or one plus three draft tokens; smaller steps are padded."""
 WARMUPS = 2
-"""Eager runs before a capture: the first of them choose kernels and take workspaces."""
+"""Eager runs before a capture: the first ones select kernels and allocate workspaces."""
 
 
 def uncaptured(work: Work) -> Work:
-    """The work itself, for devices without graphs."""
+    """A `Capture` for devices without graphs: returns the work itself."""
     return work
 
 
 def capturing(device: torch.device) -> Capture:
-    """Makes CUDA graphs on this GPU; whatever CUDA raises comes through.
+    """A `Capture` that makes CUDA graphs on this GPU; CUDA's errors pass through.
 
-    They share their memory, since each one's logits are copied before the next is replayed.
+    The graphs share one memory pool, since logits are copied before the next replay.
     """
     live = WeakSet[torch.cuda.CUDAGraph]()
 
     def capture(work: Work) -> Work:
         graph, pool = torch.cuda.CUDAGraph(), next((other.pool() for other in live), None)
-        with torch.cuda.device(device):  # the thread that captures may not be the one that has loaded
+        with torch.cuda.device(device):  # the capturing thread may not be the loading thread
             _warm_up(work)
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 out = work()
@@ -60,7 +60,7 @@ def capturing(device: torch.device) -> Capture:
 
 
 class StepGraphs:
-    """The fixed place. Its works are of the model as it was when they were made: `forget` them when layers change."""
+    """The fixed buffer and its works. Works refer to the layers at capture time: `forget` them when layers change."""
 
     def __init__(self, model: Any, context: int, capture: Capture) -> None:
         self._model, self._context, self._capture = model, context, capture
@@ -71,11 +71,11 @@ class StepGraphs:
         self._owner: SequenceCache | None = None
 
     def takes(self, kv: SequenceCache, count: int) -> bool:
-        """Whether `step` can extend this sequence by so many ids: it has begun, and there is room for padded ones."""
+        """Whether `step` can extend this sequence by `count` ids: it is not empty and the padded ids fit."""
         return kv.kv is not None and 0 < count <= SIZES[-1] and kv.length + _size(count) <= self._context
 
     def step(self, kv: SequenceCache, ids: Sequence[int]) -> Tensor:
-        """Extend a sequence that `takes` allows; logits after each id, shape (ids, vocab)."""
+        """Extend a sequence for which `takes` is true; returns logits after each id, shape (ids, vocab)."""
         start, size = kv.length, _size(len(ids))
         mirror = self._mirror(kv)
         self._inputs[size].copy_(torch.tensor([start, *ids, *[0] * (size - len(ids))]))
@@ -86,16 +86,16 @@ class StepGraphs:
         return logits
 
     def release(self, kv: SequenceCache) -> None:
-        """Let go of a sequence that nobody will use again."""
+        """Drop the reference to a closed sequence."""
         if self._owner is kv:
             self._owner = None
 
     def forget(self) -> None:
-        """Drop every work: the model's layers or their addresses have changed."""
+        """Drop all works; call when the model's layers or their addresses have changed."""
         self._works.clear()
 
     def _mirror(self, kv: SequenceCache) -> Tensor:
-        """The bench's keys and values, now with all of this sequence's."""
+        """The buffer's keys and values, updated with this sequence's."""
         assert kv.kv is not None
         if self._kv is None:
             layers, two, one, heads, _, size = kv.kv.shape
@@ -104,13 +104,13 @@ class StepGraphs:
             if self._owner is not None:
                 self._owner.mirrored = 0
             self._owner, kv.mirrored = kv, 0
-            self._kv[..., kv.length :, :] = 0  # masked, but an infinity of the sequence before would still be one
+            self._kv[..., kv.length :, :] = 0  # masked, but stale infinities would still have an effect
         self._kv[..., kv.mirrored : kv.length, :] = kv.kv[..., kv.mirrored : kv.length, :]
         kv.mirrored = kv.length
         return self._kv
 
     def _work(self, bucket: int, size: int) -> Work:
-        """Made when it is first wanted: a capture takes some tenths of a second."""
+        """The work of this bucket and size, captured on first use; a capture takes some tenths of a second."""
         if (bucket, size) not in self._works:
             assert self._kv is not None
             kv, inputs = self._kv[..., :bucket, :], self._inputs[size]
@@ -119,7 +119,7 @@ class StepGraphs:
 
 
 class Bucket(Cache):
-    """What a model takes for its cache during a step."""
+    """The buffer's first tokens as the model's cache during a step."""
 
     def __init__(self, kv: Tensor, places: Tensor) -> None:
         super().__init__(layers=[DynamicLayer()])
@@ -128,7 +128,7 @@ class Bucket(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write one layer's new tokens at their places; the whole bucket, shape (1, heads, bucket, size)."""
+        """Write one layer's new keys and values; returns the whole bucket's, shape (1, heads, bucket, size)."""
         keys, values = self._kv[layer_idx]
         keys.index_copy_(2, self._places, key_states)
         values.index_copy_(2, self._places, value_states)
@@ -136,7 +136,7 @@ class Bucket(Cache):
 
 
 def _warm_up(work: Work) -> None:
-    """On a stream of its own, as torch asks for before a capture."""
+    """Run the work on a side stream, as torch requires before a capture."""
     current, side = torch.cuda.current_stream(), torch.cuda.Stream()
     side.wait_stream(current)
     with torch.cuda.stream(side):
@@ -150,7 +150,7 @@ def _size(count: int) -> int:
 
 
 def _forward(model: Any, kv: Tensor, inputs: Tensor) -> Tensor:
-    """Logits, shape (ids, vocab). `inputs` holds the tokens before, then the ids; nothing here waits for the device."""
+    """Logits, shape (ids, vocab). `inputs` holds the sequence's length, then the ids. Does not wait for the device."""
     places = inputs[0] + torch.arange(len(inputs) - 1, device=inputs.device)
     seen = torch.arange(kv.shape[-2], device=inputs.device) <= places.unsqueeze(1)
     mask = torch.zeros(seen.shape, dtype=kv.dtype, device=inputs.device)

@@ -1,8 +1,8 @@
-"""8-bit weights for a CPU: one scale a row, multiplied by torch's own kernel.
+"""8-bit weights for CPUs: one scale per row, multiplied by torch's own kernel.
 
-A token's forward reads every weight once, and on a CPU that is what it waits for: a quarter of float32's bytes take a
-third of its time (docs/experiments.md). The kernel takes rows in bfloat16 and gives such results; in between
-it computes in float32, so a processor needs no arithmetic in bfloat16 for it.
+A token's forward reads every weight once, and on a CPU it is bound by that read: a quarter of float32's bytes takes a
+third of its time (docs/experiments.md). The kernel's inputs and outputs are bfloat16; it computes in float32, so the
+processor needs no bfloat16 arithmetic.
 """
 
 from typing import cast
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 KERNEL = torch.ops.aten._weight_int8pack_mm
 MOST = 127
-"""Symmetric: no weight becomes -128."""
+"""Symmetric range: -128 is not used."""
 TINY = torch.finfo(torch.bfloat16).tiny
-"""Scale of a row of zeros."""
+"""Min scale, used for a row of zeros."""
 
 
 class Int8Linear(nn.Module):
-    """A linear layer's weights, each row rounded to 255 steps between its largest magnitude's negative and itself."""
+    """A linear layer with int8 weights: each row is rounded to 255 steps from minus to plus its largest magnitude."""
 
     weight: Tensor
     """(outputs, inputs), int8."""
     scale: Tensor
-    """(outputs,), bfloat16, as the kernel wants it; weights are divided by it after its rounding."""
+    """(outputs,), bfloat16 as the kernel requires; weights are divided by the rounded scale."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -45,12 +45,12 @@ class Int8Linear(nn.Module):
 
 
 def quantise(model: nn.Module) -> None:
-    """Replace every linear layer of `model`, in place, the head too; what is left becomes float32.
+    """Replace every linear layer of `model` in place, including the head; the other parameters become float32.
 
-    One after the other, so that little more than the weights as they are stored is in memory at any time.
+    Layers are converted one by one, so peak memory is little more than the weights as stored.
     """
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    for name in names:  # a list of the layers themselves would keep them all
+    for name in names:  # names, since references to the layers would keep them all in memory
         model.set_submodule(name, Int8Linear(cast(nn.Linear, model.get_submodule(name))))
     for parameter in model.parameters():
         parameter.data = parameter.data.float()

@@ -1,4 +1,4 @@
-"""Loads a base and its tokenizer; all workarounds for bitsandbytes are here."""
+"""Loads a base and its tokenizer; contains all workarounds for bitsandbytes."""
 
 import logging
 import warnings
@@ -31,7 +31,7 @@ NO_LIMIT = 1 << 40
 
 
 class TextTokenizer:
-    """A Hugging Face tokenizer as `fim.Tokenizer`: text in means text, even where it spells a special token."""
+    """A Hugging Face tokenizer as `fim.Tokenizer`: input is plain text, even if it spells a special token."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.hf = tokenizer
@@ -39,7 +39,7 @@ class TextTokenizer:
         self._encode = by_lines(self._encode_whole)
 
     def encode(self, text: str, client: str = "") -> list[int]:
-        """Ids of `text`, nothing added; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
+        """Ids of `text` without added tokens; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
         return self._encode(text.encode("utf-8", "replace").decode("utf-8"), client)
 
     def _encode_whole(self, text: str) -> list[int]:
@@ -47,7 +47,7 @@ class TextTokenizer:
 
     @cached_property
     def _marked(self) -> Any:
-        """A second instance: whether sentinels are read is state of the tokenizer, and threads share instances."""
+        """A second instance: reading sentinels is a mode stored in the tokenizer, and threads share instances."""
         marked = deepcopy(self.hf)
         keep_no_words(marked.backend_tokenizer.model)
         return marked
@@ -58,18 +58,18 @@ class TextTokenizer:
         return len(self.hf)
 
     def encode_marked(self, text: str) -> list[int]:
-        """Ids of `text`, nothing added; `"<fim_middle>"` becomes the sentinel. Lone surrogates become '?'."""
+        """Ids of `text` without added tokens; `"<fim_middle>"` becomes the sentinel. Lone surrogates become '?'."""
         clean = text.encode("utf-8", "replace").decode("utf-8")
         return self._marked(clean, add_special_tokens=False, split_special_tokens=False).input_ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`, bytes that form no character as U+FFFD."""
+        """Text of `ids`; bytes that form no character become U+FFFD."""
         return self.hf.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def special_id(self, token: str) -> int | None:
-        """Id of a special token by literal name; None where it is missing.
+        """Id of a special token by literal name; None if it is missing.
 
-        Not through `unk`: StarCoder's unknown token is its end of text, id 0.
+        The lookup does not compare with `unk`, because StarCoder's unknown token is its end of text, id 0.
         """
         return self.hf.get_vocab().get(token)
 
@@ -91,17 +91,17 @@ class Loaded:
 
 
 def gpu_bytes() -> int:
-    """Memory of the first CUDA GPU, 0 without one."""
+    """Total memory of the first CUDA GPU in bytes; 0 without a GPU."""
     return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free memory of this GPU or of the machine."""
+    """Free memory in bytes, of the GPU or of the machine."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def find_base(config: ModelConfig) -> Base:
-    """The base that `config` names; `auto` depends on this machine, and the reason is logged."""
+    """The base that `config` names; `auto` is resolved for this machine, and the reason is logged."""
     name = config.base
     if name == "auto":
         name, reason = bases.choose(gpu_bytes())
@@ -110,7 +110,7 @@ def find_base(config: ModelConfig) -> Base:
 
 
 def load(config: ModelConfig, training: bool = False) -> Loaded:
-    """Load base and tokenizer, in the form that serves fastest, or that can be trained over; raises BaseModelError."""
+    """Load base and tokenizer in the fastest form for serving, or a trainable one; raises BaseModelError."""
     base = find_base(config)
     tokenizer = load_tokenizer(base)
     sentinels = families.resolve(base.model_type, tokenizer)
@@ -131,20 +131,20 @@ def load(config: ModelConfig, training: bool = False) -> Loaded:
 
 
 def load_tokenizer(base: Base) -> TextTokenizer:
-    """The base's tokenizer; raises BaseModelError where its files are damaged."""
+    """The base's tokenizer; raises BaseModelError if its files are damaged."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise bare Exceptions here
         raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
-    tokenizer.model_max_length = NO_LIMIT  # windows are cut by us; longer text is no reason to warn
+    tokenizer.model_max_length = NO_LIMIT  # no warning about long text: windows are cut elsewhere
     return TextTokenizer(tokenizer)
 
 
 def keep_four_bit_weights_trainable(model: torch.nn.Module) -> None:
-    """Turn off bitsandbytes' repacked CPU path.
+    """Disable bitsandbytes' repacked CPU path.
 
     With AVX512-BF16 an evaluation forward repacks 4-bit weights in place; the next training step then crashes, and
-    dequantising returns garbage without a word (bitsandbytes 0.50). Serving, which only evaluates, keeps it.
+    dequantising silently returns garbage (bitsandbytes 0.50). Serving only evaluates, so it keeps the repacked path.
     """
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
@@ -152,9 +152,9 @@ def keep_four_bit_weights_trainable(model: torch.nn.Module) -> None:
 
 
 def save_memory(model: PreTrainedModel) -> None:
-    """Recompute activations in the backward pass: a third more time for a fraction of the memory.
+    """Recompute activations in the backward pass: takes a third more time and a fraction of the memory.
 
-    Not `prepare_model_for_kbit_training`, which would also raise the embeddings to float32.
+    `prepare_model_for_kbit_training` is not used, because it would also convert the embeddings to float32.
     """
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.enable_input_require_grads()
@@ -162,10 +162,10 @@ def save_memory(model: PreTrainedModel) -> None:
 
 
 def dequantised(model: torch.nn.Module) -> Mapping[str, Callable[[], torch.Tensor]]:
-    """By each 4-bit layer's name, its weight as the layer multiplies with it: in the compute type, on the CPU.
+    """Each 4-bit layer's dequantised weight, by layer name: in the compute type, on the CPU.
 
-    For a model that was just loaded and has computed nothing: see `keep_four_bit_weights_trainable`, which is done to
-    it here. Not peft's `merge_and_unload`, which would round to 4 bits again.
+    The model must be freshly loaded, without a forward so far; `keep_four_bit_weights_trainable` is applied to it.
+    peft's `merge_and_unload` is not used, because it would round to 4 bits again.
     """
     keep_four_bit_weights_trainable(model)
     layers = {name: module for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
@@ -173,13 +173,13 @@ def dequantised(model: torch.nn.Module) -> Mapping[str, Callable[[], torch.Tenso
 
 
 def in_four_bits(config: ModelConfig) -> bool:
-    """Whether `load` would load 4-bit weights on this machine."""
+    """Whether `load` quantises weights to 4 bits on this machine."""
     return config.quantize == "nf4" or (config.quantize == "auto" and _four_bits_are_usual(find_device(config)))
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """Keep the loaders' own bars and notices off the user's screen: we print what matters."""
+    """Suppress the loaders' progress bars, log lines and warnings."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
@@ -199,15 +199,15 @@ def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, form:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,  # without it bitsandbytes computes in float32
+        bnb_4bit_compute_dtype=dtype,  # bitsandbytes' default is float32
     )
     _check_installed(base)
     try:
         return AutoModelForCausalLM.from_pretrained(
             base.path,
-            dtype="auto" if form == "int8" else dtype,  # as stored: int8 layers come of it one by one
+            dtype="auto" if form == "int8" else dtype,  # int8: as stored, converted layer by layer
             device_map={"": device},
-            # None would mean no quantisation even where the base's own config has one.
+            # An explicit None would override a quantisation in the base's own config.
             **({"quantization_config": four_bit} if form == "nf4" else {}),
             local_files_only=True,
             use_safetensors=True,
@@ -217,7 +217,7 @@ def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, form:
         raise BaseModelError(
             f"Base {base.id!r} does not fit this GPU's memory: choose a smaller --base, or --device cpu."
         ) from error
-    except Exception as error:  # what a config or weights from anywhere make transformers meet is of any kind
+    except Exception as error:  # untrusted configs and weights can raise anything in transformers
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(
             f"The weights of base {base.id!r} cannot be loaded ({first}): download it again."
@@ -225,7 +225,7 @@ def _from_pretrained(base: Base, device: torch.device, dtype: torch.dtype, form:
 
 
 def _check_installed(base: Base) -> None:
-    """Raise BaseModelError where the base was quantised by a library that is not here."""
+    """Raise BaseModelError if the library that quantised the base is not supported or not installed."""
     known = {"bitsandbytes": "bitsandbytes", "gptq": "gptqmodel", "awq": "gptqmodel"}
     package = known.get(base.quantization or "bitsandbytes")
     if package is None:
@@ -238,7 +238,7 @@ def _check_installed(base: Base) -> None:
 
 
 def find_device(config: ModelConfig) -> torch.device:
-    """Where `load` would put the weights; raises BaseModelError."""
+    """The device for the weights; raises BaseModelError."""
     name = config.device
     if name == "auto":
         name = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
@@ -248,9 +248,9 @@ def find_device(config: ModelConfig) -> torch.device:
 
 
 def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
-    """The type that forwards compute in on `device`.
+    """Compute type of forwards on `device`.
 
-    CPUs without AVX512-BF16 emulate bfloat16, at a hundredth of float32's speed in large products.
+    CPUs without AVX512-BF16 emulate bfloat16 at a hundredth of float32's speed in large products.
     """
     if name != "auto":
         return getattr(torch, name)
@@ -260,14 +260,14 @@ def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
 
 
 def _form(config: ModelConfig, base: Base, device: torch.device, training: bool) -> tuple[Quantize, torch.dtype]:
-    """How to hold the weights, and the compute type."""
+    """Weight format and compute type."""
     if config.quantize == "int8":
         return _int8(base, device)
     if base.quantization is not None and config.dtype == "auto":
         stored = base.config["quantization_config"].get("bnb_4bit_compute_dtype", "bfloat16")
         if stored not in DTYPES[1:]:
             raise BaseModelError(f"Base {base.id!r} computes in {shown(stored)}: add --dtype {DTYPES[1]}.")
-        return "none", getattr(torch, stored)  # another one would reach some of its tensors only
+        return "none", getattr(torch, stored)  # another type would apply to only some of its tensors
     asked = config.quantize != "auto" or config.dtype != "auto"
     if asked or device.type != "cpu" or has_avx512bf16():
         return _quantize(config, base, device), compute_dtype(device, config.dtype)
@@ -285,7 +285,7 @@ def _int8(base: Base, device: torch.device) -> tuple[Quantize, torch.dtype]:
 
 
 def _quantize(config: ModelConfig, base: Base, device: torch.device) -> Quantize:
-    """What is asked for, or the usual form here; `none` of a base whose own config says how it is quantised."""
+    """The requested format, or this device's default; `none` if the base's own config defines a quantisation."""
     if base.quantization is not None:
         return "none"
     if config.quantize != "auto":
@@ -294,7 +294,7 @@ def _quantize(config: ModelConfig, base: Base, device: torch.device) -> Quantize
 
 
 def _four_bits_are_usual(device: torch.device) -> bool:
-    return device.type != "cpu" or bool(has_avx512bf16())  # it says 1 or 0
+    return device.type != "cpu" or bool(has_avx512bf16())  # an int, 1 or 0
 
 
 def _dequantised(layer: bnb.nn.Linear4bit) -> torch.Tensor:

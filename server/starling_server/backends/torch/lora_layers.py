@@ -1,7 +1,8 @@
-"""LoRA adapters beside a base's linear layers: two more products a layer, the scale already in B.
+"""LoRA adapters beside a base's linear layers: two more products per layer, with the scale folded into B.
 
-peft's unmerged forward casts, scales and drops out around the same two products, which makes 32-40 kernels of a layer's
-12. Here `y = linear(x) + (x @ a.T) @ b.T` in the base's compute type, with `b` the adapter's B times its factor.
+peft's unmerged forward adds casts, scaling and dropout around the same two products, which raises the kernels per layer
+from 12 to 32-40. Here `y = linear(x) + (x @ a.T) @ b.T` in the base's compute type; `b` is the adapter's B times its
+factor.
 
 All matrices of an adapter are in one tensor, padded with zeros to the largest rank seen. A captured graph, which needs
 fixed addresses, switches adapters by copying `LoraLayers.nbytes` bytes on the device.
@@ -20,17 +21,17 @@ from starling_server.models import lora
 from starling_server.models.lora import Lora, Shape
 
 STEP = 8
-"""Ranks are rounded up to a multiple of this: 16 bytes in 16-bit types, what matrix kernels like rows to begin at."""
+"""Ranks are rounded up to a multiple of this: 16 bytes in 16-bit types, the row alignment matrix kernels prefer."""
 
 
 class LoraLinear(nn.Module):
-    """A linear layer of the base, with whatever pair is beside it now."""
+    """A linear layer of the base with the active adapter's pair of matrices."""
 
     def __init__(self, linear: nn.Module) -> None:
         super().__init__()
         self.linear = linear
         self.pair: tuple[Tensor, Tensor] | None = None
-        """(rank, inputs) and (outputs, rank); None adds nothing and costs nothing."""
+        """A and B, shapes (rank, inputs) and (outputs, rank); None skips both products."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (..., inputs) to (..., outputs)."""
@@ -38,20 +39,20 @@ class LoraLinear(nn.Module):
         if self.pair is not None:
             a, b = self.pair
             low = nn.functional.linear(x, a)
-            out.view(-1, b.shape[0]).addmm_(low.view(-1, b.shape[1]), b.t())  # the layer's own output, nobody else's
+            out.view(-1, b.shape[0]).addmm_(low.view(-1, b.shape[1]), b.t())  # in place: `out` is not shared
         return out
 
 
 class LoraLayers:
-    """The adapters of one model, of which at most one is active. A newer `LoraLayers` takes the same model over."""
+    """The adapters of one model, at most one of them active. A new `LoraLayers` on the same model replaces this one."""
 
     def __init__(self, model: nn.Module, fixed: bool = False) -> None:
-        """With `fixed` the layers read the same addresses whatever is in use, and always compute both products.
+        """With `fixed`, layers read the same addresses for every adapter and always compute both products.
 
-        Otherwise switching copies nothing, and the bare base computes nothing more.
+        Without it, switching copies nothing, and the bare base skips both products.
         """
         self.version = 0
-        """Grows whenever layers were wrapped or addresses have changed."""
+        """Incremented when layers are wrapped or addresses change."""
         self._model, self._fixed = model, fixed
         self._layers: dict[str, LoraLinear] = {}
         self._rank = 0
@@ -63,17 +64,17 @@ class LoraLayers:
 
     @property
     def names(self) -> tuple[AdapterId, ...]:
-        """The adapters in memory."""
+        """Names of the adapters in memory."""
         return tuple(self._kept)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one adapter, and of what a switch copies where addresses are fixed."""
+        """Bytes of one adapter, which is also the size of a switch's copy with fixed addresses."""
         flat = next(iter(self._kept.values()), None)
         return flat.numel() * flat.element_size() if flat is not None else 0
 
     def need(self, path: Path) -> tuple[int, int]:
-        """Bytes of the adapter in `path` alone, and of all that are in memory with it; raises AdapterError."""
+        """Bytes of the adapter in `path` alone, and of all adapters in memory including it; raises AdapterError."""
         outline = lora.outline(path)
         outline.check(self._shape)
         rank = max(self._rank, _padded(outline.rank))
@@ -82,7 +83,7 @@ class LoraLayers:
         return own * self._dtype.itemsize, among * self._dtype.itemsize * (len(self._kept) + 1)
 
     def add(self, name: AdapterId, path: Path) -> None:
-        """Read the adapter in the folder `path`; raises AdapterError where it is damaged, no LoRA or does not fit."""
+        """Load the adapter in the folder `path`; raises AdapterError if it is damaged, not a LoRA or does not fit."""
         try:
             outline = lora.outline(path)
             outline.check(self._shape)
@@ -100,17 +101,17 @@ class LoraLayers:
             raise AdapterError(f"Adapter {name!r} finds no room in memory: serve fewer adapters.") from error
 
     def remove(self, name: AdapterId) -> None:
-        """Let go of an adapter's matrices."""
+        """Unload an adapter."""
         if self._active == name:
             self.use(None)
         del self._kept[name], self._ranks[name]
         rank = max(self._ranks.values(), default=0)
-        if not self._fixed and _padded(rank) <= self._rank // 2:  # one of a large rank has made all others large
+        if not self._fixed and _padded(rank) <= self._rank // 2:  # shrink: a large rank pads all adapters
             self._lay_out(_padded(rank), self._layers)
 
     @torch.inference_mode()
     def use(self, name: AdapterId | None) -> None:
-        """Put this adapter, or with None the bare base, into effect; nothing where it is already."""
+        """Activate this adapter, or the bare base with None; does nothing if it is already active."""
         if name == self._active:
             return
         if self._slots is not None:
@@ -120,7 +121,7 @@ class LoraLayers:
         self._active = name
 
     def _linear(self, module: str) -> Any:
-        """The base's layer of this name, None where there is none."""
+        """The base's layer of this name; None if it does not exist."""
         try:
             layer = self._model.get_submodule(module)
         except AttributeError:
@@ -128,17 +129,17 @@ class LoraLayers:
         return layer.linear if isinstance(layer, LoraLinear) else layer
 
     def _shape(self, module: str) -> Shape | None:
-        """Outputs and inputs of the base's layer of this name, zeros of one that is not linear."""
+        """(outputs, inputs) of the base's layer of this name; zeros if it is not linear, None if it does not exist."""
         layer = self._linear(module)
         return None if layer is None else (getattr(layer, "out_features", 0), getattr(layer, "in_features", 0))
 
     def _layers_with(self, modules: Iterable[str]) -> dict[str, LoraLinear]:
-        """The layers that have pairs, and those that come to them; nothing of the model is changed."""
+        """The layers that have pairs, plus new ones for `modules`; the model is not changed."""
         new = {module: LoraLinear(self._linear(module)) for module in modules if module not in self._layers}
         return self._layers | new
 
     def _grow(self, rank: int, layers: Mapping[str, LoraLinear]) -> None:
-        """Make room for pairs of this rank beside these layers; whatever was in use is not after it."""
+        """Make room for pairs of this rank in these layers; a change of layout deactivates the active adapter."""
         rank = max(self._rank, _padded(rank))
         if rank > self._rank or layers.keys() - self._layers.keys():
             self._lay_out(rank, layers)
@@ -154,13 +155,13 @@ class LoraLayers:
         self.version += 1
 
     def _point(self, flat: Tensor | None) -> None:
-        """Let every layer read its pair from here."""
+        """Point every layer's pair into `flat`."""
         pairs = dict(_pairs(flat, self._rank, self._layers)) if flat is not None else {}
         for module, layer in self._layers.items():
             layer.pair = pairs.get(module)
 
     def _flat(self, read: Lora) -> Tensor:
-        """An adapter's matrices as they are kept; filled on the CPU, so that the device gets them in one copy."""
+        """An adapter's matrices in the flat layout; filled on the CPU, then copied to the device at once."""
         flat = torch.zeros(_size(self._rank, self._layers), dtype=self._dtype)
         for module, (a, b) in _pairs(flat, self._rank, self._layers):
             if pair := read.pairs.get(module):
@@ -169,7 +170,7 @@ class LoraLayers:
         return flat.to(self._device)
 
     def _moved(self, flat: Tensor, rank: int, layers: Mapping[str, LoraLinear]) -> Tensor:
-        """The same matrices in another layout, which has room for them."""
+        """The same matrices in another layout, which must have room for them."""
         moved = self._empty(rank, layers)
         places = dict(_pairs(moved, rank, layers))
         for module, (a, b) in _pairs(flat, self._rank, self._layers):
@@ -193,18 +194,18 @@ class LoraLayers:
 
 
 def _padded(rank: int) -> int:
-    """As matrices are laid out."""
+    """`rank` rounded up to a multiple of `STEP`."""
     return -(-rank // STEP) * STEP
 
 
 def _size(rank: int, layers: Mapping[str, LoraLinear]) -> int:
-    """Numbers in one adapter."""
+    """Number of elements in one adapter's flat tensor."""
     shapes: list[Any] = [layer.linear for layer in layers.values()]
     return sum(rank * (linear.in_features + linear.out_features) for linear in shapes)
 
 
 def _pairs(flat: Tensor, rank: int, layers: Mapping[str, LoraLinear]) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-    """Each layer's name with its (rank, inputs) and (outputs, rank), views of `flat`."""
+    """Each layer's name with its A (rank, inputs) and B (outputs, rank), views of `flat`."""
     at = 0
     for module, layer in layers.items():
         linear: Any = layer.linear
@@ -215,7 +216,7 @@ def _pairs(flat: Tensor, rank: int, layers: Mapping[str, LoraLinear]) -> Iterato
 
 
 def _unwrap(model: nn.Module) -> None:
-    """Undo what an earlier `LoraLayers` has done."""
+    """Unwrap the layers of an earlier `LoraLayers`."""
     wrapped = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLinear)]
     for name, module in wrapped:
         model.set_submodule(name, module.linear)

@@ -1,4 +1,4 @@
-"""Logits to a token."""
+"""Sampling of a token from logits."""
 
 import torch
 
@@ -6,7 +6,7 @@ from starling_server.engine.protocols import COLDEST, Likely, Sampler, Sampling
 
 
 def greedy(logits: torch.Tensor) -> int:
-    """The most likely id, as `transformers` picks it in greedy search."""
+    """The most likely id, as in the greedy search of `transformers`."""
     return int(logits.argmax())
 
 
@@ -16,7 +16,7 @@ def sampler(sampling: Sampling) -> Sampler:
         return greedy
     generator = torch.Generator()
     if sampling.seed is None:
-        generator.seed()  # a new generator has the same seed each time
+        generator.seed()  # random; a new generator has a fixed seed
     else:
         generator.manual_seed(sampling.seed)
 
@@ -30,16 +30,16 @@ def sampler(sampling: Sampling) -> Sampler:
 
 
 def likelihoods(logits: torch.Tensor, token: int, most: int) -> Likely:
-    """As `protocols.Runner` says; logits of shape (vocab,)."""
+    """See `protocols.Runner.likelihoods`; logits of shape (vocab,)."""
     nats = torch.log_softmax(logits.float().cpu(), dim=-1)
     best = nats.topk(most)
     return Likely(token, float(nats[token]), list(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
 
 
 def nucleus(weights: torch.Tensor, share: float) -> torch.Tensor:
-    """`weights`, shape (vocab,), with zeros for all ids beyond the likeliest that make up `share` together."""
+    """Top-p filter: `weights`, shape (vocab,), zeroed outside the likeliest ids that together reach `share`."""
     ordered, ids = weights.sort(descending=True)
-    beyond = ordered.cumsum(-1) - ordered >= share  # the one that crosses the share stays
-    beyond[0] = False  # whatever a share of next to nothing is in this type
+    beyond = ordered.cumsum(-1) - ordered >= share  # the id that crosses the share is kept
+    beyond[0] = False  # keep the likeliest even if a tiny share rounds to 0
     ordered[beyond] = 0.0
     return torch.zeros_like(weights).scatter_(0, ids, ordered)

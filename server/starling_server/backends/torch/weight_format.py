@@ -1,8 +1,8 @@
-"""In which form a CPU without bfloat16 arithmetic serves a base fastest: asked of the machine, not assumed.
+"""Fastest weight format on a CPU without bfloat16 arithmetic, measured on the machine.
 
-With AVX512-BF16 it is 4 bits. RemoteModels every 4-bit product dequantises a whole matrix first, bfloat16 is emulated,
-float32 reads four times the bytes of int8, and int8 is slower with many rows: which is best depends on the matrices'
-size, the caches and the memory.
+With AVX512-BF16 the fastest format is 4-bit. Without it, every 4-bit product first dequantises a whole matrix, bfloat16
+is emulated, float32 reads four times the bytes of int8, and int8 is slower with many rows. The best format depends on
+the size of the matrices, the processor's caches and the memory.
 """
 
 from collections.abc import Callable
@@ -17,28 +17,29 @@ from starling_server.backends.torch.int8 import Int8Linear
 from starling_server.config import Quantize
 
 SMALL = 1 << 27
-"""Weights up to which float32 is taken unasked. int8 takes two thirds of its time a token (docs/experiments.md), but as
-its results are bfloat16, a near tie may fall by what is in the cache, and a small base is quick enough."""
+"""Max number of weights for which float32 is chosen without measuring. int8 takes two thirds of its time per token
+(docs/experiments.md), but int8's results are bfloat16, so the cache's content can decide a near tie; a small base is
+fast enough in float32."""
 DECODED, READ = 16, 2
-"""Forwards of one token and of a chunk that an ordinary suggestion takes."""
+"""Forwards of a typical suggestion: single-token ones, and chunks."""
 CHUNK = 64
 MATRICES = 4
-"""Multiplied in turn, so that none stays in the processor's cache as it never does in a model."""
+"""Number of matrices multiplied in turn, so that none stays in the processor's cache, as in a real model."""
 SPARE = 0.8
 """Share of the free memory that weights may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How weights are held and computed with."""
+    """Storage format and compute type of the weights."""
 
     name: str
     quantize: Quantize
     dtype: torch.dtype
     weight_bytes: float
-    """Of one weight, while it is loaded."""
+    """Bytes per weight during loading."""
     trains: bool = True
-    """Whether gradients flow through it, as an adapter's training needs."""
+    """Whether gradients flow through the format, as training an adapter requires."""
 
 
 FLOAT32 = Form("float32", "none", torch.float32, 4)
@@ -51,7 +52,7 @@ FORMS = (
 
 
 def fastest(weights: int, width: int, free_bytes: int, training: bool = False) -> tuple[Form, str]:
-    """The form for a base of so many weights and this width, and the reason in words."""
+    """The fastest form for a base of this number of weights and this width, with the reason as text."""
     fitting = [form for form in FORMS if weights * form.weight_bytes <= SPARE * free_bytes] or [FORMS[-1]]
     if training:
         fitting = [form for form in fitting if form.trains]
@@ -65,7 +66,7 @@ def fastest(weights: int, width: int, free_bytes: int, training: bool = False) -
 
 
 def _cost(form: Form, width: int) -> float:
-    """Milliseconds that one matrix of the base takes of a suggestion."""
+    """Milliseconds per suggestion spent on one matrix of the base."""
     multiply = [_product(form, width) for _ in range(MATRICES)]
     one, chunk = (_milliseconds(multiply, torch.randn(rows, width, dtype=form.dtype)) for rows in (1, CHUNK))
     return DECODED * one + READ * chunk
@@ -86,7 +87,7 @@ def _product(form: Form, width: int) -> Callable[[Tensor], Tensor]:
 
 @torch.inference_mode()
 def _milliseconds(products: list[Callable[[Tensor], Tensor]], rows: Tensor) -> float:
-    """A product's time, the best of three rounds over all of them."""
+    """Mean time of one product in milliseconds, best of three rounds over all products."""
     times = list[float]()
     for _ in range(3):
         started = perf_counter()
