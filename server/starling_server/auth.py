@@ -26,7 +26,7 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Somebody with a token."""
+    """The holder of a token."""
 
     name: str
     admin: bool = False
@@ -42,7 +42,7 @@ class Key:
 
 
 class TokenStore:
-    """Every token that is good now. Not thread-safe: one event loop asks."""
+    """All valid tokens. Not thread-safe: used by one event loop."""
 
     def __init__(self, single: str | None, file: Path | None) -> None:
         """`single` is the value of STARLING_TOKEN; raises UsageError for tokens that cannot be used."""
@@ -52,7 +52,7 @@ class TokenStore:
 
     @property
     def empty(self) -> bool:
-        """Whether everybody may ask."""
+        """Whether no token is required."""
         return not self._single and self._file is None
 
     def who(self, token: str) -> Client | None:

@@ -17,7 +17,7 @@ LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 NONE = "-"
 """The id of lines that belong to no request."""
 request_id: ContextVar[str] = ContextVar("request_id", default=NONE)
-"""Of the request that is being answered here."""
+"""Id of the current request."""
 INDENT = "    "
 """Before each line of a stack: no record begins with it."""
 STACKS = frozenset({"stack", "exc_info", "stack_info"})
@@ -43,7 +43,7 @@ class RequestId(logging.Filter):
     """Puts the current request's id on every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let it pass."""
+        """Add the id and accept the record."""
         record.request_id = known = request_id.get()
         record.bracketed = "" if known == NONE else f" [{known}]"
         return True

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starling_server.errors import OutputError, UsageError
 
 LOCK_SECONDS = 5.0
-"""How long a new server tries: whoever only looks whether one is alive holds the lock for a moment."""
+"""Seconds that a new server retries: a liveness check holds the lock for a moment."""
 
 
 class Running(BaseModel):

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, NoReturn
 from starling_server.printable import printable
 
 MOST_BYTES = 500_000_000
-"""Of one file; the largest that is met is a run's answers, some tens of MB."""
+"""Max bytes of one file; the largest known is a run's answers, some tens of MB."""
 MOST_SHOWN = 200
-"""Characters of somebody else's text in a message of ours."""
+"""Max characters of untrusted text in a message."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 

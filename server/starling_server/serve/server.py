@@ -1,4 +1,4 @@
-"""A serving process from its socket to its end: answers from the first moment, loads beside it, and stops in time."""
+"""A server process: it answers requests while the model loads, and shuts down within a time limit."""
 
 import asyncio
 import logging
@@ -26,9 +26,9 @@ from starling_server.serve.watchdog import GaveUp, Watchdog
 
 log = logging.getLogger(__name__)
 FINISH_SECONDS = 1.5
-"""How long running requests may go on after a signal; then they answer with what they have."""
+"""Max seconds for running requests after a signal; after that they return partial output."""
 STOP_SECONDS = 3
-"""How long a stopping server waits for them in all; then their connections are cut."""
+"""Max seconds to wait for running requests at shutdown; after that their connections are closed."""
 WORKER_SECONDS = 0.5
 """How long the worker's thread is waited for at the end; it is a daemon's."""
 SWITCH_SECONDS = 0.0005
@@ -174,7 +174,7 @@ class _Server(uvicorn.Server):
         self.stopped_by: int | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; a second Ctrl-C waits for nobody."""
+        """Stop; a second Ctrl-C stops without waiting."""
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit, self.stopped_by = True, sig
 

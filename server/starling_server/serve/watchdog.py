@@ -17,11 +17,11 @@ from starling_server.serve.start import in_daemon_thread
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
-"""Between two looks at the worker."""
+"""Seconds between checks of the worker."""
 SCAN_SECONDS = 2.0
 """Between two looks at the adapters' folders: by name and time, which works on network disks too."""
 MOST_RELOADS, RELOADS_SECONDS = 3, 600.0
-"""So many times within so long is a habit."""
+"""Max reloads within a period, in seconds, before giving up."""
 
 
 class GaveUp(Exception):
@@ -49,7 +49,7 @@ class Watchdog:
         self._serve(self._service)
 
     async def watch(self) -> None:
-        """Go on for ever; raises GaveUp."""
+        """Run forever; raises GaveUp."""
         scanned = monotonic()
         while True:
             await asyncio.sleep(LOOK_SECONDS)

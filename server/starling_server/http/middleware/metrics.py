@@ -38,7 +38,7 @@ class Metrics:
         PlatformCollector(registry=self.registry)
 
     def answered(self, response: CompleteResponse) -> None:
-        """Count an answer."""
+        """Count a response."""
         adapter, used, times = response.adapter or BARE, response.usage, response.timings
         self.outcomes.labels(adapter, response.choices[0].finish_reason).inc()
         for kind in ("prompt", "cached", "completion", "drafted", "accepted"):

@@ -23,7 +23,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """What every route may answer, for the OpenAPI document."""
 MOST_NAME = 100
-"""Characters of a name from outside in a sentence."""
+"""Max characters of an external name in a message."""
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -63,7 +63,7 @@ def _document(kind: str, status: int, detail: str) -> Problem:
 
 
 def shortened(name: str) -> str:
-    """A name from outside as it may stand in a sentence."""
+    """An external name, cut and escaped for a message."""
     return printable(name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}...")
 
 
