@@ -59,7 +59,7 @@ def set_up(form: LogFormat, verbose: bool) -> None:
 
 
 def what(error: BaseException) -> str:
-    """What failed, without the message, which may quote what a client sent."""
+    """The error without its message, which may quote client text."""
     cause = error.__cause__ or error.__context__
     return type(error).__name__ + (f" (from {type(cause).__name__})" if cause is not None else "")
 
@@ -88,7 +88,7 @@ def _formatter(form: LogFormat) -> logging.Formatter:
         """Objects whose texts can be printed as they are."""
 
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-            """Escape every text once more than JSON does, which its reader undoes."""
+            """Escape every text once more than JSON does; the reader undoes it."""
             return {name: _printable(name, each) for name, each in super().process_log_record(log_data).items()}
 
     renamed = {"levelname": "level", "name": "logger"}

@@ -14,12 +14,12 @@ STALE_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whom something is kept for; nobody else is ever answered with it."""
+    """Owner of a cached item, which is never used for any other owner."""
 
     client: str = ""
     """A token's name, or an address where there are no tokens; empty where a service is used in its own process."""
     salt: str = ""
-    """Tells apart those for whom the client itself asks. They share its claim to room."""
+    """Distinguishes the users behind one client. They share its cache quota."""
 
 
 ALONE = Owner()

@@ -40,7 +40,7 @@ def inside(path: Path, folder: Path) -> Path:
 
 @contextmanager
 def opened(path: Path) -> Generator[BinaryIO]:
-    """The regular file at `path`; raises OSError, and Unfit for whatever else is there. Waits for nobody."""
+    """The regular file at `path`; raises OSError, and Unfit for whatever else is there. Never blocks."""
     _check(os.stat(path))
     handle = os.open(path, _FLAGS)
     try:
@@ -84,7 +84,7 @@ def parsed(data: bytes) -> dict[str, Any]:
 
 
 def shown(text: object) -> str:
-    """Somebody else's text in a message: cut, and escaped where it could steer a terminal or begin a line."""
+    """Untrusted text for a message: cut, and escaped if it could control a terminal or start a line."""
     return printable(str(text)[:MOST_SHOWN])
 
 

@@ -1,6 +1,6 @@
 """Prefill in chunks, decode, verify drafts, stop, cancel: policy only, over a runner.
 
-A generation is a coroutine: it yields what it wants fed and is sent the logits, so that its driver may run the
+A generation is a coroutine: it yields feeds and is sent their logits, so that its driver may run the
 steps of several as one forward. Before every step it checks for an interrupt, so a cancelled request costs at most one
 more forward, in prefill as in decoding. Computed sequences stay in the prefix cache for the next request.
 """
@@ -109,7 +109,7 @@ class Usage:
 class Generation:
     """One running job; `finish` and `usage` tell what happened.
 
-    Whoever asks for tokens may leave at any time (a stop rule fired) with `close`: what was computed is kept.
+    The consumer may stop at any time with `close` (a stop rule fired); the computed sequence is cached.
     A forward that raises ends it, and its sequence is dropped.
     """
 
@@ -144,7 +144,7 @@ class Generation:
         self._items.close()
 
     def _sampler(self) -> Sampler:
-        """The runner's, which also notes how likely each choice was where that is asked for."""
+        """The runner's sampler, which also records log-probabilities if the job asks for them."""
         runner, logprobs = self._engine.runner, self._job.logprobs
         sample = runner.sampler(self._job.sampling)
         if logprobs is None:
@@ -175,7 +175,7 @@ class Generation:
         cache.put(sequence)
 
     def _prefill(self, sequence: CachedSequence) -> Feeds[Rows | None]:
-        """Feed what the sequence lacks of the prompt; None where that was interrupted."""
+        """Prefill the part of the prompt that is not cached; None if interrupted."""
         started, prompt, rows = perf_counter(), self._job.prompt, None
         while len(sequence.ids) < len(prompt):
             rows = yield from self._feed(sequence, prompt[len(sequence.ids) :][: self._engine.chunk], 1)
@@ -262,7 +262,7 @@ class Generating(Protocol):
 
 
 class Generates(Protocol):
-    """What runs jobs: `Engine` over a runner here, `RemoteEngine` over another server."""
+    """Interface for running jobs: `Engine` uses a local runner, `RemoteEngine` another server."""
 
     @property
     def has_logits(self) -> bool:
@@ -280,7 +280,7 @@ class Generates(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise UpstreamDown where what computes is elsewhere and not there; may take seconds."""
+        """Raise UpstreamDown if a remote server does not respond; may take seconds."""
         ...
 
     def warm_up(self, token: int) -> None:

@@ -94,8 +94,8 @@ class Runner(Sizes, Protocol):
     def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
         """One forward over 1 to `rows` feeds of different caches under one adapter.
 
-        For each feed the logits after its last `keep` ids, shape (keep, vocab). Where this raises, every cache is as
-        long as before; MemoryError means that less kept memory may help.
+        For each feed the logits after its last `keep` ids, shape (keep, vocab). If this raises, every cache has its
+        previous length; MemoryError means that evicting cached sequences may help.
         """
         ...
 

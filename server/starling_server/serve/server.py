@@ -112,8 +112,8 @@ class Serving:
     def _heed_hangup(self, server: "_Server") -> None:
         """Decide what SIGHUP means, by how the process was started.
 
-        nohup wants it ignored, and so it stays. Whoever closes the terminal that a server was started from expects it
-        to end. A service without a terminal reads again what it was started with, as services do.
+        Under nohup it stays ignored. With a controlling terminal, closing the terminal ends the server. Without a
+        terminal the server reloads its tokens and adapters.
         """
         hangup = getattr(signal, "SIGHUP", None)
         if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
@@ -122,7 +122,7 @@ class Serving:
         asyncio.get_running_loop().add_signal_handler(hangup, heed)
 
     def _read_again(self) -> None:
-        """Take over tokens and adapters as they are on disk now."""
+        """Reload tokens and adapters from disk."""
         log.info("SIGHUP: tokens and adapters are read again")
         self._tokens.read_again()
         self._watchdog.look()

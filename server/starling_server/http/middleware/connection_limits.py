@@ -49,7 +49,7 @@ def most_connections() -> int:
     wanted = Connection.limit + SPARE_FILES
     new = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and new > soft:
-        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not tell
+        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
             soft = new
     return min(Connection.limit, max(16, (wanted if soft == resource.RLIM_INFINITY else soft) - SPARE_FILES))
@@ -85,7 +85,7 @@ class Connection(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Wait for the first request, or turn away one too many."""
+        """Wait for the first request, or refuse a connection over the limit."""
         super().connection_made(transport)
         transport.max_size = READ_BYTES  # pyright: ignore[reportAttributeAccessIssue] - of asyncio's own sockets
         if len(self.connections) > self.limit:
@@ -138,7 +138,7 @@ class Connection(H11Protocol):
             return
         super().send_400_response(msg)
         cycle: Any = self.cycle
-        if self._answering:  # the rest of its body is what was refused: nobody hears what else it says
+        if self._answering:  # the rest of the body was refused: ignore further data
             cycle.disconnected = True
             cycle.message_event.set()
         self._linger()
@@ -166,7 +166,7 @@ class Connection(H11Protocol):
     def _end(self) -> None:
         late = self._due is not None and self.loop.time() - self._due.when() > LAG_SECONDS
         self._due = None
-        if late:  # it was this process that had no time: what was sent may lie here unread
+        if late:  # this process was late: received data may still be unread
             self._wait()
         elif not self._answering:
             self.transport.abort()

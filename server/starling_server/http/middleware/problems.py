@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents; none is the model's fault but a 500."""
+"""Errors as RFC 9457 problem documents; only a 500 is the server's own failure."""
 # MERGED: """Problem documents that OpenAI's clients can read too: they look for a sentence in `error.message` only."""
 
 import json
@@ -49,7 +49,7 @@ def document(error: RequestError) -> Problem:
 
 
 def internal() -> Response:
-    """The answer to a request on which the server itself failed."""
+    """The response to a request after an internal failure."""
     return _problem("internal", 500, "The server failed on this request; its log says why.")
 
 
@@ -91,7 +91,7 @@ async def _request_error(_: Request, error: Exception) -> Response:
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 SHAPES = ("/v1/", "/infill")
-"""Addresses of shapes that others made."""
+"""Paths of third-party formats."""
 
 
 def answer_openai(app: FastAPI) -> None:
