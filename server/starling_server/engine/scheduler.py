@@ -174,7 +174,7 @@ class Scheduler:
 
     @property
     def alive(self) -> bool:
-        """Whether the worker thread is usable."""
+        """Whether the worker thread is alive."""
         return self._thread.is_alive()
 
     @property

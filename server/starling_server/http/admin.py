@@ -18,7 +18,7 @@ from starling_server.models.adapter_registry import State
 from starling_server.schema import AdapterList, AdapterState, Health
 
 MOST_NAME_BYTES = 255
-"""Max length of a file name on common systems."""
+"""Max bytes of a file name on common systems."""
 ASIDE_SECONDS = 30.0
 """Max seconds that loading an adapter waits for the model."""
 

@@ -16,7 +16,7 @@ from starling_server.completion.completer import OnText
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
 POLL_SECONDS = 0.05
-"""Interval between checks for a client's disconnect."""
+"""Seconds between checks for a client's disconnect."""
 WAY_SECONDS = 5.0
 """Max seconds after the deadline to send the rest of a stream to a slow client."""
 GONE = 499

@@ -30,7 +30,7 @@ FINISH_SECONDS = 1.5
 STOP_SECONDS = 3
 """Max seconds to wait for running requests at shutdown; after that their connections are closed."""
 WORKER_SECONDS = 0.5
-"""How long the worker's thread is waited for at the end; it is a daemon's."""
+"""Max seconds to wait for the worker thread at exit; it is a daemon thread."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop waits for the interpreter's lock while the model's thread holds it; Python's own is 0.005.
 

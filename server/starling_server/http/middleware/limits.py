@@ -12,11 +12,11 @@ from starling_server.errors import TooLarge, TooManyRequests
 MAX_BODY = 2 << 20
 """Max bytes of a request's body."""
 BODY_SECONDS = 20.0
-"""A body that is not whole by then is refused: whoever trickles holds a place and no more."""
+"""Max seconds for a complete body: a slow client holds a connection only that long."""
 BURST_SECONDS = 2
 """The rate is counted over this long, so that twice as many as in a second may come at once."""
 MOST_CLIENTS = 4096
-"""Clients that are remembered; the one that has been away longest is forgotten first."""
+"""Max clients tracked; the least recently seen is evicted first."""
 
 
 class BodyLimit:
