@@ -1,4 +1,4 @@
-"""Who may ask: tokens by name, from the environment or a file that may change while the server runs. No torch.
+"""Authentication: tokens by name, from the environment or a file that may change while the server runs. No torch.
 
 A file has one token a line, `name:token`, or `name:token:admin` for one that may also load and unload adapters. Empty
 lines and lines that begin with `#` are skipped. Tokens never show in messages: lines are named by their number.
@@ -26,7 +26,7 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Somebody with a token."""
+    """The holder of a token."""
 
     name: str
     admin: bool = False
@@ -42,7 +42,7 @@ class Key:
 
 
 class TokenStore:
-    """Every token that is good now. Not thread-safe: one event loop asks."""
+    """All valid tokens. Not thread-safe: used by one event loop."""
 
     def __init__(self, single: str | None, file: Path | None) -> None:
         """`single` is the value of STARLING_TOKEN; raises UsageError for tokens that cannot be used."""
@@ -52,7 +52,7 @@ class TokenStore:
 
     @property
     def empty(self) -> bool:
-        """Whether everybody may ask."""
+        """Whether no token is required."""
         return not self._single and self._file is None
 
     def who(self, token: str) -> Client | None:
@@ -65,12 +65,12 @@ class TokenStore:
         return found
 
     def _refresh(self) -> None:
-        """Take over a changed file; one that is damaged or gone changes nothing, and the log says so once."""
+        """Reload a changed file; a damaged or missing file changes nothing and is logged once."""
         if self._file is not None and _stamp(self._file) != self._stamp:
             self.read_again()
 
     def read_again(self) -> None:
-        """Take over the file as it is now, or report why not."""
+        """Reload the file, or report why it cannot be used."""
         if self._file is None:
             return
         self._stamp = _stamp(self._file)
@@ -83,7 +83,7 @@ class TokenStore:
 
 
 def read(file: Path) -> list[Key]:
-    """The keys in `file`; raises UsageError with the number of a line that is none."""
+    """The keys in `file`; raises UsageError with the number of an invalid line."""
     keys = list[Key]()
     for number, line in enumerate(_lines(file), 1):
         if not line or line.startswith("#"):
@@ -135,7 +135,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _stamp(file: Path) -> Stamp | None:
-    """What changes when the file does; None where it is not there."""
+    """Fingerprint of the file's state; None if the file is missing."""
     try:
         stat = file.stat()
     except OSError:

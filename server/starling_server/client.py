@@ -17,7 +17,7 @@ ANSWER_SECONDS = 60.0
 
 
 class Client:
-    """Talks to one server; use it as an async context manager, or call `close`. Cancelling a call stops the model."""
+    """Client of one server; use it as an async context manager, or call `close`. Cancelling a call stops the model."""
 
     def __init__(self, url: str, token_file: Path | None = None, token: str | None = None) -> None:
         """With `token`, or the one of this user (`auth.own_token`, which reads `token_file`), where there is any.
@@ -86,7 +86,7 @@ class Client:
 
 
 class _Bearer(httpx2.Auth):
-    """Sends the token that is good now: the file is read for each request, since tokens change."""
+    """Sends the current token: the file is read for each request, since tokens change."""
 
     def __init__(self, token: str | None, file: Path | None) -> None:
         self._token, self._file = token, file
@@ -103,7 +103,7 @@ class _Bearer(httpx2.Auth):
 
 
 def _body(request: CompleteRequest, stream: bool) -> str:
-    """JSON of `request`. Half of a character, as an editor may have while one is typed, is a question mark there."""
+    """JSON of `request`. A lone surrogate, which an editor may hold during typing, becomes a question mark."""
     whole = {name: _whole(getattr(request, name)) for name in ("prefix", "suffix")}
     return request.model_copy(update={"stream": stream, **whole}).model_dump_json(exclude_none=True)
 

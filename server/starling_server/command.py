@@ -13,7 +13,7 @@ from starling_server.errors import StarlingError
 from starling_server.printable import printable
 
 EXTRAS = {"gguf": "gguf", "llama_cpp": "ggml"}
-"""Packages that have an extra of their own, whatever the command."""
+"""Packages with their own extra, for any command."""
 THIRD_PARTY = (
     "torch",
     "transformers",

@@ -52,11 +52,11 @@ class AdapterError(UsageError):
 
 
 class OutputError(UsageError):
-    """A place that cannot be written to."""
+    """An output path that cannot be written."""
 
 
 class LeakError(UsageError):
-    """A trained model gives back what it never should have learnt."""
+    """A trained model reproduces a secret of its source."""
 
 
 class RequestError(StarlingError):
@@ -77,7 +77,7 @@ class BadRequest(RequestError):
 
 
 class Unauthorized(RequestError):
-    """The request has no token, or one that nobody has."""
+    """The request has no token or an unknown one."""
 
     status = 401
 
@@ -151,7 +151,7 @@ class NotReady(RequestError):
 
 
 class Overloaded(RequestError):
-    """As many requests wait as may."""
+    """The request queue is full."""
 
     status = 503
     retry_after = 1

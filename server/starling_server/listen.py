@@ -1,4 +1,4 @@
-"""Where a command may listen: on this machine, and elsewhere only where tokens say who may ask."""
+"""Listen addresses: loopback, and other addresses only if tokens are required."""
 
 import socket
 from ipaddress import ip_address
@@ -44,6 +44,6 @@ def listen(host: str, port: int, protected: bool = False) -> socket.socket:
 
 
 def url(listener: socket.socket) -> str:
-    """Where the server is, as a client writes it."""
+    """The server's URL for clients."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -17,7 +17,7 @@ LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 NONE = "-"
 """The id of lines that belong to no request."""
 request_id: ContextVar[str] = ContextVar("request_id", default=NONE)
-"""Of the request that is being answered here."""
+"""Id of the current request."""
 INDENT = "    "
 """Before each line of a stack: no record begins with it."""
 STACKS = frozenset({"stack", "exc_info", "stack_info"})
@@ -43,7 +43,7 @@ class RequestId(logging.Filter):
     """Puts the current request's id on every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let it pass."""
+        """Add the id and accept the record."""
         record.request_id = known = request_id.get()
         record.bracketed = "" if known == NONE else f" [{known}]"
         return True
@@ -59,7 +59,7 @@ def set_up(form: LogFormat, verbose: bool) -> None:
 
 
 def what(error: BaseException) -> str:
-    """What failed, without the message, which may quote what a client sent."""
+    """The error without its message, which may quote client text."""
     cause = error.__cause__ or error.__context__
     return type(error).__name__ + (f" (from {type(cause).__name__})" if cause is not None else "")
 
@@ -88,7 +88,7 @@ def _formatter(form: LogFormat) -> logging.Formatter:
         """Objects whose texts can be printed as they are."""
 
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-            """Escape every text once more than JSON does, which its reader undoes."""
+            """Escape every text once more than JSON does; the reader undoes it."""
             return {name: _printable(name, each) for name, each in super().process_log_record(log_data).items()}
 
     renamed = {"levelname": "level", "name": "logger"}

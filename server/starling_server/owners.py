@@ -1,4 +1,4 @@
-"""Whose text something is kept of, and what goes first where the room for it runs out.
+"""Owners of cached text, and the order of eviction.
 
 What is kept of one client is of no use to another, and its presence could be told by the clock. And a client that asks
 a lot must not push out what is kept of all others.
@@ -9,25 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 STALE_SECONDS = 600.0
-"""What was not used for so long is of use to hardly anybody, and has no claim to room any more."""
+"""Seconds without use after which an item is stale and is evicted first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whom something is kept for; nobody else is ever answered with it."""
+    """Owner of a cached item, which is never used for any other owner."""
 
     client: str = ""
     """A token's name, or an address where there are no tokens; empty where a service is used in its own process."""
     salt: str = ""
-    """Tells apart those for whom the client itself asks. They share its claim to room."""
+    """Distinguishes the users behind one client. They share its cache quota."""
 
 
 ALONE = Owner()
-"""The one client of a service that is used in its own process."""
+"""The single client of an in-process service."""
 
 
 def outgoing(clients: Sequence[str], sizes: Sequence[int], idle: float) -> int:
-    """Index of what goes first of things kept, of which it is known whose they are and how large.
+    """Index of the cached item to evict first, by owner and size.
 
     They are given least recently used first, at least one, and the first was not used for `idle` seconds. The oldest
     goes of the client that holds most beside its newest; the oldest of all, where every client has but one, or where

@@ -1,7 +1,7 @@
 """The record of a running server, by which editors of the same user find it: its address and its token.
 
-A server that is meant to be found writes a record beside a lock that it holds for as long as it lives. Who holds the
-lock is alive, whatever process number it has; a record whose lock is free is left over from one that was killed.
+A server that is meant to be found writes a record beside a lock that it holds for as long as it lives. The holder
+of the lock is alive, whatever its process id; a record with a free lock was left by a killed server.
 """
 
 import os
@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starling_server.errors import OutputError, UsageError
 
 LOCK_SECONDS = 5.0
-"""How long a new server tries: whoever only looks whether one is alive holds the lock for a moment."""
+"""Seconds that a new server retries: a liveness check holds the lock for a moment."""
 
 
 class Running(BaseModel):
-    """Where a server answers. The file is for its owner's eyes: the token opens the server."""
+    """Address and token of a server. Only the owner may read the file, since the token grants access."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,7 +69,7 @@ def announced(path: Path, record: Running) -> Generator[None]:
 
 
 def _write(path: Path, record: Running) -> None:
-    """Whole or not at all, and readable by its owner only from the first byte on."""
+    """Write atomically, readable only by the owner from the first byte on."""
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, NoReturn
 from starling_server.printable import printable
 
 MOST_BYTES = 500_000_000
-"""Of one file; the largest that is met is a run's answers, some tens of MB."""
+"""Max bytes of one file; the largest known is a run's answers, some tens of MB."""
 MOST_SHOWN = 200
-"""Characters of somebody else's text in a message of ours."""
+"""Max characters of untrusted text in a message."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -40,7 +40,7 @@ def inside(path: Path, folder: Path) -> Path:
 
 @contextmanager
 def opened(path: Path) -> Generator[BinaryIO]:
-    """The regular file at `path`; raises OSError, and Unfit for whatever else is there. Waits for nobody."""
+    """The regular file at `path`; raises OSError, and Unfit for whatever else is there. Never blocks."""
     _check(os.stat(path))
     handle = os.open(path, _FLAGS)
     try:
@@ -84,7 +84,7 @@ def parsed(data: bytes) -> dict[str, Any]:
 
 
 def shown(text: object) -> str:
-    """Somebody else's text in a message: cut, and escaped where it could steer a terminal or begin a line."""
+    """Untrusted text for a message: cut, and escaped if it could control a terminal or start a line."""
     return printable(str(text)[:MOST_SHOWN])
 
 

@@ -1,4 +1,4 @@
-"""What every `backends/*` brings: a base that is ready to generate, whoever computes."""
+"""Interface of every package in `backends/`: a base that is ready to generate."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,9 @@ class Backend:
     fim: Fim
     adapters: HoldsAdapters
     device: str
-    """Where it computes, for a person."""
+    """Device name for display."""
 
     @property
     def id(self) -> str:
-        """What the base is called in answers."""
+        """Name of the base in responses."""
         return self.base.id

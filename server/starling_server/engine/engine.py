@@ -1,6 +1,6 @@
 """Prefill in chunks, decode, verify drafts, stop, cancel: policy only, over a runner.
 
-A generation is a coroutine: it yields what it wants fed and is sent the logits, so that its driver may run the
+A generation is a coroutine: it yields feeds and is sent their logits, so that its driver may run the
 steps of several as one forward. Before every step it checks for an interrupt, so a cancelled request costs at most one
 more forward, in prefill as in decoding. Computed sequences stay in the prefix cache for the next request.
 """
@@ -38,11 +38,11 @@ None instead means that it was ended while it waited."""
 Feeds = Generator[Feed, Rows | None, T]
 """The same of an engine over a runner: it only feeds."""
 Interrupt = Callable[[], Finish | None]
-"""Asked before every forward; anything but None ends the generation with that reason."""
+"""Called before every forward; any value but None ends the generation with that reason."""
 
 
 def never() -> None:
-    """An interrupt that never comes."""
+    """An interrupt that never fires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +52,19 @@ class Job:
     prompt: list[int]
     """1 to `context` ids."""
     max_tokens: int
-    """0 only reads the prompt."""
+    """Max tokens to generate; 0 only prefills the prompt."""
     stops: frozenset[int]
-    """Ids that end the generation and are not part of it."""
+    """Stop ids; they end the generation and are not included in it."""
     sampling: Sampling = GREEDY
     adapter: AdapterId | None = None
     """None is the bare base."""
     logprobs: int | None = None
-    """How many of the likeliest ids are noted beside each token; None notes nothing."""
+    """Number of likeliest ids recorded for each token; None records no log-probabilities."""
     interrupted: Interrupt = never
     drafter: Callable[[], Drafter] | None = None
     """Made when the first draft is wanted; without one each token is a forward of its own."""
     owner: Owner = ALONE
-    """Whose text the prompt is."""
+    """Owner of the prompt's text."""
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Usage:
     completion_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
-    """Drafted tokens that decoding would have given too."""
+    """Accepted drafted tokens."""
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
 
@@ -92,7 +92,7 @@ class Usage:
         )
 
     def on_wire(self) -> WireUsage:
-        """The counts, as answers give them."""
+        """Token counts for the response."""
         return WireUsage(
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
@@ -102,14 +102,14 @@ class Usage:
         )
 
     def timings(self, queue_ms: float, total_ms: float) -> Timings:
-        """The times, as answers give them."""
+        """Timings for the response."""
         return Timings(queue_ms=queue_ms, prefill_ms=self.prefill_ms, decode_ms=self.decode_ms, total_ms=total_ms)
 
 
 class Generation:
     """One running job; `finish` and `usage` tell what happened.
 
-    Whoever asks for tokens may leave at any time (a stop rule fired) with `close`: what was computed is kept.
+    The consumer may stop at any time with `close` (a stop rule fired); the computed sequence is cached.
     A forward that raises ends it, and its sequence is dropped.
     """
 
@@ -128,7 +128,7 @@ class Generation:
         while isinstance(item, Feed):
             try:
                 rows = yield item
-            except Exception as error:  # the forward failed: the sequence goes, the error comes back
+            except Exception as error:  # the forward failed: drop the sequence, re-raise
                 self._items.throw(error)
                 raise
             item = _send(self._items, rows)
@@ -140,11 +140,11 @@ class Generation:
             yield token
 
     def close(self) -> None:
-        """Stop here; safe to call twice."""
+        """Stop the generation; safe to call twice."""
         self._items.close()
 
     def _sampler(self) -> Sampler:
-        """The runner's, which also notes how likely each choice was where that is asked for."""
+        """The runner's sampler, which also records log-probabilities if the job asks for them."""
         runner, logprobs = self._engine.runner, self._job.logprobs
         sample = runner.sampler(self._job.sampling)
         if logprobs is None:
@@ -175,7 +175,7 @@ class Generation:
         cache.put(sequence)
 
     def _prefill(self, sequence: CachedSequence) -> Feeds[Rows | None]:
-        """Feed what the sequence lacks of the prompt; None where that was interrupted."""
+        """Prefill the part of the prompt that is not cached; None if interrupted."""
         started, prompt, rows = perf_counter(), self._job.prompt, None
         while len(sequence.ids) < len(prompt):
             rows = yield from self._feed(sequence, prompt[len(sequence.ids) :][: self._engine.chunk], 1)
@@ -235,16 +235,16 @@ class Generation:
 
 
 class Generating(Protocol):
-    """One running job, whoever computes it."""
+    """One running job of any engine."""
 
     @property
     def finish(self) -> Finish:
-        """Why it ended, or would end now."""
+        """Finish reason, or the reason if it ended now."""
         ...
 
     @property
     def usage(self) -> Usage:
-        """What it took so far."""
+        """Usage so far."""
         ...
 
     @property
@@ -257,12 +257,12 @@ class Generating(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop here; safe to call twice."""
+        """Stop the generation; safe to call twice."""
         ...
 
 
 class Generates(Protocol):
-    """What runs jobs: `Engine` over a runner here, `RemoteEngine` over another server."""
+    """Interface for running jobs: `Engine` uses a local runner, `RemoteEngine` another server."""
 
     @property
     def has_logits(self) -> bool:
@@ -271,7 +271,7 @@ class Generates(Protocol):
 
     @property
     def runner(self) -> Sizes:
-        """What it can take."""
+        """Its limits."""
         ...
 
     @property
@@ -280,15 +280,15 @@ class Generates(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise UpstreamDown where what computes is elsewhere and not there; may take seconds."""
+        """Raise UpstreamDown if a remote server does not respond; may take seconds."""
         ...
 
     def warm_up(self, token: int) -> None:
-        """Do once, with any `token`, what the first request should not have to wait for."""
+        """Warm up once, with any `token`, so that the first request does not wait for it."""
         ...
 
     def forget(self, adapter: AdapterId) -> None:
-        """Drop what is kept under an adapter's version that goes."""
+        """Evict sequences of an adapter version that is being removed."""
         ...
 
     def generate(self, job: Job) -> Generating:
@@ -316,7 +316,7 @@ class Engine:
         return self.prefix_cache.nbytes
 
     def check(self) -> None:
-        """Nothing: what computes is here."""
+        """No-op: the runner is local."""
 
     def warm_up(self, token: int) -> None:
         """Feed `token` alone and beside drafts: kernels are prepared and steps captured."""
@@ -326,7 +326,7 @@ class Engine:
         self.runner.close(cache)
 
     def forget(self, adapter: AdapterId) -> None:
-        """Drop the sequences kept under `adapter`."""
+        """Evict the sequences of `adapter`."""
         self.prefix_cache.forget(adapter)
 
     def generate(self, job: Job) -> Generation:
@@ -335,7 +335,7 @@ class Engine:
         return Generation(job, self)
 
     def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
-        """One forward; where memory runs out, kept sequences go and it is tried once more."""
+        """One forward; when memory runs out, the cache is evicted and the forward retried once."""
         try:
             return self.runner.feed(feeds)
         except MemoryError:

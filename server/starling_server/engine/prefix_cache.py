@@ -1,10 +1,10 @@
-"""Which sequences are kept between requests.
+"""Cache of token sequences between requests.
 
 A request continues the kept sequence of its own client that shares the longest prefix with its prompt. If it shares
 most of that sequence it is the same cursor, some keystrokes on, and takes it over; if it shares less it is another
 cursor in similar text, and takes a copy. Another client's is never looked at, not even for a beginning that is the same
-for all: `cached_tokens` and the clock would tell what that client has sent, token by token. The least recently used go
-first when the bytes run out, each client's in proportion (`owners`).
+for all: `cached_tokens` and the clock would tell what that client has sent, token by token. At the byte
+limit, least recently used sequences are evicted, each client's in proportion (`owners`).
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class CachedSequence:
     cache: Cache
     ids: list[int] = field(default_factory=list[int])
     used: float = 0.0
-    """When it was last kept or copied, on `time.monotonic()`'s clock."""
+    """Time of the last store or copy, by `time.monotonic()`."""
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:
@@ -47,7 +47,7 @@ class PrefixCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all kept keys and values; another thread may ask, and gets about the number."""
+        """Bytes of all cached keys and values; approximate when read from another thread."""
         return sum(self._runner.nbytes(kept.cache) for kept in tuple(self._kept))
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class PrefixCache:
         return best
 
     def put(self, sequence: CachedSequence) -> None:
-        """Keep `sequence` for later requests, and drop what goes beyond the limit; an empty one is of no use."""
+        """Cache `sequence` for later requests and evict beyond the limit; an empty one is not cached."""
         if not sequence.ids:
             self.drop(sequence)
             return
@@ -78,7 +78,7 @@ class PrefixCache:
             self.drop(self._kept.pop(self._outgoing()))
 
     def drop(self, sequence: CachedSequence) -> None:
-        """Let go of a sequence that was taken and is of no more use."""
+        """Free a taken sequence without caching it."""
         self._runner.close(sequence.cache)
 
     def shorten(self, sequence: CachedSequence, length: int) -> None:
@@ -88,12 +88,12 @@ class PrefixCache:
             del sequence.ids[length:]
 
     def clear(self) -> None:
-        """Drop every kept sequence."""
+        """Evict every sequence."""
         while self._kept:
             self.drop(self._kept.pop())
 
     def forget(self, adapter: AdapterId | None) -> None:
-        """Drop every kept sequence of `adapter`."""
+        """Evict every sequence of `adapter`."""
         for kept in [kept for kept in self._kept if kept.adapter == adapter]:
             self._kept.remove(kept)
             self.drop(kept)

@@ -1,7 +1,7 @@
 """Tokens proposed without a second model: what followed the newest earlier occurrence of the last few tokens.
 
 Code repeats itself: names, calls and whole lines that the prompt holds come again. A forward over one sampled token and
-three drafted ones costs little more than one over the sampled token alone, and what it agrees with is had for nothing.
+three drafted ones costs little more than one over the sampled token alone, and every accepted draft saves a forward.
 The idea is prompt lookup decoding (Saxena 2023, https://github.com/apoorvumang/prompt-lookup-decoding).
 """
 
@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from starling_server.engine.protocols import Rows, Sampler
 
 GRAMS = (3, 2)
-"""Tokens that must agree, the longer first."""
+"""N-gram lengths to match, longest first."""
 BORDER = -1
-"""Between texts; no id of a vocabulary, so nothing is drafted across."""
+"""Separator between texts; not a vocabulary id, so no draft crosses it."""
 
 
 class Drafter:
-    """Proposes what may follow; `texts` are ids to look in, the most telling last."""
+    """Proposes drafts; `texts` are the token ids to search, the most relevant last."""
 
     def __init__(self, texts: Iterable[Sequence[int]]) -> None:
         self._ids: list[int] = []
@@ -25,7 +25,7 @@ class Drafter:
             self.extend([BORDER, *text])
 
     def extend(self, ids: Iterable[int]) -> None:
-        """Go on with the last text by `ids`."""
+        """Append `ids` to the last text."""
         for token in ids:
             at = len(self._ids)
             for size in GRAMS:
@@ -34,7 +34,7 @@ class Drafter:
             self._ids.append(token)
 
     def propose(self, most: int) -> list[int]:
-        """At most `most` ids that may come next; none where nothing is known."""
+        """Draft of at most `most` next ids; empty without a match."""
         for size in GRAMS:
             at = self._after.get(tuple(self._ids[-size:]))
             if at is not None:
@@ -44,7 +44,7 @@ class Drafter:
 
 
 def agreed(rows: Rows, draft: Sequence[int], sample: Sampler) -> list[int]:
-    """What decoding one by one would have given: the drafted ids that it agrees with, and one more.
+    """Accepted drafted ids plus one sampled id: the same tokens as decoding one by one.
 
     `rows` are the logits before each id of `draft` and after its last, shape (len(draft) + 1, vocab). Exact with any
     sampler, since each row is asked once and in order, and only where plain decoding would have asked it.

@@ -1,7 +1,7 @@
-"""The one part that does tensor work, as the engine sees it.
+"""Interface between the engine and the runner, the only part that does tensor work.
 
 A runner holds the weights; a *cache* holds the keys and values of one token sequence under one adapter. The engine
-never looks inside either, nor inside logits: it feeds, rewinds, forks, and hands logits to a sampler.
+treats both, and logits, as opaque: it feeds, rewinds and forks caches, and passes logits to a sampler.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -18,19 +18,19 @@ Sampler = Callable[[Logits], int]
 AdapterId = Hashable
 """One version of an adapter (`models.AdapterKey` when serving). The engine and the runners only compare it."""
 COLDEST = 1e-4
-"""A temperature below this is greedy: logits over it would be no numbers any more."""
+"""Temperatures below this decode greedily: dividing logits by them would not give finite numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn, as data: whoever computes makes its own sampler of it."""
+    """Sampling parameters as data; each backend builds its own sampler from them."""
 
     temperature: float = 0.0
     """Below `COLDEST` the likeliest token is taken."""
     top_p: float = 1.0
-    """Share of probability that the likeliest ids make up together and that is drawn from (Holtzman et al. 2020)."""
+    """Nucleus sampling: cumulative probability of the likeliest ids to draw from (Holtzman et al. 2020)."""
     seed: int | None = None
-    """The same seed gives the same draws; None gives others each time."""
+    """Random seed: the same seed gives the same draws; None gives different draws each time."""
 
 
 GREEDY = Sampling()
@@ -38,7 +38,7 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class Likely:
-    """One written token, its log-probability in nats, and the likeliest ids in its place with theirs."""
+    """One generated token, its log-probability in nats, and the likeliest ids at its position with their own."""
 
     token: int
     nats: float
@@ -53,39 +53,39 @@ class Feed:
     ids: Sequence[int]
     """At least one id; they extend the cache."""
     keep: int = 1
-    """Logits are wanted after each of this many last ids."""
+    """Logits are returned after each of this many last ids."""
     adapter: AdapterId | None = None
     """The cache's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """A look at a stream that another server writes: the remote engine's counterpart of a feed."""
+    """A poll of a stream from another server: the remote engine's counterpart of a feed."""
 
     stream: Any
     """Of the remote engine's own type."""
 
 
 Call = Feed | Poll
-"""What a generation waits for: logits after tokens of its own, or news of a stream."""
+"""What a generation waits for: logits after its own tokens, or new data from a stream."""
 
 
 class Sizes(Protocol):
-    """What whoever computes can take."""
+    """Limits of the runner or the remote server."""
 
     context: int
-    """Most tokens that a cache can hold."""
+    """Max tokens in a cache."""
     rows: int
-    """Most sequences that one forward takes."""
+    """Max sequences per forward."""
     draft: int
-    """Drafted tokens that a forward checks beside the sampled one for little more than that one costs; 0 for none."""
+    """Drafted tokens that a forward verifies beside the sampled one at little extra cost; 0 for none."""
 
 
 class Runner(Sizes, Protocol):
-    """Feed tokens after a kept prefix and get logits. Not thread-safe: one thread owns it."""
+    """Feeds tokens after a cached prefix and returns logits. Not thread-safe: one thread owns it."""
 
     chunk: int
-    """Prefill tokens per forward that keep this device busy and a cancelled request waiting shortly."""
+    """Prefill tokens per forward: enough to keep this device busy, few enough that cancelling is fast."""
 
     def open(self, adapter: AdapterId | None) -> Cache:
         """An empty cache; `adapter` None means the bare base."""
@@ -94,13 +94,13 @@ class Runner(Sizes, Protocol):
     def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
         """One forward over 1 to `rows` feeds of different caches under one adapter.
 
-        For each feed the logits after its last `keep` ids, shape (keep, vocab). Where this raises, every cache is as
-        long as before; MemoryError means that less kept memory may help.
+        For each feed the logits after its last `keep` ids, shape (keep, vocab). If this raises, every cache has its
+        previous length; MemoryError means that evicting cached sequences may help.
         """
         ...
 
     def rewind(self, cache: Cache, length: int) -> None:
-        """Forget everything behind the first `length` tokens."""
+        """Truncate the cache to its first `length` tokens."""
         ...
 
     def fork(self, cache: Cache, length: int) -> Cache:
@@ -108,7 +108,7 @@ class Runner(Sizes, Protocol):
         ...
 
     def close(self, cache: Cache) -> None:
-        """Let go of a cache that nobody will use again."""
+        """Free a cache that will not be used again."""
         ...
 
     def nbytes(self, cache: Cache) -> int:
@@ -120,5 +120,5 @@ class Runner(Sizes, Protocol):
         ...
 
     def likelihoods(self, logits: Logits, token: int, most: int) -> Likely:
-        """How likely `token` was, and the `most` likeliest ids, by logits before any temperature."""
+        """Log-probabilities of `token` and of the `most` likeliest ids, from logits before any temperature."""
         ...

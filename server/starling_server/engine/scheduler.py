@@ -1,15 +1,15 @@
-"""One worker thread owns the model; this decides what it does next.
+"""Scheduler of the one worker thread that owns the model.
 
 Work is a coroutine of feeds (`engine.Steps`), so several requests run at once: in each turn those that decode under the
 same adapter share a forward, and one of those that still read their prompts is fed its next chunk.
 
-A session's newest request supersedes its older ones, queued or running. Across sessions the newest goes first, since
-somebody is looking at it, and every other turn is for the oldest that has waited for `AGEING` seconds. Were all turns
-theirs, nobody would get a suggestion in time where more is asked than can be done. Background work (prefetch) runs only
-when nothing else is there, and gives way to any request at its next forward.
+A session's newest request supersedes its older ones, queued or running. Across sessions the newest runs first, since
+a user is looking at it; every other turn goes to the oldest request that has waited for `AGEING` seconds. If all turns
+went to the oldest, no suggestion would be on time under overload. Background work (prefetch) runs only
+when nothing else is queued, and yields to any request at its next forward.
 
-A thread can't be killed: where a forward never returns, whoever waits is told so (`expire`, `abandon`), and the thread
-is left to itself with everything that it owns.
+A thread can't be killed: if a forward never returns, waiting requests fail with an error (`expire`, `abandon`), and the
+thread is abandoned with everything that it owns.
 """
 
 import threading
@@ -33,12 +33,12 @@ Session = Hashable
 """One client's cursor; its newest request supersedes older ones."""
 AGEING = 1.0
 LATE = 2.0
-"""Seconds without a sign of life after which a request that is past its deadline is not waited for."""
+"""Seconds without worker progress after which a request past its deadline is abandoned."""
 STALLED = "The model does not answer and is being loaded again: try again in some seconds."
 
 
 class Interrupted(Exception):
-    """The work was ended before it began; `reason` says why."""
+    """The work was cancelled before it started; `reason` is the cause."""
 
     def __init__(self, reason: Finish) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ class Interrupted(Exception):
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """One piece of work; any thread may `cancel` it, the worker asks `interrupted`."""
+    """Handle of one work item; any thread may `cancel` it, the worker checks `interrupted`."""
 
     session: Session | None
     deadline: float
@@ -58,11 +58,11 @@ class Ticket:
     _reason: Finish | None = None
 
     def cancel(self, reason: Finish = "cancelled") -> None:
-        """End the work at its next forward; the first reason stays."""
+        """Cancel the work at its next forward; the first reason is kept."""
         self._reason = self._reason or reason
 
     def interrupted(self) -> Finish | None:
-        """Why the work should end now, None while it should go on."""
+        """Reason to stop now; None while the work should continue."""
         if self._reason is None and monotonic() > self.deadline:
             self._reason = "deadline"
         return self._reason
@@ -75,7 +75,7 @@ class Ticket:
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """A piece of work on its way: queued, or running with a feed that waits for its forward."""
+    """A work item that is queued, or running with a feed that waits for its forward."""
 
     ticket: Ticket
     work: Callable[[Ticket], Steps[Any]]
@@ -102,7 +102,7 @@ class Scheduler:
         """Whether the next one is fair."""
         self._seen = monotonic()
         self.begun = 0
-        """Pieces of work that began and that somebody waited for."""
+        """Started work items, without background work."""
         self._thread = threading.Thread(target=self._serve, name="starling-model", daemon=True)
         self._thread.start()
 
@@ -138,7 +138,7 @@ class Scheduler:
             self._end(ticket, reason)
 
     def expire(self, ticket: Ticket) -> None:
-        """For the moment of its deadline: end `ticket` where it still waits, or where the worker hangs over it."""
+        """Called at the deadline: cancel `ticket` if it is still queued, or if the worker hangs on it."""
         with self._changed:
             ticket.interrupted()
             if self.silent > LATE:
@@ -147,7 +147,7 @@ class Scheduler:
                 self._end(ticket, "deadline")
 
     def abandon(self) -> None:
-        """Let whoever waits know that there will be no answer, and leave the worker to itself."""
+        """Fail all waiting requests and abandon the worker thread."""
         with self._changed:
             self._closed = True
             self._fail(self._entries())
@@ -155,35 +155,35 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        """Pieces of work that run now, background work included."""
+        """Work items running now, including background work."""
         return len(self._running)
 
     @property
     def queued(self) -> int:
-        """Pieces of work that wait."""
+        """Queued work items."""
         return len(self._queue)
 
     @property
     def full(self) -> bool:
-        """Whether nothing more may wait."""
+        """Whether the queue is full."""
         return not self.fits(1)
 
     def fits(self, count: int) -> bool:
-        """Whether so many more may wait."""
+        """Whether the queue has room for this many more."""
         return not self._most or len(self._queue) + count <= self._most
 
     @property
     def alive(self) -> bool:
-        """Whether there is a thread that works, or would."""
+        """Whether the worker thread is alive."""
         return self._thread.is_alive()
 
     @property
     def silent(self) -> float:
-        """Seconds since the worker last took something up or finished a forward; 0 where there is nothing to do."""
+        """Seconds since the worker last started an item or finished a forward; 0 when idle."""
         return monotonic() - self._seen if self._queue or self._running else 0.0
 
     def end(self) -> None:
-        """End everything, at the next forward of each, and take nothing more."""
+        """Cancel all work, each item at its next forward, and accept no more."""
         with self._changed:
             self._closed = True
             for entry in self._entries():
@@ -191,7 +191,7 @@ class Scheduler:
             self._changed.notify()
 
     def close(self, seconds: float | None = None) -> None:
-        """End everything and wait for the worker, that long at most."""
+        """Cancel all work and wait for the worker, with a timeout."""
         self.end()
         self._thread.join(seconds)
 
@@ -210,7 +210,7 @@ class Scheduler:
         ticket.cancel(reason)
         for entry in [entry for entry in self._queue if entry.ticket is ticket]:
             self._queue.remove(entry)
-            with suppress(Exception):  # the waiter may have gone
+            with suppress(Exception):  # the waiter may have cancelled
                 entry.future.set_exception(Interrupted(reason))
 
     def _fail(self, entries: Iterable[Entry]) -> None:
@@ -259,13 +259,13 @@ class Scheduler:
                 self._advance(entry, its)
 
     def _advance(self, entry: Entry, answer: Any) -> None:
-        """Go on with one piece of work up to its next feed or its end."""
+        """Run one work item up to its next feed or its end."""
         assert entry.steps is not None
         try:
             entry.feed = entry.steps.throw(answer) if isinstance(answer, Exception) else entry.steps.send(answer)
         except StopIteration as end:
             self._leave(entry)
-            with suppress(InvalidStateError):  # nobody waits any more: it was late
+            with suppress(InvalidStateError):  # late: the future is already done
                 entry.future.set_result(end.value)
         except BaseException as error:
             self._leave(entry)
@@ -279,7 +279,7 @@ class Scheduler:
 
 
 def foremost(entries: Sequence[Entry], fair: bool) -> Entry:
-    """Who goes next: the newest, in a `fair` turn the oldest if it has waited long; background work only alone."""
+    """Next item: the newest, or in a `fair` turn the oldest if it has waited long; background work only if alone."""
     waiting = [entry for entry in entries if not entry.ticket.background]
     if not waiting:
         return entries[-1]

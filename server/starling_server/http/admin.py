@@ -18,9 +18,9 @@ from starling_server.models.adapter_registry import State
 from starling_server.schema import AdapterList, AdapterState, Health
 
 MOST_NAME_BYTES = 255
-"""Of a file's name, on every system that is likely."""
+"""Max bytes of a file name on common systems."""
 ASIDE_SECONDS = 30.0
-"""How long loading an adapter may wait for the model."""
+"""Max seconds that loading an adapter waits for the model."""
 
 
 class Operations:
@@ -81,7 +81,7 @@ class Operations:
         return Response(status_code=204)
 
     async def _aside(self, service: Service, act: Callable[[], object]) -> None:
-        """Do something on the worker's thread between two forwards; raises Overloaded where it takes too long."""
+        """Run a function on the worker thread between two forwards; raises Overloaded on timeout."""
 
         def work(_: Ticket) -> Steps[None]:
             act()
@@ -95,7 +95,7 @@ class Operations:
 
 
 def names_a_folder(name: str) -> bool:
-    """Whether there could be a folder of this name: the system would raise for others, each in its own way."""
+    """Whether this is a valid folder name: for others the system raises errors that differ by platform."""
     try:
         size = len(os.fsencode(name))
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The application: its routes, and what stands around them."""
+"""The application: its routes and middleware."""
 # MERGED: """The page at `/`, where a person tries the model in a browser. Its files are built from `server/page`."""
 
 from pathlib import Path
@@ -83,7 +83,7 @@ def _post(app: FastAPI, path: str, method: Any, responses: Answers, status: int 
 
 
 def _operate(app: FastAPI, operations: Operations) -> None:
-    """The routes for operators."""
+    """Operator routes."""
     text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **PROBLEMS}
     adapter: dict[int | str, dict[str, Any]] = {409: PROBLEMS[404], **PROBLEMS}
     app.add_api_route("/health", operations.health, responses=PROBLEMS)
@@ -95,7 +95,7 @@ def _operate(app: FastAPI, operations: Operations) -> None:
 
 
 def _surround(app: FastAPI, metrics: Metrics, access: Access, allowances: Allowances) -> None:
-    """What every request passes, innermost first."""
+    """The middleware, innermost first."""
     app.add_middleware(BodyLimit, limit=MAX_BODY)
     app.add_middleware(Guard, access=access, allowances=allowances)
     if access.origins:

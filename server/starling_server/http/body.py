@@ -1,4 +1,4 @@
-"""A request's JSON, and how much of it there may be: bounded before anything is made of it.
+"""A request's JSON body, with limits that are checked before it is parsed.
 
 One thread serves every connection, and no other can read JSON beside it, since the parser keeps the interpreter's lock:
 what a body may cost is bounded by counting. Two megabytes of text are read in 5 ms, as many of `[],` or of
@@ -18,7 +18,7 @@ from starling_server.errors import InvalidRequest, UnsupportedMedia
 from starling_server.http.responses import GONE
 
 SMALL = 64 << 10
-"""Bytes that are read in some milliseconds, whatever they are."""
+"""Bytes that parse within a few milliseconds, whatever the content."""
 MOST_VALUES = 200_000
 """Commas outside of strings: the longest prompt of ids."""
 MOST_MEMBERS = 10_000
@@ -49,7 +49,7 @@ class JsonRoute(APIRoute):
 
 
 class JsonRequest(Request):
-    """A request whose body was parsed already."""
+    """A request with an already parsed body."""
 
     parsed: Any = None
 
@@ -60,7 +60,7 @@ class JsonRequest(Request):
             self.parsed = parse(body)
 
     async def json(self) -> Any:
-        """What `take` found."""
+        """The JSON that `take` parsed."""
         return self.parsed
 
 
@@ -85,7 +85,7 @@ def parse(body: bytes) -> Any:
         raise InvalidRequest("The body is not text in UTF-8: send JSON, see /openapi.json.") from None
     except RecursionError:
         raise InvalidRequest("The body is nested too deep: send JSON, see /openapi.json.") from None
-    except ValueError:  # more digits than Python makes a number of
+    except ValueError:  # more digits than Python's limit for integers
         raise InvalidRequest("The body holds a number of too many digits: see /openapi.json.") from None
 
 

@@ -1,4 +1,4 @@
-"""`/complete`: our own shape."""
+"""`/complete`: Starling's own format."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -39,14 +39,14 @@ class Api:
         return await answer(request, service.complete(body, owner=owner))
 
     def loaded(self) -> Service:
-        """The service; raises NotReady while there is none."""
+        """The service; raises NotReady before it is loaded."""
         if self.service is None:
             raise NotReady("The model is still loading: try again in some seconds.")
         return self.service
 
 
 async def _events(service: Service, ask: ResolvedRequest) -> AsyncGenerator[bytes]:
-    """Server-sent events of one answer; leaving early stops the model."""
+    """Server-sent events of one response; a disconnect stops the model."""
     try:
         async with aclosing(streamed(lambda tell: service.answer(ask, tell))) as items:
             async for item in items:

@@ -1,4 +1,4 @@
-"""`/v1/completions`: OpenAI's shape. With a suffix it is a suggestion, without one a raw continuation."""
+"""`/v1/completions`: OpenAI's format. With a suffix the result is a suggestion, without one a raw continuation."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ class Completions:
 
 
 def suggestion(body: CompletionRequest) -> CompleteRequest:
-    """The same request in our own shape, without its adapter."""
+    """The same request in Starling's format, without its adapter."""
     most = None if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
     prompt = body.prompts[0]
     assert isinstance(prompt, str)
@@ -158,7 +158,7 @@ def logprobs(backend: Backend, written: Written) -> Logprobs:
 
 
 async def suggested_pieces(service: Service, asked: ResolvedRequest) -> AsyncGenerator[Piece | CompletionUsage]:
-    """A suggestion is trimmed as a whole, so each choice is one piece."""
+    """Each choice is one chunk, since a suggestion is trimmed as a whole."""
 
     async def start(_: OnText) -> Completion:
         return await _suggested(service, asked, Completion(id="", created=0, model="", choices=[]))

@@ -53,7 +53,7 @@ NOT_SERVED: dict[str, tuple[Any, ...]] = {
 
 
 class StreamOptions(BaseModel):
-    """What a stream ends with."""
+    """Last event of a stream."""
 
     include_usage: bool = Field(default=False, description="A last event with the counts and without choices.")
 

@@ -1,4 +1,4 @@
-"""`/v1/events`: what became of suggestions, as counts. Nothing of a text is taken, and nothing is written down."""
+"""`/v1/events`: counts of shown, accepted and dismissed suggestions. No text is accepted or stored."""
 
 from typing import Literal
 

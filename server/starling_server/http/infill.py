@@ -1,4 +1,4 @@
-"""`/infill`: llama.cpp's shape, so that llama.vim and llama.vscode work with nothing but an address.
+"""`/infill`: llama.cpp's format, so that llama.vim and llama.vscode need only the server's address.
 
 The answer is a suggestion as `/complete` gives it. The prompt is Starling's, with the typed text at its end, so
 llama.cpp's cache settings do not apply.
@@ -132,7 +132,7 @@ class Infill:
 
 
 def suggestion(body: InfillRequest) -> CompleteRequest:
-    """The same request in our own shape, without its adapter."""
+    """The same request in Starling's format, without its adapter."""
     most = None if body.n_predict is None or body.n_predict < 0 else min(body.n_predict, MOST_TOKENS)
     seed = None if body.seed is None or body.seed < 0 else body.seed
     return CompleteRequest(
@@ -142,7 +142,7 @@ def suggestion(body: InfillRequest) -> CompleteRequest:
 
 
 def infilled(found: CompleteResponse) -> InfillResponse:
-    """A suggestion in llama.cpp's shape."""
+    """A suggestion in llama.cpp's format."""
     choice, used, times = found.choices[0], found.usage, found.timings
     computed = used.prompt_tokens - used.cached_tokens
     timings = InfillTimings(

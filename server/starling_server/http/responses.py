@@ -1,4 +1,4 @@
-"""A client on the line: its answer is worked on only while it is there."""
+"""Responses that are computed only while the client is connected."""
 
 import asyncio
 import contextlib
@@ -16,15 +16,15 @@ from starling_server.completion.completer import OnText
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T]
 POLL_SECONDS = 0.05
-"""How often a waiting request looks whether its client is still there."""
+"""Seconds between checks for a client's disconnect."""
 WAY_SECONDS = 5.0
-"""How long after its deadline the last of a stream may take to reach a slow client."""
+"""Max seconds after the deadline to send the rest of a stream to a slow client."""
 GONE = 499
-"""nginx's status for a client that left; nobody reads it."""
+"""nginx's status for a client that disconnected; it is never received."""
 
 
 class Streamed(StreamingResponse):
-    """Server-sent events that are out within `seconds`, and a little while for the way; else the line is cut."""
+    """Server-sent events, sent within `seconds` plus a grace period; after that the connection is closed."""
 
     def __init__(self, events: AsyncGenerator[bytes], seconds: float) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -57,7 +57,7 @@ async def answer(request: Request, work: Work[BaseModel | dict[str, Any]]) -> Re
 
 
 def as_json(found: BaseModel | dict[str, Any]) -> Response:
-    """`found` as it is, without asking FastAPI to check it again."""
+    """`found` unchanged, without FastAPI's second validation."""
     if isinstance(found, BaseModel):
         return Response(found.model_dump_json(), media_type="application/json")
     return Response(json.dumps(found), media_type="application/json")
@@ -85,7 +85,7 @@ async def streamed(start: Callable[[OnText], Work[T]]) -> AsyncGenerator[str | T
 
 
 async def together(works: Sequence[Work[T]]) -> list[T]:
-    """What each of `works` brings; where one fails, the others do not go on for nobody."""
+    """Results of all `works`; if one fails, the others are cancelled."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         return await asyncio.gather(*tasks)

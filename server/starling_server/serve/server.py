@@ -1,4 +1,4 @@
-"""A serving process from its socket to its end: answers from the first moment, loads beside it, and stops in time."""
+"""A server process: it answers requests while the model loads, and shuts down within a time limit."""
 
 import asyncio
 import logging
@@ -26,11 +26,11 @@ from starling_server.serve.watchdog import GaveUp, Watchdog
 
 log = logging.getLogger(__name__)
 FINISH_SECONDS = 1.5
-"""How long running requests may go on after a signal; then they answer with what they have."""
+"""Max seconds for running requests after a signal; after that they return partial output."""
 STOP_SECONDS = 3
-"""How long a stopping server waits for them in all; then their connections are cut."""
+"""Max seconds to wait for running requests at shutdown; after that their connections are closed."""
 WORKER_SECONDS = 0.5
-"""How long the worker's thread is waited for at the end; it is a daemon's."""
+"""Max seconds to wait for the worker thread at exit; it is a daemon thread."""
 SWITCH_SECONDS = 0.0005
 """How long the event loop waits for the interpreter's lock while the model's thread holds it; Python's own is 0.005.
 
@@ -112,8 +112,8 @@ class Serving:
     def _heed_hangup(self, server: "_Server") -> None:
         """Decide what SIGHUP means, by how the process was started.
 
-        nohup wants it ignored, and so it stays. Whoever closes the terminal that a server was started from expects it
-        to end. A service without a terminal reads again what it was started with, as services do.
+        Under nohup it stays ignored. With a controlling terminal, closing the terminal ends the server. Without a
+        terminal the server reloads its tokens and adapters.
         """
         hangup = getattr(signal, "SIGHUP", None)
         if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
@@ -122,7 +122,7 @@ class Serving:
         asyncio.get_running_loop().add_signal_handler(hangup, heed)
 
     def _read_again(self) -> None:
-        """Take over tokens and adapters as they are on disk now."""
+        """Reload tokens and adapters from disk."""
         log.info("SIGHUP: tokens and adapters are read again")
         self._tokens.read_again()
         self._watchdog.look()
@@ -174,7 +174,7 @@ class _Server(uvicorn.Server):
         self.stopped_by: int | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; a second Ctrl-C waits for nobody."""
+        """Stop; a second Ctrl-C stops without waiting."""
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit, self.stopped_by = True, sig
 

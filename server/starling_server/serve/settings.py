@@ -16,7 +16,7 @@ from starling_server.errors import UsageError
 
 CONFIG = "serve.toml"
 UNNAMED = frozenset({"config", "print_config", "version", "help"})
-"""Flags that are no settings."""
+"""Flags that are not settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def _load(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter])
 
 
 def in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":
-    """Run `load` in a thread that does not hold up the end of the process, and ends itself.
+    """Run `load` in a daemon thread of its own, which ends when `load` returns.
 
     OpenMP keeps helpers for every live thread that ever computed, and lets none spin once there are more of them than
     cores: beside a main thread that had computed, a token took 5.8 ms in the service's thread instead of 1.2 (bundled
@@ -66,7 +66,7 @@ def in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":
         future.set_running_or_notify_cancel()
         try:
             future.set_result(load())
-        except BaseException as error:  # handed to whoever waits
+        except BaseException as error:  # raised to the waiting caller
             future.set_exception(error)
 
     threading.Thread(target=work, name="starling-load", daemon=True).start()

@@ -1,8 +1,8 @@
-"""Keeps a service that answers: loads it, looks after its worker and its adapters, and loads it again where it hangs.
+"""Watchdog of the service: loads it, monitors its worker and its adapters, and reloads it after a hang.
 
-A thread that hangs inside a forward cannot be killed. It is left to itself with the model that it owns; those who wait
-are told, and the model is loaded once more beside it, with a worker of its own. Where that fails, or becomes a habit,
-the process had better end: `GaveUp`.
+A thread that hangs inside a forward cannot be killed. It is abandoned with the model that it owns; waiting requests
+fail, and the model is loaded again beside it, with its own worker. If that fails, or happens too often, the process
+should exit: `GaveUp`.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from starling_server.serve.start import in_daemon_thread
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
-"""Between two looks at the worker."""
+"""Seconds between checks of the worker."""
 SCAN_SECONDS = 2.0
-"""Between two looks at the adapters' folders: by name and time, which works on network disks too."""
+"""Seconds between scans of the adapters' folders, by name and time, which also works on network disks."""
 MOST_RELOADS, RELOADS_SECONDS = 3, 600.0
-"""So many times within so long is a habit."""
+"""Max reloads within a period, in seconds, before giving up."""
 
 
 class GaveUp(Exception):
@@ -49,7 +49,7 @@ class Watchdog:
         self._serve(self._service)
 
     async def watch(self) -> None:
-        """Go on for ever; raises GaveUp."""
+        """Run forever; raises GaveUp."""
         scanned = monotonic()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -62,7 +62,7 @@ class Watchdog:
                 scanned = monotonic()
 
     def look(self) -> None:
-        """Look at the adapters' folders, unless that is going on; it is not waited for: a disk may hang."""
+        """Start a scan of the adapters' folders, unless one is running; it is not awaited, since a disk may hang."""
         if self._service is None or self._scan.is_alive():
             return
         self._scan = threading.Thread(target=_scan, args=[self._service], name="starling-scan", daemon=True)
@@ -91,7 +91,7 @@ class Watchdog:
 
 
 def _scan(service: Service) -> None:
-    """Look at the adapters' folders; a disk that fails is no reason to stop serving."""
+    """Scan the adapters' folders; a disk failure does not stop serving."""
     try:
         service.adapters.scan()
     except OSError as error:

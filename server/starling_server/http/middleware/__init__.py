@@ -1,5 +1,5 @@
-"""What stands around every request: access, limits, request ids, metrics, problem documents.
+"""Middleware around every request: access, limits, request ids, metrics, problem documents.
 
 In: an ASGI application. Out: the same application, guarded and counted.
-May import: `completion` and what lies below it; no endpoint.
+May import: `completion` and the layers below it; no endpoint.
 """

@@ -1,4 +1,4 @@
-"""The door: which host was asked for, which web page asks, whose token that is, and whether it asks too much."""
+"""Access control: checks of the `Host` header, the web origin, the token and the request rate."""
 
 import re
 from collections.abc import Collection
@@ -22,20 +22,20 @@ OPEN_UNDER = "/page/"
 ADMIN = "/v1/adapters/"
 """What is changed below here needs a token with `:admin`."""
 CHANGES = frozenset({"POST", "DELETE"})
-"""The methods that do; others than these and GET get 405."""
+"""Methods that change state; methods other than these and GET get 405."""
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+(?:%[a-z0-9._~-]+)?)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 """A `Host` header in lower case, RFC 9110, 7.2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may come in."""
+    """Access rules."""
 
     tokens: TokenStore
     hosts: Collection[str] = field(default_factory=tuple)
-    """Names that the server goes by, beside localhost and every address."""
+    """Host names of this server, besides localhost and every IP address."""
     origins: Collection[str] = field(default_factory=tuple)
-    """Web pages of others that may ask, as `https://host:port`."""
+    """Allowed foreign origins, as `https://host:port`."""
 
     def check_place(self, headers: Headers) -> None:
         """Raise WrongHost or Forbidden for a request that a web page of somebody else has sent.
@@ -58,12 +58,12 @@ class Access:
         return _is_address(found["six"] or found["name"]) or found["name"] in {"localhost", *self.hosts}
 
     def identify(self, headers: Headers) -> Client | None:
-        """Whose token the request carries; None for none or an unknown one."""
+        """Client of the request's token; None for a missing or unknown token."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return self.tokens.who(token.strip()) if scheme.lower() == "bearer" else None
 
     def check_client(self, client: Client | None, method: str, path: str) -> None:
-        """Raise Unauthorized or Forbidden where `client` may not do that."""
+        """Raise Unauthorized or Forbidden if `client` lacks permission for the request."""
         changes = path.startswith(ADMIN) and method in CHANGES
         if changes and self.tokens.empty:
             raise Forbidden(

@@ -1,4 +1,4 @@
-"""How long nobody has asked for anything."""
+"""Time since the last request."""
 
 import asyncio
 from time import monotonic
@@ -6,21 +6,21 @@ from time import monotonic
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 UNCOUNTED = frozenset({"/health", "/ready", "/metrics"})
-"""Questions after the server itself: they are no use of it."""
+"""Paths about the server itself; requests for them do not count as activity."""
 
 
 class Activity:
-    """Requests that run, and when the last of them ended."""
+    """Number of running requests, and the end time of the last one."""
 
     def __init__(self) -> None:
         self._running, self._ended = 0, monotonic()
 
     def began(self) -> None:
-        """A request came."""
+        """Count the start of a request."""
         self._running += 1
 
     def ended(self) -> None:
-        """A request was answered, or its client left."""
+        """Count the end of a request, by response or disconnect."""
         self._running -= 1
         self._ended = monotonic()
 
@@ -35,7 +35,7 @@ class Activity:
 
 
 class Noted:
-    """Middleware that tells `activity` of every request but those after the server itself."""
+    """Middleware that reports to `activity` every request except those about the server itself."""
 
     def __init__(self, app: ASGIApp, activity: Activity) -> None:
         self._app, self._activity = app, activity

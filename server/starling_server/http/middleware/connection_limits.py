@@ -1,7 +1,7 @@
-"""Connections that are opened and then say nothing, say it slowly, or do not listen: they end by themselves.
+"""Timeouts for connections that send nothing, send slowly, or do not read.
 
 uvicorn ends connections that idle after an answer, but neither those that never send a request nor those whose headers
-trickle in, nor those that never read; each holds a file descriptor, and when those are used up nobody is let in.
+trickle in, nor those that never read; each holds a file descriptor, and without free descriptors no client can connect.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 HEAD_SECONDS = 10.0
-"""A request's headers are here by then, or the connection ends."""
+"""Seconds for a request's headers to arrive before the connection is closed."""
 LAG_SECONDS = 0.5
-"""An event loop that is so far behind can't tell who is slow."""
+"""Delay of the event loop, in seconds, beyond which client timeouts cannot be judged."""
 IDLE_SECONDS = 30
 """How long a connection is kept after an answer: editors ask again with the next key."""
 HEAD_BYTES = 64 << 10
-"""Most bytes of a request's headers."""
+"""Max bytes of a request's headers."""
 MOST_HEADERS = 100
 """Lines of a head: h11 takes ten microseconds for each."""
 UNREAD_SECONDS = 20.0
-"""How long a client may read nothing while there is something to send."""
+"""Max seconds that a client may read nothing while data is pending."""
 LINGER_SECONDS = 5.0
-"""How long a closed connection may take to get rid of its last bytes."""
+"""Max seconds that a closed connection may take to flush its last bytes."""
 READ_BYTES = 64 << 10
 """Taken from a socket at once, so that no read holds up the others for long."""
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -36,7 +36,7 @@ FREE_PIECES, PIECE_BYTES = 4096, 64
 line, and with pieces of one byte a megabyte took 20 seconds."""
 
 SPARE_FILES = 128
-"""File descriptors for everything that is no connection."""
+"""File descriptors reserved for everything except connections."""
 
 
 def most_connections() -> int:
@@ -49,7 +49,7 @@ def most_connections() -> int:
     wanted = Connection.limit + SPARE_FILES
     new = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and new > soft:
-        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not tell
+        with suppress(OSError, ValueError):  # some systems have a lower limit that they do not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (new, hard))
             soft = new
     return min(Connection.limit, max(16, (wanted if soft == resource.RLIM_INFINITY else soft) - SPARE_FILES))
@@ -85,7 +85,7 @@ class Connection(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Wait for the first request, or turn away one too many."""
+        """Wait for the first request, or refuse a connection over the limit."""
         super().connection_made(transport)
         transport.max_size = READ_BYTES  # pyright: ignore[reportAttributeAccessIssue] - of asyncio's own sockets
         if len(self.connections) > self.limit:
@@ -102,7 +102,7 @@ class Connection(H11Protocol):
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the times."""
+        """Cancel the timers."""
         self._stop_waiting()
         self.resume_writing()
         super().connection_lost(exc)
@@ -114,7 +114,7 @@ class Connection(H11Protocol):
             self._unread = self.loop.call_later(UNREAD_SECONDS, self._hang_up)
 
     def resume_writing(self) -> None:
-        """It reads."""
+        """The client reads again."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
@@ -138,7 +138,7 @@ class Connection(H11Protocol):
             return
         super().send_400_response(msg)
         cycle: Any = self.cycle
-        if self._answering:  # the rest of its body is what was refused: nobody hears what else it says
+        if self._answering:  # the rest of the body was refused: ignore further data
             cycle.disconnected = True
             cycle.message_event.set()
         self._linger()
@@ -166,7 +166,7 @@ class Connection(H11Protocol):
     def _end(self) -> None:
         late = self._due is not None and self.loop.time() - self._due.when() > LAG_SECONDS
         self._due = None
-        if late:  # it was this process that had no time: what was sent may lie here unread
+        if late:  # this process was late: received data may still be unread
             self._wait()
         elif not self._answering:
             self.transport.abort()

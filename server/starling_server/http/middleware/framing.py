@@ -1,4 +1,4 @@
-"""A request's head, looked at before anything else is done: how long it is, how its body is sent, and what it asks for.
+"""Checks of a request's head before any other work: its length, the framing of its body, and its target.
 
 h11 refuses heads that are no HTTP, two `Host` headers and lengths that differ. What is left here is what it lets pass.
 """
@@ -15,7 +15,7 @@ from starling_server.http.middleware.connection_limits import HEAD_BYTES
 from starling_server.http.middleware.problems import extended, problem
 
 _ABSOLUTE = re.compile(rb"https?://(?P<authority>[^/?#]*)(?P<path>.*)", re.IGNORECASE | re.DOTALL)
-"""A target as a proxy gets it, RFC 9112, 3.2.2."""
+"""A target in absolute form, as sent to a proxy (RFC 9112, 3.2.2)."""
 
 
 class Framing:
@@ -40,7 +40,7 @@ class Framing:
             answer.headers["connection"] = "close"
             await answer(scope, receive, send)
             return
-        if scope["method"] == "HEAD":  # what comes back loses its body on the way out
+        if scope["method"] == "HEAD":  # the body of the response is dropped when it is sent
             inner["method"] = "GET"
         scope.setdefault("state", inner.setdefault("state", {}))
         try:

@@ -1,4 +1,4 @@
-"""What stands before the routes: how much, how fast and how often one client may send."""
+"""Limits on the size, speed and rate of one client's requests."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starling_server.errors import TooLarge, TooManyRequests
 
 MAX_BODY = 2 << 20
-"""Bytes of a request's body."""
+"""Max bytes of a request's body."""
 BODY_SECONDS = 20.0
-"""A body that is not whole by then is refused: whoever trickles holds a place and no more."""
+"""Max seconds for a complete body: a slow client holds a connection only that long."""
 BURST_SECONDS = 2
 """The rate is counted over this long, so that twice as many as in a second may come at once."""
 MOST_CLIENTS = 4096
-"""Clients that are remembered; the one that has been away longest is forgotten first."""
+"""Max clients tracked; the least recently seen is evicted first."""
 
 
 class BodyLimit:
@@ -52,7 +52,7 @@ class BodyLimit:
 
 
 class Allowance:
-    """What one client may still do."""
+    """Remaining allowance of one client."""
 
     def __init__(self, rate: float) -> None:
         most = max(1.0, rate * BURST_SECONDS)
@@ -71,11 +71,11 @@ class Place:
         self._held = 0
 
     def __enter__(self) -> None:
-        """Hold one; raises TooManyRequests where none is left."""
+        """Take one slot; raises TooManyRequests if none is left."""
         self._hold(1)
 
     def __exit__(self, *_: object) -> None:
-        """Give all back."""
+        """Release all slots."""
         self._own.running -= self._held
         self._held = 0
 
@@ -85,7 +85,7 @@ class Place:
         await self.spend(generations - 1)
 
     async def spend(self, count: int) -> None:
-        """Take so much off what may be asked for now; raises TooManyRequests."""
+        """Subtract this cost from the client's allowance; raises TooManyRequests."""
         limiter = self._own.rate
         if limiter is None or count < 1:
             return

@@ -13,7 +13,7 @@ from starling_server.models.adapters import BARE
 from starling_server.schema import CompleteResponse
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds: a suggestion is at once below 0.2 and late above 0.5."""
+"""Seconds: a suggestion feels immediate below 0.2 and late above 0.5."""
 PREFIX = "starling_"
 
 
@@ -38,7 +38,7 @@ class Metrics:
         PlatformCollector(registry=self.registry)
 
     def answered(self, response: CompleteResponse) -> None:
-        """Count an answer."""
+        """Count a response."""
         adapter, used, times = response.adapter or BARE, response.usage, response.timings
         self.outcomes.labels(adapter, response.choices[0].finish_reason).inc()
         for kind in ("prompt", "cached", "completion", "drafted", "accepted"):

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents; none is the model's fault but a 500."""
+"""Errors as RFC 9457 problem documents; only a 500 is the server's own failure."""
 # MERGED: """Problem documents that OpenAI's clients can read too: they look for a sentence in `error.message` only."""
 
 import json
@@ -23,7 +23,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """What every route may answer, for the OpenAPI document."""
 MOST_NAME = 100
-"""Characters of a name from outside in a sentence."""
+"""Max characters of an external name in a message."""
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -49,7 +49,7 @@ def document(error: RequestError) -> Problem:
 
 
 def internal() -> Response:
-    """The answer to a request on which the server itself failed."""
+    """The response to a request after an internal failure."""
     return _problem("internal", 500, "The server failed on this request; its log says why.")
 
 
@@ -63,7 +63,7 @@ def _document(kind: str, status: int, detail: str) -> Problem:
 
 
 def shortened(name: str) -> str:
-    """A name from outside as it may stand in a sentence."""
+    """An external name, cut and escaped for a message."""
     return printable(name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}...")
 
 
@@ -91,7 +91,7 @@ async def _request_error(_: Request, error: Exception) -> Response:
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 SHAPES = ("/v1/", "/infill")
-"""Addresses of shapes that others made."""
+"""Paths of third-party formats."""
 
 
 def answer_openai(app: FastAPI) -> None:

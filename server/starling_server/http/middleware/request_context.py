@@ -16,7 +16,7 @@ from starling_server.http.middleware.problems import internal
 
 log = logging.getLogger(__name__)
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""Ids from outside that may enter a log."""
+"""Valid client-supplied request ids, safe to log."""
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
 """That have a label of their own: clients may write any."""
 HEADERS: Mapping[str, str] = {
@@ -27,7 +27,7 @@ HEADERS: Mapping[str, str] = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
-"""On every answer."""
+"""Headers of every response."""
 
 
 class Trace:
@@ -71,7 +71,7 @@ class _Answer:
         self.status = 0
 
     async def send(self, message: Message) -> None:
-        """Pass one message on."""
+        """Forward one message."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
