@@ -48,7 +48,7 @@ def test_the_window_is_the_base_s_up_to_a_limit() -> None:
 
 def test_a_window_that_the_base_has_not_learnt_is_refused() -> None:
     asked = replace(ASKED, data=DataConfig(context_tokens=4096))
-    with pytest.raises(UsageError, match="2048 at most"):
+    with pytest.raises(UsageError, match="use at most 2048"):
         resolve(asked, base(2048, 2048))
     with pytest.raises(UsageError, match="--max-tokens"):
         resolve(replace(ASKED, data=DataConfig(context_tokens=100)), base(2048, 2048))

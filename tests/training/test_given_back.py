@@ -81,7 +81,7 @@ def test_results_that_are_none(content: str | bytes, tmp_path: Path) -> None:
 def test_results_that_are_no_file(tmp_path: Path) -> None:
     (tmp_path / "sound.json").write_text(json.dumps(RUN))
     os.mkfifo(tmp_path / "pipe.json")
-    assert "no plain file" in command("compare", tmp_path / "sound.json", tmp_path / "pipe.json")
+    assert "is no regular file" in command("compare", tmp_path / "sound.json", tmp_path / "pipe.json")
 
 
 @pytest.mark.parametrize(

@@ -67,17 +67,22 @@ def write(run: Run, path: Path) -> None:
 def read(path: Path) -> Run:
     """Read the run that `write` wrote; raises UsageError."""
     try:
-        kept: Mapping[str, Any] = untrusted.values(untrusted.read(path, untrusted.MOST_BYTES))
-        if kept["version"] != VERSION:
-            raise UsageError(f"{path} was written by another version of eval-copilot: run it again with this one.")
-        trials, typed = kept["trials"], kept["typed"]
-        run = {name: kept[name] for name in ("title", "created", "sides", "settings")}
-        keys = [entry["key"] for entry in trials]
-        return TypeAdapter(Run).validate_python({**run, "trials": trials, "keys": keys, "typed": typed})
+        content = untrusted.read(path, untrusted.MOST_BYTES)
+    except untrusted.Unfit as error:
+        raise UsageError(f"{path} {error}: name a file written by --json.") from error
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read ({error.strerror or error}): name a file written by --json."
         ) from error
+    try:
+        kept: Mapping[str, Any] = untrusted.values(content)
+        if kept["version"] != VERSION:
+            raise UsageError(f"{path} was written by another version of eval-copilot: run it again with this one.")
+        json.dumps(kept, ensure_ascii=False).encode()  # refuses lone surrogates, which no page can hold
+        trials, typed = kept["trials"], kept["typed"]
+        run = {name: kept[name] for name in ("title", "created", "sides", "settings")}
+        keys = [entry["key"] for entry in trials]
+        return TypeAdapter(Run).validate_python({**run, "trials": trials, "keys": keys, "typed": typed})
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no run of eval-copilot: name a file that --json wrote.") from error
 
