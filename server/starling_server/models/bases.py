@@ -86,6 +86,8 @@ def find(name: str) -> Base:
         raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
     try:
         _check_shapes(base, safetensors_numpy.listed(files))
+    except PermissionError as error:
+        raise unreadable(Path(error.filename or path), error) from error
     except (OSError, Unfit) as error:
         raise _damaged_weights(name, error) from error
     return base
