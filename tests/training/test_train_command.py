@@ -186,7 +186,7 @@ def lossy_tokenizer(base: Path) -> None:
         (without_config, "has no config.json"),
         (without_fim, "no fill-in-the-middle tokens"),
         (another_architecture, "'llama'"),
-        (damaged_weights, "cannot be loaded"),
+        (damaged_weights, "cannot be read (holds 90,072 bytes"),
         (random_weights, "untrained or damaged"),
     ],
 )
