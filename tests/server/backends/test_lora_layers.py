@@ -14,6 +14,7 @@ from support import adapter as random_adapter
 from support import starcoder2
 
 from starling_server.backends.torch import loading
+from starling_server.backends.torch.cuda_graphs import GraphedDecode, uncaptured
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.lora_layers import LoraLayers
 from starling_server.backends.torch.runner import TorchRunner
@@ -80,7 +81,8 @@ def test_every_adapter_computes_what_peft_computes(quantize: Quantize, fixed: bo
     loaded = base("tiny", quantize)
     paths = {shape: trained(loaded, tmp_path, shape) for shape in SHAPES}
     expected = {shape: by_peft(loaded, path) for shape, path in paths.items()}
-    runner = TorchRunner(loaded, fixed)
+    decode = GraphedDecode(loaded.model, loaded.base.context, uncaptured) if fixed else None
+    runner = TorchRunner(loaded, decode)
     bare = by_us(runner, None)
     for shape, path in paths.items():  # the layout grows under those that came before
         runner.add_adapter(shape, path)

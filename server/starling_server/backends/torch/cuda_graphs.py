@@ -6,8 +6,12 @@ sequence costs one copy of its keys and values (2,000 tokens of a multi-query mo
 
 Attention reads the first `bucket` tokens of the buffer, masked to the sequence's length. There is one `Work` for each
 bucket and each number of ids; a sequence that outgrows its bucket uses the next one.
+
+At batch size 1 a GPU waits for the host: a forward is some thousand kernels, and launching them takes longer than
+reading the weights. A graph launches all of them at once. Prefill and batched forwards have enough work to hide that.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakSet
@@ -16,7 +20,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-from starling_server.backends.torch.kv_cache import SequenceCache
+from starling_server.backends.torch.kv_cache import SequenceCache, restored_on_failure
+
+log = logging.getLogger(__name__)
 
 Work = Callable[[], Tensor]
 """One step over the buffer's current content; returns logits, shape (ids, vocab), valid until the next work runs."""
@@ -116,6 +122,51 @@ class StepGraphs:
             kv, inputs = self._kv[..., :bucket, :], self._inputs[size]
             self._works[bucket, size] = self._capture(lambda: _forward(self._model, kv, inputs))
         return self._works[bucket, size]
+
+
+class GraphedDecode:
+    """Implements `runner.DecodeStep` with graphs, until a capture fails for good: then decoding runs without them."""
+
+    def __init__(self, model: Any, context: int, capture: Capture) -> None:
+        """`capture` is `capturing(...)`, or `uncaptured` for the same steps without graphs."""
+        self._graphs: StepGraphs | None = StepGraphs(model, context, capture)
+        self._short_of_memory = False
+
+    @property
+    def active(self) -> bool:
+        """Whether graphs are still in use."""
+        return self._graphs is not None
+
+    def step(self, kv: SequenceCache, ids: Sequence[int]) -> Tensor | None:
+        """Logits after each id, shape (ids, vocab); None if no graph fits or graphs were given up.
+
+        Raises MemoryError at the first shortage of memory; graphs are given up if evicting sequences did not help.
+        """
+        if not (self._graphs and self._graphs.takes(kv, len(ids))):
+            return None
+        try:
+            with restored_on_failure([kv]):
+                logits = self._graphs.step(kv, ids)
+            self._short_of_memory = False
+            return logits
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, MemoryError) and not self._short_of_memory:
+                self._short_of_memory = True
+                raise
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            log.warning("CUDA graphs are off, so decoding is slower: a graph could not be captured (%s)", reason)
+            self._graphs = None
+            return None
+
+    def forget_layers(self) -> None:
+        """Capture every graph again at its next use."""
+        if self._graphs:
+            self._graphs.forget()
+
+    def release(self, kv: SequenceCache) -> None:
+        """Drop the reference to a closed sequence."""
+        if self._graphs:
+            self._graphs.release(kv)
 
 
 class Bucket(Cache):

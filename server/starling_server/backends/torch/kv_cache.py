@@ -1,12 +1,13 @@
-"""Keys and values: one sequence in a tensor that is written in place, and several sequences joined for one forward.
+"""Keys and values: one sequence in a tensor that is written in place, and several sequences batched for one forward.
 
-A length says how much of a sequence's tensor counts: rewinding sets it, and nothing is moved when a token comes.
-(transformers' own dynamic cache concatenates every layer again at every token, and can only be cropped by a negative
-count.) Joining copies all keys and values once per forward, which costs little beside the weights that the forward
-reads: multi-query models keep 12 KB a token at 1 B parameters. Nothing moves when a sequence joins or leaves a batch.
+A sequence's length is the valid part of its tensor: rewinding sets it, and adding a token moves nothing. (transformers'
+DynamicCache concatenates every layer again at every token, and can only be cropped by a negative count.) Batching
+copies all keys and values once per forward, which is cheap compared with reading the weights: multi-query models keep
+12 KB a token at 1 B parameters. Nothing moves when a sequence joins or leaves a batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,33 +15,33 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 STEP = 256
-"""Room grows by this many tokens: 3 MB of a multi-query model with 1 B parameters."""
+"""Room grows by this many tokens: 3 MB for a multi-query model with 1 B parameters."""
 
 
 class SequenceCache(Cache):
-    """What a model takes for its cache."""
+    """One sequence, as the `past_key_values` of a transformers model."""
 
     def __init__(self, layers: int) -> None:
-        super().__init__(layers=[DynamicLayer()])  # transformers asks it only for its kind: a layer that sees all
+        super().__init__(layers=[DynamicLayer()])  # transformers reads only its kind: full attention
         self.length = 0
-        """Tokens that count."""
+        """Valid tokens."""
         self.mirrored = 0
-        """Of them the first ones that a `cuda_graphs.StepGraphs` holds too."""
+        """Number of first tokens that the buffer of a `cuda_graphs.StepGraphs` holds too."""
         self.kv: Tensor | None = None
-        """(layers, keys and values, 1, heads, room, size), room a multiple of STEP; None while nothing was written."""
+        """Shape (layers, keys and values, 1, heads, room, size), room a multiple of STEP; None before any write."""
         self._layers = layers
 
     @property
     def nbytes(self) -> int:
-        """Memory taken, in bytes."""
+        """Allocated memory, in bytes."""
         return self.kv.numel() * self.kv.element_size() if self.kv is not None else 0
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write one layer's new tokens; all of its keys and values, shape (1, heads, tokens, size).
+        """Write one layer's new tokens; returns all of its keys and values, shape (1, heads, tokens, size).
 
-        The length grows with the last layer, so that a forward that fails before has added nothing.
+        The length grows at the last layer, so a forward that fails earlier has added nothing.
         """
         start, end = self.length, self.length + key_states.shape[-2]
         if layer_idx == 0:
@@ -54,7 +55,7 @@ class SequenceCache(Cache):
         return keys[..., :end, :], values[..., :end, :]
 
     def reserve(self, tokens: int, like: Tensor) -> None:
-        """Room for this many tokens, of heads, size and type as `like` has them, shape (1, heads, any, size)."""
+        """Allocate room for this many tokens; heads, size and type are those of `like`, shape (1, heads, any, size)."""
         if self.kv is not None and tokens <= self.kv.shape[-2]:
             return
         room = -(-tokens // STEP) * STEP
@@ -64,7 +65,7 @@ class SequenceCache(Cache):
         self.kv = grown
 
     def append(self, kv: Tensor) -> None:
-        """Take over tokens computed elsewhere, shape (layers, 2, 1, heads, tokens, size)."""
+        """Add keys and values that were computed elsewhere, shape (layers, 2, 1, heads, tokens, size)."""
         end = self.length + kv.shape[-2]
         self.reserve(end, kv[0, 0])
         assert self.kv is not None
@@ -72,7 +73,7 @@ class SequenceCache(Cache):
         self.length = end
 
     def rewind(self, length: int) -> None:
-        """Only the first `length` tokens count."""
+        """Truncate to the first `length` tokens."""
         self.length = length
         self.mirrored = min(self.mirrored, length)
 
@@ -85,7 +86,7 @@ class SequenceCache(Cache):
         return copy
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens that count."""
+        """Valid tokens."""
         return self.length
 
     def get_query_offset(self, layer_idx: int = 0) -> int:
@@ -93,17 +94,17 @@ class SequenceCache(Cache):
         return self.length
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-        """How many keys `update` will return, and the position of the first."""
+        """Number of keys that `update` will return, and the position of the first."""
         return self.length + query_length, 0
 
 
 class BatchCache(Cache):
-    """What a model takes for its cache; row i extends `caches[i]` by the first `counts[i]` of its padded ids."""
+    """Several sequences as one `past_key_values`; row i extends `caches[i]` by the first `counts[i]` of its ids."""
 
     def __init__(self, caches: Sequence[SequenceCache], counts: Sequence[int]) -> None:
         super().__init__(layers=[DynamicLayer()])
         self.longest = max(counts)
-        """Ids of a padded row."""
+        """Length of a padded row of ids."""
         self._caches, self._counts = caches, counts
         self._before = [cache.length for cache in caches]
         self._most = max(before + count for before, count in zip(self._before, counts, strict=True))
@@ -111,7 +112,7 @@ class BatchCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Keep each row's own; keys and values of all rows, padded on the right, shape (rows, heads, most, size)."""
+        """Write each row to its cache; returns all keys and values, padded on the right, (rows, heads, most, size)."""
         shape = (key_states.shape[0], key_states.shape[1], self._most, key_states.shape[3])
         keys, values = key_states.new_zeros(shape), value_states.new_zeros(shape)
         for row, (cache, count) in enumerate(zip(self._caches, self._counts, strict=True)):
@@ -121,18 +122,32 @@ class BatchCache(Cache):
         return keys, values
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Of the longest row, before this forward."""
+        """Tokens of the longest row before this forward."""
         return max(self._before)
 
     def positions(self) -> Tensor:
-        """Index of each id in its sequence, shape (rows, longest); past the end where a row is padded."""
+        """Position of each id in its sequence, shape (rows, longest); padding has positions past the end."""
         return torch.tensor(self._before).unsqueeze(1) + torch.arange(self.longest)
 
     def mask(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """What to add to scores, shape (rows, 1, longest, most): each id sees its own past.
+        """Additive attention mask, shape (rows, 1, longest, most): each id sees its own past.
 
-        All of it: a base's context is never longer than its attention's window (`bases`).
+        The whole past, since a base's context is never longer than its attention window (`models.bases`).
         """
         seen = torch.arange(self._most) <= self.positions().unsqueeze(-1)
         mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
         return mask.unsqueeze(1).to(device)
+
+
+@contextmanager
+def restored_on_failure(caches: Sequence[SequenceCache]) -> Generator[None]:
+    """If the block fails, rewind the caches to their previous lengths; out of memory becomes MemoryError."""
+    lengths = [cache.length for cache in caches]
+    try:
+        yield
+    except Exception as error:
+        for cache, length in zip(caches, lengths, strict=True):
+            cache.rewind(length)
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise

@@ -1,15 +1,18 @@
-"""The default runner: a transformers model, 4-bit or not, with adapters layers in beside it."""
+"""The torch runner: a transformers model, quantized or not, with LoRA layers beside its linear layers.
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+How one sequence decodes can be replaced by a `DecodeStep`; everything else is the same on all devices.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from starling_server.backends.torch import sampling as draws
-from starling_server.backends.torch.kv_cache import BatchCache, SequenceCache
+from starling_server.backends.torch.kv_cache import BatchCache, SequenceCache, restored_on_failure
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.lora_layers import LoraLayers
 from starling_server.engine.protocols import AdapterId, Feed, Likely, Rows, Sampler, Sampling
@@ -28,17 +31,38 @@ class TorchCache:
     kv: SequenceCache
 
 
-class TorchRunner:
-    """Implements `runner.Runner`. Not thread-safe: one thread owns the model."""
+class DecodeStep(Protocol):
+    """A faster forward for the few ids that a decoding step adds to one sequence."""
 
-    def __init__(self, loaded: Loaded, fixed: bool = False) -> None:
-        """With `fixed` all adapters are read from the same addresses (`layers`)."""
+    def step(self, kv: SequenceCache, ids: Sequence[int]) -> Tensor | None:
+        """Extend `kv` by `ids`; returns logits after each id, shape (ids, vocab).
+
+        Returns None, with `kv` unchanged, where an ordinary forward is needed. Raises MemoryError, with `kv` unchanged,
+        if evicting cached sequences may help.
+        """
+        ...
+
+    def forget_layers(self) -> None:
+        """The model's layers or the addresses of the adapters' weights have changed."""
+        ...
+
+    def release(self, kv: SequenceCache) -> None:
+        """Drop the reference to a closed sequence."""
+        ...
+
+
+class TorchRunner:
+    """Implements `protocols.Runner` and `adapter_memory.HoldsAdapters`. Not thread-safe: one thread owns the model."""
+
+    def __init__(self, loaded: Loaded, decode: DecodeStep | None = None) -> None:
+        """With `decode`, which is tried first for a single sequence, all adapters have the same addresses."""
         self.context = loaded.base.context
         self.chunk = CHUNK_GPU if loaded.device.type == "cuda" else CHUNK_CPU
         self.rows, self.draft = ROWS, DRAFT
         self._device = loaded.device
         self._model: Any = loaded.model
-        self.layers = LoraLayers(loaded.model, fixed)
+        self._decode = decode
+        self.layers = LoraLayers(loaded.model, fixed=decode is not None)
         """The adapters in memory."""
 
     @property
@@ -47,19 +71,25 @@ class TorchRunner:
         return self.layers.names
 
     def need(self, path: Path) -> Need:
-        """What the adapter in `path` would take; raises AdapterError where it does not fit."""
+        """Memory that the adapter in `path` would need; raises AdapterError if its shapes do not fit."""
         return Need(*self.layers.need(path))
 
     def add_adapter(self, name: AdapterId, path: Path) -> None:
-        """Load the adapter in `path` beside the base under `name`; raises AdapterError where it does not fit."""
+        """Load the adapter in `path` as `name`; raises AdapterError if its shapes do not fit.
+
+        Graphs are captured again if its rank is larger than all before or it targets other layers.
+        """
+        version = self.layers.version
         self.layers.add(name, path)
+        if self._decode and self.layers.version != version:
+            self._decode.forget_layers()
 
     def remove_adapter(self, name: AdapterId) -> None:
-        """Let go of an adapter whose caches are all closed."""
+        """Unload an adapter whose caches are all closed."""
         self.layers.remove(name)
 
     def adapter_bytes(self, name: AdapterId) -> int:
-        """Bytes of an adapter in memory; all take the same."""
+        """Bytes of an adapter in memory; all have the same size."""
         return self.layers.nbytes if name in self.layers.names else 0
 
     def open(self, adapter: AdapterId | None) -> TorchCache:
@@ -69,20 +99,26 @@ class TorchRunner:
     @torch.inference_mode()
     def feed(self, feeds: Sequence[Feed]) -> list[Rows]:
         """One forward; for each feed a tensor of shape (keep, vocab)."""
-        with unchanged_on_failure([feed.cache for feed in feeds]):
+        self.layers.use(feeds[0].cache.adapter)
+        if len(feeds) == 1 and self._decode:
+            logits = self._decode.step(feeds[0].cache.kv, feeds[0].ids)
+            if logits is not None:
+                return [logits[-feeds[0].keep :]]
+        with restored_on_failure([feed.cache.kv for feed in feeds]):
             if len(feeds) == 1:
-                return [self._forward(feeds[0].cache, feeds[0].ids, feeds[0].keep)]
+                return [self._forward(feeds[0].cache.kv, feeds[0].ids, feeds[0].keep)]
             return self._forward_batch(feeds)
 
     @torch.inference_mode()
     def score(self, adapter: AdapterId | None, ids: Sequence[int], start: int) -> list[float]:
         """Log-probability in nats of each of `ids[start:]` given all before it."""
-        logits = self._forward(self.open(adapter), ids, len(ids) - start + 1)[:-1].float()
+        self.layers.use(adapter)
+        logits = self._forward(self.open(adapter).kv, ids, len(ids) - start + 1)[:-1].float()
         targets = torch.tensor(ids[start:], device=logits.device)
         return torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0].tolist()
 
     def rewind(self, cache: TorchCache, length: int) -> None:
-        """Keep the first `length` tokens."""
+        """Truncate the cache to its first `length` tokens."""
         cache.kv.rewind(length)
 
     def fork(self, cache: TorchCache, length: int) -> TorchCache:
@@ -90,30 +126,30 @@ class TorchRunner:
         return TorchCache(cache.adapter, cache.kv.fork(length))
 
     def close(self, cache: TorchCache) -> None:
-        """Nothing: its tensors go with it."""
+        """Drop what the decode step holds of it; its tensors are freed with the last reference."""
+        if self._decode:
+            self._decode.release(cache.kv)
 
     def nbytes(self, cache: TorchCache) -> int:
-        """Bytes of all layers' keys and values, with the room that is left in them."""
+        """Bytes of all layers' keys and values, including unused room; without the decode step's fixed buffer."""
         return cache.kv.nbytes
 
     def sampler(self, sampling: Sampling) -> Sampler:
-        """Draws ids from logits of shape (vocab,)."""
+        """A sampler over logits of shape (vocab,)."""
         return draws.sampler(sampling)
 
-    def likelihoods(self, logits: torch.Tensor, token: int, most: int) -> Likely:
-        """How likely `token` was."""
+    def likelihoods(self, logits: Tensor, token: int, most: int) -> Likely:
+        """Log-probabilities of `token` and of the `most` likeliest ids."""
         return draws.likelihoods(logits, token, most)
 
-    def _forward(self, cache: TorchCache, ids: Sequence[int], keep: int) -> torch.Tensor:
+    def _forward(self, kv: SequenceCache, ids: Sequence[int], keep: int) -> Tensor:
         """Logits of the last `keep` positions, shape (keep, vocab)."""
-        self.layers.use(cache.adapter)
         tokens = torch.tensor([list(ids)], device=self._device)
-        out = self._model(input_ids=tokens, past_key_values=cache.kv, use_cache=True, logits_to_keep=keep)
+        out = self._model(input_ids=tokens, past_key_values=kv, use_cache=True, logits_to_keep=keep)
         return out.logits[0]
 
     def _forward_batch(self, feeds: Sequence[Feed]) -> list[Rows]:
-        """Several sequences as one batch: ids padded on the right, keys and values batch layer by layer."""
-        self.layers.use(feeds[0].cache.adapter)
+        """Several sequences as one batch: ids padded on the right, keys and values joined layer by layer."""
         batch = BatchCache([feed.cache.kv for feed in feeds], [len(feed.ids) for feed in feeds])
         ids = torch.zeros(len(feeds), batch.longest, dtype=torch.long)
         for row, feed in zip(ids, feeds, strict=True):
@@ -127,17 +163,3 @@ class TorchRunner:
             use_cache=True,
         )
         return [rows[len(feed.ids) - feed.keep : len(feed.ids)] for rows, feed in zip(out.logits, feeds, strict=True)]
-
-
-@contextmanager
-def unchanged_on_failure(caches: Sequence[TorchCache]) -> Generator[None]:
-    """Where a forward fails, take back what it has kept; out of memory is MemoryError."""
-    lengths = [cache.kv.length for cache in caches]
-    try:
-        yield
-    except Exception as error:
-        for cache, length in zip(caches, lengths, strict=True):
-            cache.kv.rewind(length)
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            raise MemoryError(str(error)) from error
-        raise

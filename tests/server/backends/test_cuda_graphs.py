@@ -1,4 +1,4 @@
-"""Steps over fixed addresses answer as the torch runner does; on a GPU, captured as uncaptured."""
+"""Decoding over fixed addresses gives the answers of ordinary forwards; on a GPU, graphs give those of their steps."""
 
 import logging
 import random
@@ -13,8 +13,7 @@ from support import adapter, starcoder2
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from starling_server.backends.torch import cuda_graphs, loading
-from starling_server.backends.torch.cuda_graphs import Work, uncaptured
-from starling_server.backends.torch.cuda_runner import CudaRunner
+from starling_server.backends.torch.cuda_graphs import Capture, GraphedDecode, Work, uncaptured
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig
@@ -73,7 +72,7 @@ def test_answers_are_the_torch_runner_s(model: str, drafts: bool, request: pytes
     wanted = [job(prompt(seed, phrases), drafts) for seed, phrases in ((0, 3), (1, 20), (2, 9), (0, 4), (1, 22))]
     plain, capture = Engine(TorchRunner(loaded), CACHE), Counting()
     expected = [list(plain.generate(each)) for each in wanted]
-    engine = Engine(CudaRunner(loaded, capture), CACHE)
+    engine = Engine(graphed(loaded, capture), CACHE)
     assert [list(engine.generate(each)) for each in wanted] == expected
     assert [list(engine.generate(each)) for each in wanted] == expected, "from kept sequences, mirrored again"
     assert (
@@ -84,8 +83,12 @@ def test_answers_are_the_torch_runner_s(model: str, drafts: bool, request: pytes
     assert capture.ran > len(wanted)
 
 
+def graphed(loaded: Loaded, capture: Capture) -> TorchRunner:
+    return TorchRunner(loaded, GraphedDecode(loaded.model, loaded.base.context, capture))
+
+
 def both(loaded: Loaded) -> list[Runner]:
-    return [TorchRunner(loaded), CudaRunner(loaded, uncaptured)]
+    return [TorchRunner(loaded), graphed(loaded, uncaptured)]
 
 
 def fed(runner: Runner, cache: Any, ids: list[int], keep: int = 1) -> torch.Tensor:
@@ -129,7 +132,7 @@ def test_a_sequence_outgrows_its_bucket_and_the_context_s_end(grouped: Loaded, m
     monkeypatch.setattr(cuda_graphs, "BUCKETS", (16, 32, 512))
     ids, tokens = prompt(6, 2), 256 - 13
     capture = Counting()
-    engine = Engine(CudaRunner(grouped, capture), CACHE)
+    engine = Engine(graphed(grouped, capture), CACHE)
     assert engine.runner.context == 256
     assert len(ids) == 13
     expected = list(Engine(TorchRunner(grouped), CACHE).generate(job(ids, True, tokens)))
@@ -149,7 +152,7 @@ def test_adapters_are_switched_without_new_works_until_one_has_a_larger_rank(exa
         plain.add_adapter(name, tmp_path / name)
     expected = {name: list(Engine(plain, 0).generate(job(ids, name=name))) for name in (None, *names)}
     assert len({tuple(answer) for answer in expected.values()}) == 3
-    runner = CudaRunner(exact, capture)
+    runner = graphed(exact, capture)
     engine = Engine(runner, CACHE)
     assert list(engine.generate(job(ids))) == expected[None]
     for name in names:
@@ -168,17 +171,18 @@ def test_where_nothing_can_be_captured_decoding_goes_on(exact: Loaded, caplog: p
         work()
         raise RuntimeError("operation not permitted when stream is capturing\nand much more")
 
-    runner = CudaRunner(exact, refuse)
+    runner = graphed(exact, refuse)
     with caplog.at_level(logging.WARNING):
         answers = [list(Engine(runner, CACHE).generate(job(prompt(n, 4), True))) for n in range(2)]
     assert answers == [list(Engine(TorchRunner(exact), CACHE).generate(job(prompt(n, 4), True))) for n in range(2)]
     assert [record.message for record in caplog.records] == [
-        "no CUDA graphs here (operation not permitted when stream is capturing): decoding goes on without, more slowly"
+        "CUDA graphs are off, so decoding is slower: a graph could not be captured "
+        "(operation not permitted when stream is capturing)"
     ]
 
 
 def test_a_failed_step_leaves_the_sequence_as_it_was(exact: Loaded) -> None:
-    runner = CudaRunner(exact, uncaptured)
+    runner = graphed(exact, uncaptured)
     cache = runner.open(None)
     ids = prompt(8, 3)
     fed(runner, cache, ids)
@@ -195,7 +199,7 @@ def test_memory_for_graphs_that_is_never_there_is_decoding_without(exact: Loaded
     def refuse(_: Work) -> Work:
         raise torch.OutOfMemoryError("planted")
 
-    engine = Engine(CudaRunner(exact, refuse), CACHE)
+    engine = Engine(graphed(exact, refuse), CACHE)
     answer = list(engine.generate(job(prompt(9, 3))))
     assert answer == list(Engine(TorchRunner(exact), CACHE).generate(job(prompt(9, 3))))
 
@@ -227,7 +231,7 @@ def test_a_step_neither_waits_for_numbers_nor_brings_any(model: str, request: py
 
         return run
 
-    runner = CudaRunner(request.getfixturevalue(model), watched)
+    runner = graphed(request.getfixturevalue(model), watched)
     cache = runner.open(None)
     for ids in (prompt(1, 3), [7], [8, 9, 10, 11]):
         fed(runner, cache, ids)
@@ -254,12 +258,13 @@ def test_graphs_answer_as_their_steps_do(write: Callable[[Path], Path] | None, t
         adapter.write(tmp_path / "x", bases.find("tiny"), 0)
     answers = list[list[list[int]]]()
     for capture in (uncaptured, cuda_graphs.capturing(loaded.device)):
-        runner = CudaRunner(loaded, capture)
+        decode = GraphedDecode(loaded.model, loaded.base.context, capture)
+        runner = TorchRunner(loaded, decode)
         if not write:
             runner.add_adapter("x", tmp_path / "x")
         engine = Engine(runner, CACHE)
         asked = [job(prompt(n, 3 * n + 2), drafts, name=x) for n in range(4) for drafts in (False, True)
                  for x in (None, *runner.adapters)]  # fmt: skip
         answers.append([list(engine.generate(each)) for each in asked])
-        assert runner._graphs is not None, "nothing was given up"  # pyright: ignore[reportPrivateUsage]
+        assert decode.active, "graphs were not given up"
     assert answers[0] == answers[1]
