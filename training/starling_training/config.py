@@ -9,7 +9,7 @@ from starling_server.config import ModelConfig, Quantize
 from starling_server.errors import UsageError
 from starling_server.models.bases import Base
 
-Loss = Literal["all", "middle"]
+Loss = Literal["middle", "all"]
 Method = Literal["qlora", "lora", "full"]
 """A LoRA over a 4-bit base, a LoRA over a 16-bit base, or all weights of the base."""
 
@@ -96,7 +96,7 @@ class OptimConfig:
     max_steps: int = 0
     """Optimiser steps; 0 sets no limit."""
     max_minutes: float = 0.0
-    """Peak of the cosine; 0 means the rate for the base's width (see `peak_rate`)."""
+    """Minutes of training; 0 sets no limit."""
     learning_rate: float = 0.0
     """Peak of the cosine; 0 selects it by the base's width (see `peak_rate`)."""
     batch: int = 1

@@ -1,8 +1,9 @@
 """`train-copilot`: a repository in, an adapter out."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
@@ -14,13 +15,23 @@ from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, flags
 from starling_server.models import adapters
 from starling_training import presets, processes, progress, staging
-from starling_training.config import DataConfig, LoraConfig, OptimConfig, TrainConfig
+from starling_training.config import DataConfig, LoraConfig, Loss, Method, OptimConfig, TrainConfig
 from starling_training.interrupt import Interrupt
 from starling_training.publish import push
 from starling_training.sources import corpus, origins
 
+FC = TypeVar("FC", bound=Callable[..., Any] | click.Command)
 Group = TypeVar("Group", DataConfig, LoraConfig, OptimConfig)
 ORIGINS = {ParameterSource.COMMANDLINE: "flag", ParameterSource.DEFAULT: "default"}
+
+
+def option(group: type[Any], name: str, text: str, choices: Sequence[str] = ()) -> Callable[[FC], FC]:
+    """The flag of a configuration's field, with its default, which --help shows unless the text says what 0 means."""
+    default = group.__dataclass_fields__[name].default
+    kind: dict[str, Any] = {"type": click.Choice(choices) if choices else None, "is_flag": default is False}
+    shown = default is not False and "0: " not in text
+    return click.option(f"--{name.replace('_', '-')}", default=default, show_default=shown, help=text, **kind)
+
 
 OUTPUT_FLAGS = (
     click.option("--name", help="Name of the adapter. Default: the name of the source folder."),
@@ -34,99 +45,63 @@ OUTPUT_FLAGS = (
     click.option("--resume", is_flag=True, help="Resume an interrupted run from its last checkpoint."),
     click.option("--verbose", is_flag=True, help="List every excluded file; corpus.json always does."),
     click.option("--dry-run", is_flag=True, help="Read the source, print the plan, and exit."),
-    click.option(
-        "--holes",
-        default=TrainConfig.__dataclass_fields__["holes"].default,
-        show_default=True,
-        help="Number of held-out holes for the evaluation; 0 skips it.",
-    ),
-    click.option(
-        "--canaries",
-        default=TrainConfig.__dataclass_fields__["canaries"].default,
-        show_default=True,
-        help="Number of redacted secrets to probe the trained model for; 0 disables the leak check.",
+    option(TrainConfig, "holes", "Number of held-out holes for the evaluation; 0 skips it."),
+    option(
+        TrainConfig, "canaries", "Number of redacted secrets to probe the trained model for; 0 disables the leak check."
     ),
     click.option("--fail-on-leak", is_flag=True, help="Discard the model if it reproduces a redacted secret."),
 )
 LIMIT_FLAGS = (
-    click.option("--epochs", default=3, show_default=True, help="Number of passes over the source."),
-    click.option("--max-steps", default=0, help="Maximum number of optimiser steps. 0: no limit."),
-    click.option(
-        "--max-minutes",
-        default=0.0,
-        help="Maximum minutes of training, without loading and evaluation. The learning rate decays within this time. "
-        "0: no limit.",
+    option(OptimConfig, "epochs", "Number of passes over the source."),
+    option(OptimConfig, "max_steps", "Maximum number of optimiser steps. 0: no limit."),
+    option(
+        OptimConfig,
+        "max_minutes",
+        "Maximum minutes of training, without loading and evaluation. The learning rate decays within this time. 0: "
+        "no limit.",
     ),
-    click.option(
-        "--evaluations",
-        default=5,
-        show_default=True,
-        help="Number of evaluations of the held-out loss during training.",
-    ),
-    click.option(
-        "--patience", default=3, show_default=True, help="Stop after this many evaluations without improvement."
-    ),
+    option(OptimConfig, "evaluations", "Number of evaluations of the held-out loss during training."),
+    option(OptimConfig, "patience", "Stop after this many evaluations without improvement."),
 )
 DATA_FLAGS = (
     click.option("--weights", default="", help="Sampling weight of each SOURCE, as in 2,1. Default: equal."),
-    click.option("--context-tokens", default=0, help="Context window in tokens. 0: the base's, at most 2048."),
-    click.option("--max-tokens", default=64, show_default=True, help="Maximum tokens per suggestion, as in serving."),
-    click.option("--fim-rate", default=0.8, show_default=True, help="Share of examples with a hole, from 0 to 1."),
-    click.option(
-        "--spm-rate", default=0.8, show_default=True, help="Share of holes in the order of serving (SPM), from 0 to 1."
+    option(DataConfig, "context_tokens", "Context window in tokens. 0: the base's, at most 2048."),
+    option(DataConfig, "max_tokens", "Maximum tokens per suggestion, as in serving."),
+    option(DataConfig, "fim_rate", "Share of examples with a hole, from 0 to 1."),
+    option(DataConfig, "spm_rate", "Share of holes in the order of serving (SPM), from 0 to 1."),
+    option(DataConfig, "loss", "Tokens of an example with a hole that count in the loss.", choices=get_args(Loss)),
+    option(
+        DataConfig,
+        "max_files",
+        "Maximum number of files per SOURCE, in their order; a Hub dataset is read only that far. 0: no limit.",
     ),
-    click.option(
-        "--loss",
-        type=click.Choice(["middle", "all"]),
-        default="middle",
-        show_default=True,
-        help="Tokens of an example with a hole that count in the loss.",
-    ),
-    click.option(
-        "--max-files",
-        default=0,
-        help="Maximum number of files per SOURCE, in their order; a Hub dataset is read only that far. 0: no limit.",
-    ),
-    click.option(
-        "--max-file-loss",
-        default=0.0,
-        help="Exclude files with a higher loss of the base than this, in nats per token, such as data dumps; 3 suits "
+    option(
+        DataConfig,
+        "max_file_loss",
+        "Exclude files with a higher loss of the base than this, in nats per token, such as data dumps; 3 suits "
         "released bases. 0: keep all.",
     ),
-    click.option(
-        "--held-out",
-        default=0.1,
-        show_default=True,
-        help="Share of the text held out for evaluation, from 0.01 to 0.5.",
-    ),
-    click.option(
-        "--seed",
-        default=0,
-        show_default=True,
-        help="Random seed for the split, the holes and the adapter's initialisation.",
-    ),
+    option(DataConfig, "held_out", "Share of the text held out for evaluation, from 0.01 to 0.5."),
+    option(DataConfig, "seed", "Random seed for the split, the holes and the adapter's initialisation."),
 )
 OPTIM_FLAGS = (
-    click.option(
-        "--method",
-        type=click.Choice(["qlora", "lora", "full"]),
-        default="qlora",
-        show_default=True,
-        help="qlora: an adapter on the 4-bit base. lora: an adapter on the 16-bit base. full: all weights of the base.",
+    option(
+        LoraConfig,
+        "method",
+        "qlora: an adapter on the 4-bit base. lora: an adapter on the 16-bit base. full: all weights of the base.",
+        choices=get_args(Method),
     ),
-    click.option("--rank", default=16, show_default=True, help="LoRA rank r."),
-    click.option("--alpha", default=32, show_default=True, help="LoRA alpha; the adapter is scaled by alpha / r."),
-    click.option("--dropout", default=0.05, show_default=True, help="Dropout probability on the adapter's input."),
-    click.option("--targets", default="all-linear", show_default=True, help="Target layers, as in c_attn,c_proj."),
-    click.option("--learning-rate", default=0.0, help="Peak learning rate. 0: chosen by the base's width."),
-    click.option("--batch", default=1, show_default=True, help="Examples per forward pass."),
-    click.option("--accumulation", default=4, show_default=True, help="Forward passes per optimiser step."),
-    click.option("--packing", is_flag=True, help="Pack the examples of a forward pass into one row, without padding."),
-    click.option(
-        "--warmup", default=0.03, show_default=True, help="Warm-up: share of the run below 1, otherwise steps."
-    ),
-    click.option("--weight-decay", default=0.01, show_default=True, help="Weight decay of AdamW."),
-    click.option("--clip", default=1.0, show_default=True, help="Maximum gradient norm."),
+    option(LoraConfig, "rank", "LoRA rank r."),
+    option(LoraConfig, "alpha", "LoRA alpha; the adapter is scaled by alpha / r."),
+    option(LoraConfig, "dropout", "Dropout probability on the adapter's input."),
+    option(LoraConfig, "targets", "Target layers, as in c_attn,c_proj."),
+    option(OptimConfig, "learning_rate", "Peak learning rate. 0: chosen by the base's width."),
+    option(OptimConfig, "batch", "Examples per forward pass."),
+    option(OptimConfig, "accumulation", "Forward passes per optimiser step."),
+    option(OptimConfig, "packing", "Pack the examples of a forward pass into one row, without padding."),
+    option(OptimConfig, "warmup", "Warm-up: share of the run below 1, otherwise steps."),
+    option(OptimConfig, "weight_decay", "Weight decay of AdamW."),
+    option(OptimConfig, "clip", "Maximum gradient norm."),
 )
 
 

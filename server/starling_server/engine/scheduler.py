@@ -214,7 +214,7 @@ class Scheduler:
                 entry.future.set_exception(Interrupted(reason))
 
     def _fail(self, entries: Iterable[Entry]) -> None:
-        """Tell those who wait that the worker hangs; what it has under way, it may still finish for nobody."""
+        """Fail these items because the worker hangs; results that it still produces for them are discarded."""
         for entry in entries:
             entry.ticket.cancel("cancelled")
             if entry in self._queue:

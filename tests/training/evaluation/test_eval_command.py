@@ -211,7 +211,7 @@ def refused(found: "subprocess.CompletedProcess[str]", words: str) -> None:
     ("arguments", "words"),
     [
         (("/nowhere", "--base", "tiny"), "does not exist"),
-        ((".", "--engine", "nobody"), "--engine nobody names nobody"),
+        ((".", "--engine", "nobody"), "--engine nobody is not an engine"),
         ((".", "--fim-prompt", "x"), "must hold {prefix} and {suffix}"),
         (("compare", "/nowhere/a", "/nowhere/b"), "cannot be read"),
         (("benchmark", "safim", "x", "--samples", "2"), "needs a --temperature"),

@@ -39,7 +39,7 @@ class Asked:
         """Raise UsageError for unsupported combinations, naming the flag."""
         if self.engine != HERE and not _OTHERS.fullmatch(self.engine) and not re.match(r"https?://", self.engine):
             raise UsageError(
-                f"--engine {shown(self.engine)} names nobody: give in-process, http://HOST:PORT of a serve-copilot, "
+                f"--engine {shown(self.engine)} is not an engine: use in-process, http://HOST:PORT of a serve-copilot, "
                 "openai:http://HOST:PORT/v1 or infill:http://HOST:PORT."
             )
         if self.template and not ("{prefix}" in self.template and "{suffix}" in self.template):
