@@ -1,5 +1,4 @@
 """The application: its routes and middleware."""
-# MERGED: """The page at `/`, where a person tries the model in a browser. Its files are built from `server/page`."""
 
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,4 @@
 """Errors as RFC 9457 problem documents; only a 500 is the server's own failure."""
-# MERGED: """Problem documents that OpenAI's clients can read too: they look for a sentence in `error.message` only."""
 
 import json
 from collections.abc import Awaitable, Callable
