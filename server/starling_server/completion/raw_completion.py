@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from starling_server.completion.completer import OnText, decode
 from starling_server.completion.service import Service
 from starling_server.engine.engine import Job, Steps, Usage
+from starling_server.engine.job_queue import Interrupted, Ticket
 from starling_server.engine.protocols import GREEDY, Likely, Sampling
-from starling_server.engine.scheduler import Interrupted, Ticket
 from starling_server.errors import UnreadablePrompt
 from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import ALONE, Owner

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from starling_server.engine.scheduler import Session, Ticket
+from starling_server.engine.job_queue import Session, Ticket
 
 T = TypeVar("T")
 GRACE_SECONDS = 0.03

@@ -19,7 +19,8 @@ from starling_server.completion.suggestion_cache import Recall, Remembered
 from starling_server.config import ServiceConfig
 from starling_server.engine.backend import Backend
 from starling_server.engine.engine import Steps
-from starling_server.engine.scheduler import Scheduler, Ticket
+from starling_server.engine.job_queue import Ticket
+from starling_server.engine.scheduler import Scheduler
 from starling_server.errors import Overloaded
 from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.owners import ALONE, Owner

@@ -11,7 +11,8 @@ from starling_server.completion.request_coalescing import GRACE_SECONDS, Flight,
 from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.completion.suggestion_cache import Remembered, continuation
 from starling_server.engine.engine import Steps
-from starling_server.engine.scheduler import Interrupted, Scheduler, Session, Ticket
+from starling_server.engine.job_queue import Interrupted, Session, Ticket
+from starling_server.engine.scheduler import Scheduler
 from starling_server.errors import OutOfMemory
 from starling_server.prompt.cursor import Cursor
 from starling_server.schema import ENDED

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from starling_server.completion.service import Service
 from starling_server.engine.engine import Steps
-from starling_server.engine.scheduler import Interrupted, Ticket
+from starling_server.engine.job_queue import Interrupted, Ticket
 from starling_server.errors import BrokenAdapter, NotReady, Overloaded, UnknownAdapter
 from starling_server.http.complete import Api
 from starling_server.http.middleware.metrics import Metrics

@@ -9,8 +9,9 @@ import pytest
 
 from starling_server.completion.suggestion_cache import Recall, Remembered
 from starling_server.engine.engine import Steps
+from starling_server.engine.job_queue import Interrupted, Ticket
 from starling_server.engine.protocols import AdapterId, Feed, Rows
-from starling_server.engine.scheduler import LATE, Interrupted, Scheduler, Ticket
+from starling_server.engine.scheduler import LATE, Scheduler
 from starling_server.errors import Overloaded, Stalled
 
 WAIT = 20
