@@ -9,7 +9,7 @@ from starling_server.config import ModelConfig, Quantize
 from starling_server.errors import UsageError
 from starling_server.models.bases import Base
 
-Loss = Literal["middle", "all"]
+Loss = Literal["middle", "weighted", "all"]
 Method = Literal["qlora", "lora", "full"]
 """A LoRA over a 4-bit base, a LoRA over a 16-bit base, or all weights of the base."""
 

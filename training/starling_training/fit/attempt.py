@@ -118,4 +118,5 @@ def _sets(prepared: Prepared) -> trainer.Sets:
     return trainer.Sets(
         training_set(prepared.rows, prepared.split.train, prepared.writer, prepared.config.data.loss),
         middle_set(watched, prepared.writer),
+        prepared.config.data.loss,
     )
