@@ -58,6 +58,7 @@ def load(config: TrainConfig) -> Trainee:
 def wrap(loaded: Loaded, config: LoraConfig) -> PeftModel:
     """The base of `loaded` with a new adapter around it, ready to train; raises UsageError for unknown targets."""
     loading.keep_four_bit_weights_trainable(loaded.model)
+    without_dropout(loaded.model)
     if loaded.device.type == "cuda":
         loading.save_memory(loaded.model)
     shape = peft.LoraConfig(
@@ -119,10 +120,22 @@ def unfreeze(loaded: Loaded) -> PreTrainedModel:
     """The base of `loaded` with all weights trainable and without dropout, as at the end of pre-training."""
     if loaded.device.type == "cuda":
         loading.save_memory(loaded.model)
-    for module in loaded.model.modules():
+    return without_dropout(loaded.model).requires_grad_(True)
+
+
+def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
+    """`model` with every dropout probability set to 0, whether a module's or a number that its forward reads.
+
+    Bases are published with 0.1. Only an adapter's own dropout, added afterwards, regularises.
+    """
+    for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    return loaded.model.requires_grad_(True)
+        for name in [
+            name for name, value in vars(module).items() if name.endswith("dropout") and isinstance(value, float)
+        ]:
+            setattr(module, name, 0.0)
+    return model
 
 
 def save_base(loaded: Loaded, folder: Path) -> None:

@@ -256,7 +256,7 @@ def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
         return getattr(torch, name)
     if device.type == "cpu":
         return torch.bfloat16 if has_avx512bf16() else torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _form(config: ModelConfig, base: Base, device: torch.device, training: bool) -> tuple[Quantize, torch.dtype]:
