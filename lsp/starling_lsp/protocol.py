@@ -37,14 +37,21 @@ class Protocol(LanguageServerProtocol):
     refused: Callable[[str | None, Any], None]
     """Called with the method and the JSON of params that could not be read; without a method with the body's text."""
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._cut = b""
+        """The last body if it could not be read: the bytes that follow it may be its rest."""
+
     def receive(self, frame: Frame) -> None:
         """Handle a frame; each element of a batch is handled as if it came alone."""
         if frame.stray:
-            self._unreadable(frame.stray)
+            self._unreadable(self._cut + frame.stray)
+        self._cut = b""
         try:
             content = json.loads(frame.body)
         except (ValueError, RecursionError):
             self._unreadable(frame.body)
+            self._cut = frame.body
             return
         messages = cast(list[Any], content) if isinstance(content, list) and content else [content]
         for message in messages:

@@ -96,7 +96,7 @@ class StarlingServer(LanguageServer):
         if not self.is_open:
             return
         if method is None:
-            lost = self._lose_named_in(str(content))
+            lost = self._lose_named_in(str(content).replace("\\/", "/"))
         elif method in SYNC:
             lost = self._lose(method, content)
         else:

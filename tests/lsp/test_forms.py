@@ -253,7 +253,7 @@ def talking(served: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[
     """One server for all forms; its own requests are answered in wrong forms as well."""
     log = tmp_path_factory.mktemp("forms") / "log"
     with wire("--server", served, answer=lambda _: next(RESULTS), errors=log) as talking:
-        talking.initialize(**INITIALIZE)
+        talking.initialize(**INITIALIZE | {"processId": os.getpid()})
         talking.until(lambda: "ready" in talking.statuses(), "the model")
         open_all(talking)
         yield talking
@@ -391,10 +391,12 @@ def test_edits_that_cannot_be_read(talking: Wire) -> None:
     )
     body = edit.encode()
     trace = framed({"jsonrpc": "2.0", "method": types.SET_TRACE, "params": {"value": "off"}})
-    lengths = [framed(body, f"Content-Length: {len(body) + more}\r\n\r\n") + trace * 2 for more in (-9, -60, 3, 9)]
+    wrong = (len(body) - 9, body.index(b"Change"), 30, len(body) + 3, len(body) + 9)
+    lengths = [framed(body, f"Content-Length: {length}\r\n\r\n") + trace * 2 for length in wrong]
     bare = {**json.loads(edit)}
     del bare["jsonrpc"]
-    for sent in [framed(body[:-1]), framed(body.replace(b"sum", b"\xe9")), *lengths, framed([[], bare])]:
+    slashes = framed(body.replace(b"/", b"\\/")[:-1])
+    for sent in [framed(body[:-1]), slashes, framed(body.replace(b"sum", b"\xe9")), *lengths, framed([[], bare])]:
         open_all(talking)
         talking.send(sent)
         assert talking.call(forms.CHECKSUM, {"uri": URI}) is None, sent
@@ -405,24 +407,51 @@ def test_edits_that_cannot_be_read(talking: Wire) -> None:
 
 PATTERN = "".join(f"item_{n} = make_item({n})\n" for n in range(12)) + "item_12 = make"
 """The smallest model goes on with it."""
+LONG = "file:///" + "long/" * 420 + "a.py"
+
+
+@pytest.mark.parametrize("uri", [LONG, "file://[/a.py", "file:///a%00b.py", "untitled:\ud800", ""], ids=range(5))
+def test_documents_at_any_uri(talking: Wire, uri: str) -> None:
+    """With half a character in the text, and a column past every number."""
+    item = {**OPENED, "uri": uri, "text": "# \ud83d\n" + PATTERN}
+    talking.notify(types.TEXT_DOCUMENT_DID_OPEN, {"textDocument": item})
+    position = {"line": 13, "character": 9223372036854776000}
+    params = {"textDocument": {"uri": uri}, "position": position, "context": {"triggerKind": 2}}
+    [suggested] = talking.call(types.TEXT_DOCUMENT_INLINE_COMPLETION, params)["items"]
+    assert suggested["range"]["start"] == {"line": 12, "character": 14}
 
 
 def test_a_lost_document_gets_no_suggestions(talking: Wire) -> None:
-    open_all(talking)
-    params = {**AT, "context": {"triggerKind": 1}}
-    long = "file:///" + "long/" * 420 + "a.py"
-    for uri in (URI, long, "file://[/a.py", "file:///a%00b.py", "untitled:\ud800", ""):
-        item = {**OPENED, "uri": uri, "text": "# \ud83d\n" + PATTERN}
-        talking.notify(types.TEXT_DOCUMENT_DID_OPEN, {"textDocument": item})
-        asked = {**params, "textDocument": {"uri": uri}, "position": {"line": 13, "character": 9223372036854776000}}
-        assert talking.call(types.TEXT_DOCUMENT_INLINE_COMPLETION, asked)["items"], uri
+    item = {**OPENED, "uri": URI, "text": PATTERN}
+    position = {"line": 12, "character": 14}
+    params = {"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 2}}
+    talking.notify(types.TEXT_DOCUMENT_DID_OPEN, {"textDocument": item})
     talking.notify(types.TEXT_DOCUMENT_DID_CHANGE, {"textDocument": {"uri": URI}, "contentChanges": [{"text": None}]})
     assert talking.call(types.TEXT_DOCUMENT_INLINE_COMPLETION, params) == {"items": []}
     talking.until(lambda: talking.statuses()[-1] == "inactive", "the reason")
     said = [each["params"]["message"] for each in talking.heard if each.get("method") == "starling/status"]
     assert "open it again" in said[-1]
-    open_all(talking)
-    assert "result" in talking.reply(talking.ask(types.TEXT_DOCUMENT_INLINE_COMPLETION, params))
+    talking.notify(types.TEXT_DOCUMENT_DID_OPEN, {"textDocument": item})
+    assert talking.call(types.TEXT_DOCUMENT_INLINE_COMPLETION, params)["items"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"context": ...}, "required field missing at params.context"),
+        ({"context": {"triggerKind": 0}}, "at params.context.triggerKind"),
+        ({"context": "text"}, "at params.context"),
+        ({"position": {"line": 0, "character": -1}}, "at params.position"),
+        ({"position": {"line": "0", "character": 1}}, "at params.position.line"),
+        ({"textDocument": {}}, "required field missing at params.textDocument.uri"),
+    ],
+)
+def test_a_refusal_names_the_field(talking: Wire, change: Json, field: str) -> None:
+    params = {**REQUESTS[types.TEXT_DOCUMENT_INLINE_COMPLETION], **change}
+    params = {name: value for name, value in params.items() if value is not ...}
+    error = talking.reply(talking.ask(types.TEXT_DOCUMENT_INLINE_COMPLETION, params))["error"]
+    assert error["code"] == -32602
+    assert error["message"].endswith(field)
 
 
 def test_after_shutdown_only_exit_counts(talking: Wire) -> None:
@@ -464,12 +493,6 @@ def test_a_wrong_option_is_no_reason_to_refuse_an_editor() -> None:
             assert reader.structure(params, types.InitializeParams).process_id is None, form
 
 
-def test_exit_alone() -> None:
-    with wire(*NOWHERE) as talking:
-        talking.notify(types.EXIT)
-        assert talking.process.wait(60) == 1
-
-
 def test_the_end_of_the_editors_process_ends_the_server(tmp_path: Path) -> None:
     """Its input stays open: another process may hold it."""
     with subprocess.Popen(["sleep", "600"]) as editor, wire(*NOWHERE) as talking:
@@ -481,6 +504,3 @@ def test_the_end_of_the_editors_process_ends_the_server(tmp_path: Path) -> None:
             editor.wait()
             late.ask(types.INITIALIZE, {"processId": editor.pid, "capabilities": {}})
             assert late.process.wait(60) == 1, "it was gone before"
-    with wire(*NOWHERE) as talking:
-        talking.initialize(processId=os.getpid())
-        assert talking.call(forms.HEALTH)
