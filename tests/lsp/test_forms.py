@@ -260,7 +260,11 @@ def talking(served: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[
         popups = [each for each in talking.heard if each.get("method") in POPUPS]
         assert not popups
         assert "Traceback" not in log.read_text()
-        said = f"{talking.frames} frames sent, {sum(talking.counts().values())} replies"
+        tables = [
+            form for method, params in (REQUESTS | SYNC | NOTIFICATIONS).items() for form in wrong_forms(method, params)
+        ]
+        wrong = len(tables) + len(ENVELOPES) + len(BODIES) + len(HEADERS)
+        said = f"{wrong} forms in {talking.frames} frames, {sum(talking.counts().values())} replies"
         print(f"\n{said}, {len(popups)} popups, {len(talking.statuses())} statuses")  # noqa: T201 - with pytest -s
 
 
@@ -334,7 +338,8 @@ ENVELOPES: list[tuple[Any, list[int | str | None]]] = [
     ({"jsonrpc": "2.0", "id": "e10", "method": "window/showMessage", "params": {}}, ["e10"]),
     *(({"jsonrpc": "2.0", "id": f"m{n}", "method": wrong}, [f"m{n}"]) for n, wrong in enumerate([None, 5, {}, []])),
     *(({"jsonrpc": "2.0", "id": id, "method": forms.HEALTH}, [None]) for id in (None, True, 1.5, [], {})),
-    *(({"jsonrpc": "2.0", "id": id, "method": forms.HEALTH}, [id]) for id in (-1, 2**31, 2**63, "", "é😀", -7.0)),
+    *(({"jsonrpc": "2.0", "id": id, "method": forms.HEALTH}, [id]) for id in (-1, 2**31, 2**63, "", "é😀")),
+    ({"jsonrpc": "2.0", "id": -7.0, "method": forms.HEALTH}, [-7]),
     ({"jsonrpc": "2.0", "method": "no/such", "params": {}}, []),
     ({"jsonrpc": "2.0", "method": "$/no"}, []),
     ({"jsonrpc": "2.0", "method": forms.HEALTH}, []),
@@ -418,7 +423,7 @@ def test_documents_at_any_uri(talking: Wire, uri: str) -> None:
     position = {"line": 13, "character": 9223372036854776000}
     params = {"textDocument": {"uri": uri}, "position": position, "context": {"triggerKind": 2}}
     [suggested] = talking.call(types.TEXT_DOCUMENT_INLINE_COMPLETION, params)["items"]
-    assert suggested["range"]["start"] == {"line": 12, "character": 14}
+    assert suggested["range"]["start"] == {"line": 13, "character": 14}
 
 
 def test_a_lost_document_gets_no_suggestions(talking: Wire) -> None:
