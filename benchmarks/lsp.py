@@ -41,7 +41,7 @@ class AtOnce:
     def __init__(self) -> None:
         self._ids = count()
 
-    def adapter_of(self, folder: Path | None) -> str | None:
+    def adapter_of(self, around: Sequence[Path]) -> str | None:
         return None
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:

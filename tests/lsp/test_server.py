@@ -249,4 +249,4 @@ async def test_a_place_is_read_ahead(tmp_path: Path) -> None:
     (prompt, none, nothing), (again, cached, _) = counts[:2]
     assert (none, nothing, again) == ("0", "0", prompt)
     assert int(cached) == int(prompt) - 1
-    assert "without a document or a position" in log.read_text()
+    assert "refused starling/didMoveCursor: " in log.read_text()

@@ -62,7 +62,7 @@ class Remote:
             raise Unauthorized(f"{self._client.url} wants a token that it knows: set STARLING_TOKEN, or tokenFile.")
         self.base = health.base
         self._choice.served = health.adapters
-        self.adapter = next((name for root in roots if (name := self.adapter_of(root))), self.adapter)
+        self.adapter = next((name for root in roots if (name := self.adapter_of([root]))), self.adapter)
 
     async def alive(self) -> bool:
         """Whether the server responds, even if its model is not loaded yet."""
@@ -73,9 +73,9 @@ class Remote:
             return False
         return True
 
-    def adapter_of(self, folder: Path | None) -> str | None:
+    def adapter_of(self, around: Sequence[Path]) -> str | None:
         """The requested adapter, else the folder's own if the server has it, else None for the server's default."""
-        return self._asked or self._choice.of(folder)
+        return self._asked or self._choice.of(around)
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
         """The reply from the cache, else from the server."""
