@@ -15,7 +15,7 @@ Ids = Annotated[
     at_most(MOST_IDS),
 ]
 MOST_TOKENS = 512
-MOST_PROMPTS = 16
+MOST_PROMPTS = 64
 Item = TypeVar("Item")
 Several = Annotated[list[Item], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True), at_most(MOST_PROMPTS)]
 Stops = Annotated[list[StopText], Field(max_length=MOST_STOPS, fail_fast=True), at_most(MOST_STOPS)]
@@ -104,8 +104,8 @@ class CompletionRequest(BaseModel):
         default=None,
         ge=0,
         le=5,
-        description="How many of the likeliest tokens to tell beside each one. Of raw prompts only, at once and not "
-        "as a stream, of what was written and not of the prompt, and where the model is in this process.",
+        description="How many of the likeliest tokens to tell beside each one, which is told too. Of raw prompts "
+        "only, at once and not as a stream, and where the model is in this process; with `echo` of the prompt too.",
     )
     logit_bias: Any = Field(default=None, description="Refused unless empty.")
     presence_penalty: Any = Field(default=None, description="Refused unless 0.")
@@ -118,8 +118,8 @@ class CompletionRequest(BaseModel):
                 raise ValueError(f"{name} is not served: leave it out")
         if self.best_of not in (None, self.n or 1):
             raise ValueError("best_of must be n: no choices are made and thrown away")
-        if self.logprobs is not None and (self.suffix is not None or self.stream or self.echo):
-            raise ValueError("logprobs goes without suffix, stream and echo")
+        if self.logprobs is not None and (self.suffix is not None or self.stream):
+            raise ValueError("logprobs goes without suffix and without stream")
         if self.suffix is not None and (self.echo or len(self.prompts) > 1 or not isinstance(self.prompts[0], str)):
             raise ValueError("suffix goes with one prompt of text, and without echo")
         if self.choices > 1 and self.temperature == 0:
@@ -152,11 +152,14 @@ class CompletionRequest(BaseModel):
 
 
 class Logprobs(BaseModel):
-    """Of each token: its text, its log-probability, the likeliest in its place, and where it begins in `text`."""
+    """Of each token: its text, its log-probability, the likeliest in its place, and where it begins in `text`.
+
+    Nothing precedes the first token of a prompt: its log-probability is null.
+    """
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 

@@ -51,10 +51,21 @@ async def test_typing_along_is_answered_from_memory(service: Service) -> None:
     assert len(text) > 3
     second = await ask(service, LINES + "item_12 = make" + text[:2], session="typing")
     assert (second.choices[0].text, second.usage.prompt_tokens) == (text[2:], 0)
-    back = await ask(service, LINES + "item_12 = mak", session="typing")
-    assert (back.choices[0].text, back.usage.prompt_tokens) == ("e" + text, 0)
-    other = await ask(service, LINES + "item_12 = mak", session="another")
+    back = await ask(service, LINES + "item_12 = make", session="typing")
+    assert (back.choices[0].text, back.usage.prompt_tokens) == (text, 0)
+    other = await ask(service, LINES + "item_12 = make", session="another")
     assert other.usage.prompt_tokens > 0
+
+
+async def test_what_was_just_deleted_is_asked_afresh(service: Service) -> None:
+    """A misspelt name, and a backspace for each of its characters: the answers of a session without a past."""
+    before = "import os\np = os.path."
+    await ask(service, before + "joyn", "\n", session="deleting")
+    for left in ("joy", "jo", "j", ""):
+        fresh = await ask(service, before + left, "\n")
+        again = await ask(service, before + left, "\n", session="deleting")
+        assert again.choices == fresh.choices
+        assert again.usage.prompt_tokens > 0
 
 
 async def test_what_follows_acceptance_is_computed_ahead() -> None:
