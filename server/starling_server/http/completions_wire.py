@@ -25,7 +25,9 @@ def _kind(value: Any) -> str | None:
     """Which of the forms of `prompt` or `stop` this is, by its first item; only that form is then checked."""
     if isinstance(value, str):
         return "text"
-    first: Any = value[0] if isinstance(value, list) and value else None
+    if value == []:
+        return "texts"
+    first: Any = value[0] if isinstance(value, list) else None
     if isinstance(first, list):
         return "lists"
     return {str: "texts", int: "ids"}.get(type(first))
