@@ -152,18 +152,21 @@ async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: 
     assert (await ask(service, "import os\n", max_tokens=1)).adapter is None
 
 
-async def test_a_model_that_says_nothing_but_sentinels_suggests_nothing() -> None:
+async def test_a_model_that_says_one_thing_over_and_over_suggests_nothing() -> None:
     service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False))
-
-    def sampler(_: Sampling) -> Sampler:
-        return lambda _: service.backend.fim.middle
-
     runner: Any = service.backend.engine.runner
-    runner.sampler = sampler
-    answer = await ask(service, LINES)
+    [mark] = service.backend.tokenizer.encode("!")
+    expected = {service.backend.fim.middle: ("stop", 0), mark: ("length", 64)}
+    for token, ending in expected.items():
+
+        def sampler(_: Sampling, token: int = token) -> Sampler:
+            return lambda _: token
+
+        runner.sampler = sampler
+        answer = await ask(service, 'x = 1\nprint(f"', '")')
+        assert answer.choices[0].text == ""
+        assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ending
     service.close()
-    assert (answer.choices[0].text, answer.choices[0].finish_reason) == ("", "stop")
-    assert answer.usage.completion_tokens == 0
 
 
 @pytest.mark.parametrize(
