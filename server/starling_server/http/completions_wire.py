@@ -1,6 +1,6 @@
 """OpenAI's shape of a completion, as far as it is served: what `/v1/completions` and `/v1/models` take and answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -25,16 +25,19 @@ def _kind(value: Any) -> str | None:
     """Which of the forms of `prompt` or `stop` this is, by its first item; only that form is then checked."""
     if isinstance(value, str):
         return "text"
-    if value == []:
-        return "texts"
-    first: Any = value[0] if isinstance(value, list) else None
+    first: Any = value[0] if isinstance(value, list) and value else None
     if isinstance(first, list):
         return "lists"
     return {str: "texts", int: "ids"}.get(type(first))
 
 
-def _by_kind(message: str) -> Discriminator:
-    return Discriminator(_kind, custom_error_type="kind", custom_error_message=message)
+def _stop_kind(value: Any) -> str | None:
+    """The same of `stop`, of which there may be none."""
+    return "texts" if value == [] else _kind(value)
+
+
+def _by_kind(message: str, kind: Callable[[Any], str | None] = _kind) -> Discriminator:
+    return Discriminator(kind, custom_error_type="kind", custom_error_message=message)
 
 
 Prompt = Annotated[
@@ -46,7 +49,7 @@ Prompt = Annotated[
 ]
 Stop = Annotated[
     Annotated[str, Field(max_length=200), Tag("text")] | Annotated[Stops, Tag("texts")],
-    _by_kind(f"a text, or a list of up to {MOST_STOPS} texts that are not empty, is accepted"),
+    _by_kind(f"a text, or a list of up to {MOST_STOPS} texts that are not empty, is accepted", _stop_kind),
 ]
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
     "logit_bias": (None, {}), "presence_penalty": (None, 0), "frequency_penalty": (None, 0),
