@@ -22,8 +22,9 @@ GGML_TYPES: tuple[GgmlType, ...] = get_args(GgmlType)
 Rule = Literal["suffix", "bracket", "repeat"]
 """Stop rules that can be disabled."""
 RULES: tuple[Rule, ...] = get_args(Rule)
-Reason = Literal["line", "block", "suffix", "bracket", "repeat", "indent", "stop"]
-"""Stop rule that ended a suggestion; `stop`: a stop text of the request."""
+Reason = Literal["line", "block", "suffix", "bracket", "repeat", "indent", "bytes", "stop"]
+"""Stop rule that ended a suggestion; `bytes`: the model wrote some that form no character; `stop`: a stop text of the
+request."""
 
 
 @dataclass(frozen=True, slots=True)

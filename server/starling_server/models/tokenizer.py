@@ -178,6 +178,10 @@ class FileTokenizer:
         """Text of `ids`, bytes that form no character as U+FFFD."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
+    def piece(self, token: int) -> str:
+        """A token as the vocabulary spells it."""
+        return self._tokenizer.id_to_token(token) or ""
+
     def special_id(self, token: str) -> int | None:
         """Id of a special token by literal name; None where it is missing."""
         return self._tokenizer.token_to_id(token)

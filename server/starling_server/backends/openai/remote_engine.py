@@ -71,6 +71,7 @@ class RemoteGeneration:
         self.finish: Finish = "length"
         self.usage = Usage(prompt_tokens=len(job.prompt))
         self.likely = list[Likely]()
+        self.prompt_likely = list[Likely]()
         self._job, self._relay = job, relay
         self._stream: Stream | None = None
         self._known: deque[int] = deque()

@@ -66,6 +66,10 @@ class TextTokenizer:
         """Text of `ids`; bytes that form no character become U+FFFD."""
         return self.hf.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
+    def piece(self, token: int) -> str:
+        """A token as the vocabulary spells it."""
+        return self.hf.convert_ids_to_tokens(token) or ""
+
     def special_id(self, token: str) -> int | None:
         """Id of a special token by literal name; None if it is missing.
 
