@@ -140,7 +140,7 @@ async def moved(server: StarlingServer, params: Any) -> None:
         uri, at = str(params.textDocument.uri), params.position
         position = types.Position(int(at.line), int(at.character))
     except (AttributeError, TypeError, ValueError):
-        log.warning("%s came without a document or a position", MOVED)
+        log.warning("ignored %s without a document or a position", MOVED)
         return
     await server.read_ahead(uri, position)
 

@@ -59,7 +59,7 @@ class StarlingServer(LanguageServer):
         try:
             asyncio.run(run_async(self._stop_event, reader, self.protocol, error_handler=self.report_server_error))
         except BrokenPipeError:
-            log.warning("the editor has gone")
+            log.warning("the editor closed the connection; the language server ends")
         except (KeyboardInterrupt, SystemExit):
             pass
         finally:
@@ -163,7 +163,7 @@ class StarlingServer(LanguageServer):
         try:
             await completer.complete(self._request(document, document.cursor(position), 0))
         except StarlingError as error:
-            log.info("nothing was read ahead: %s", error)
+            log.info("the prompt was not prefilled: %s", error)
 
     def _document(self, params: types.InlineCompletionParams | types.CompletionParams) -> Document | None:
         """The document of a request; None if its position gets no suggestions, with the reason in the status."""

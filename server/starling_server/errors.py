@@ -100,6 +100,13 @@ class BrokenAdapter(RequestError):
     status = 409
 
 
+class UnfinishedAdapter(RequestError):
+    """The adapter's files are incomplete and were just changed: a copy may be in progress."""
+
+    status = 409
+    retry_after = 10
+
+
 class UnsupportedMedia(RequestError):
     """The request's body is not plain JSON."""
 

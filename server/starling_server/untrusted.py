@@ -35,7 +35,7 @@ def inside(path: Path, folder: Path) -> Path:
         return real
     if home.parent.name == "snapshots" and real.parent == home.parent.parent / "blobs":
         return real
-    raise Unfit("is a link to a place outside its folder")
+    raise Unfit("is a link to a file outside its folder")
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def values(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Unfit("cannot be read as JSON") from error
+        raise Unfit("is not valid JSON") from error
 
 
 def parsed(data: bytes) -> dict[str, Any]:
@@ -77,9 +77,9 @@ def parsed(data: bytes) -> dict[str, Any]:
     except Unfit:
         raise
     except (ValueError, RecursionError) as error:
-        raise Unfit("cannot be read as JSON") from error
+        raise Unfit("is not valid JSON") from error
     if not isinstance(value, dict):
-        raise Unfit("holds no object")
+        raise Unfit("is not a JSON object")
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -91,7 +91,9 @@ def shown(text: object) -> str:
 def refusal(path: Path, error: OSError | Unfit, advice: str) -> str:
     """One sentence: what is wrong with `path`, and what to do."""
     if isinstance(error, PermissionError):
-        return f"{shown(path)} cannot be read (permission denied): let the user read it under whom this runs."
+        return (
+            f"{shown(path)} cannot be read (permission denied): make it readable for the user that runs this command."
+        )
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return f"{shown(path.parent)} has no {path.name}: {advice}."
     what = str(error) if isinstance(error, Unfit) else f"cannot be read ({error.strerror})"
@@ -100,7 +102,7 @@ def refusal(path: Path, error: OSError | Unfit, advice: str) -> str:
 
 def _check(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise Unfit("is no regular file")
+        raise Unfit("is not a regular file")
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -108,9 +110,9 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         seen = set[str]()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise Unfit(f"holds {shown(twice)} twice")
+        raise Unfit(f"has the key {shown(twice)} twice")
     return made
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -64,7 +64,9 @@ async def write(service: Service, asked: Continuation, seconds: float, on_text: 
 def check(service: Service, asked: Continuation) -> None:
     """Raise UnreadablePrompt where the prompt fills the context, or for logprobs where the logits are elsewhere."""
     if asked.logprobs is not None and not service.backend.engine.has_logits:
-        raise UnreadablePrompt("Another server computes for this one and tells it no likelihoods: leave out logprobs.")
+        raise UnreadablePrompt(
+            "logprobs is not available here, because the server of --engine does not return them: leave it out."
+        )
     room = service.backend.engine.runner.context
     if len(asked.prompt) >= room:
         raise UnreadablePrompt(

@@ -122,7 +122,7 @@ class Scheduler:
                 return ticket, future
             self._supersede(ticket)
             if self.full and not background:
-                raise Overloaded(f"{self._most} requests wait already: try again later, or raise --queue.")
+                raise Overloaded(f"{self._most} requests are waiting: try again later, or raise --queue.")
             if self.full:
                 future.set_exception(Interrupted("cancelled"))
                 return ticket, future

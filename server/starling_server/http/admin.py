@@ -40,7 +40,7 @@ class Operations:
         """
         service = self._api.loaded()
         if not service.scheduler.alive:
-            raise NotReady("The model's thread has died and is being replaced: try again in some seconds.")
+            raise NotReady("The model's thread died and is being replaced: try again in some seconds.")
         await asyncio.to_thread(service.backend.engine.check)
         if not request.state.known:
             return Health(status="ok")
@@ -91,7 +91,7 @@ class Operations:
         try:
             await service.run(work, ASIDE_SECONDS)
         except Interrupted as error:
-            raise Overloaded("The model was busy all the time: try again.") from error
+            raise Overloaded("The model was busy for {ASIDE_SECONDS:.0f} seconds: try again.") from error
 
 
 def names_a_folder(name: str) -> bool:

@@ -85,7 +85,7 @@ def holes(sources: tuple[str, ...], **values: Any) -> None:
     For a folder named like a command, write ./history. Ctrl-C ends the run and reports the results so far.
     """
     if values["holes"] < 1:
-        raise UsageError("--holes must be 1 or more.")
+        raise UsageError(f"--holes is {values['holes']}: use 1 or more.")
     asked, console = _asked(values), Console()
     from starling_training import progress
     from starling_training.evaluation import evaluation_run

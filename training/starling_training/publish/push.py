@@ -113,7 +113,7 @@ def _check(target: Target) -> None:
     except HFValidationError:
         named = False
     if not named:
-        raise UsageError(f"{target.repository!r} names no repository: write --push-to-hub OWNER/NAME.")
+        raise UsageError(f"{target.repository!r} is not a repository name: write --push-to-hub OWNER/NAME.")
     if constants.HF_HUB_OFFLINE:
         raise UsageError("HF_HUB_OFFLINE is set, so nothing can be pushed: unset it, or leave out --push-to-hub.")
     if not get_token():

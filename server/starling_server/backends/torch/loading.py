@@ -116,7 +116,7 @@ def load(config: ModelConfig, training: bool = False) -> Loaded:
     sentinels = families.resolve(base.model_type, tokenizer)
     if max(sentinels.stops) >= base.config["vocab_size"]:
         raise BaseModelError(
-            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know: choose a base that was "
+            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not have: choose a base that was "
             "trained with FIM, or download it again."
         )
     device = find_device(config)

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starling_server.auth import Client, TokenStore
 from starling_server.errors import Forbidden, RequestError, Unauthorized, WrongHost
 from starling_server.http.middleware.limits import Allowances
-from starling_server.http.middleware.problems import extended, problem
+from starling_server.http.middleware.problems import extended, problem, shortened
 
 OPEN = frozenset({"/", "/health", "/ready", "/openapi.json", "/favicon.ico"})
 """Answered without a token: whether the process works, and what is the same on every installation."""
@@ -45,10 +45,17 @@ class Access:
         """
         host = headers.get("host", "").lower()
         if not self._known(host):
-            raise WrongHost("The Host header names another server: ask by address, or start with --allow-host.")
+            raise WrongHost(
+                f"The Host header {shortened(host)!r} is not a name of this server: send its IP "
+                "address or localhost, or "
+                "start the server with --allow-host NAME."
+            )
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins and origin.lower().partition("://")[2] != host:
-            raise Forbidden("Requests from web pages of others are refused: start with --allow-origin to let one in.")
+            raise Forbidden(
+                f"Requests from pages of {shortened(origin)!r} are not allowed: start the server with --allow-origin "
+                "ORIGIN to allow them."
+            )
 
     def _known(self, host: str) -> bool:
         """Whether that, the whole of it, is an address or a name of this server's."""
@@ -67,13 +74,21 @@ class Access:
         changes = path.startswith(ADMIN) and method in CHANGES
         if changes and self.tokens.empty:
             raise Forbidden(
-                "Adapters are changed with an admin token: start with --token-file, and a line name:token:admin."
+                "Loading and unloading adapters requires an admin token, and this server has none: start it with "
+                "--token-file, and a line name:token:admin in that file."
             )
         is_open = path in OPEN or path.startswith(OPEN_UNDER)
         if client is None and not self.tokens.empty and not is_open:
-            raise Unauthorized("Send a token that this server knows: Authorization: Bearer TOKEN.")
+            raise Unauthorized(
+                "The request has no token, or one that this server does not list: send one of its tokens in the header "
+                "Authorization: Bearer TOKEN."
+            )
         if changes and client is not None and not client.admin:
-            raise Forbidden("This token may ask for suggestions only: adapters are changed with an admin token.")
+            raise Forbidden(
+                "The token is not an admin token, which loading and unloading adapters requires: "
+                "send one that --token-file "
+                "lists as name:token:admin."
+            )
 
 
 class Guard:

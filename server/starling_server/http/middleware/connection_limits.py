@@ -6,6 +6,7 @@ trickle in, nor those that never read; each holds a file descriptor, and without
 
 import asyncio
 import re
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,8 @@ import h11
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from starling_server.untrusted import shown
 
 HEAD_SECONDS = 10.0
 """Seconds for a request's headers to arrive before the connection is closed."""
@@ -132,11 +135,12 @@ class Connection(H11Protocol):
         self._linger()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; where an answer is on its way, the connection just ends."""
+        """Refuse what is not HTTP and name the cause; if a response has begun, just close the connection."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._hang_up()
             return
-        super().send_400_response(msg)
+        cause = ascii(shown(sys.exception() or msg))[1:-1]
+        super().send_400_response(f"The request is not valid HTTP/1.1: {cause}. Correct the client or its proxy.")
         cycle: Any = self.cycle
         if self._answering:  # the rest of the body was refused: ignore further data
             cycle.disconnected = True
@@ -186,10 +190,10 @@ class Bounded(h11.Connection):
             head = self.trailing_data[0]
             end = _HEAD_END.search(head)
             if head.count(b"\n", 0, end.start() if end else len(head)) > MOST_HEADERS:
-                raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
+                raise h11.RemoteProtocolError(f"more than {MOST_HEADERS} header lines", error_status_hint=431)
         event = super().next_event()
         if isinstance(event, h11.Data):
             self._pieces, self._bytes = self._pieces + 1, self._bytes + len(event.data)
             if self._pieces > FREE_PIECES + self._bytes // PIECE_BYTES:
-                raise h11.RemoteProtocolError("the body comes in crumbs", error_status_hint=400)
+                raise h11.RemoteProtocolError("the body arrives in too many small chunks", error_status_hint=400)
         return event

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starling_server.errors import BadRequest, HeadTooLarge, RequestError, UnsupportedMedia
 from starling_server.http.middleware.connection_limits import HEAD_BYTES
-from starling_server.http.middleware.problems import extended, problem
+from starling_server.http.middleware.problems import extended, problem, shortened
 
 _ABSOLUTE = re.compile(rb"https?://(?P<authority>[^/?#]*)(?P<path>.*)", re.IGNORECASE | re.DOTALL)
 """A target in absolute form, as sent to a proxy (RFC 9112, 3.2.2)."""
@@ -61,12 +61,14 @@ def check(scope: Scope) -> None:
     if names[b"transfer-encoding"] and names[b"content-length"]:
         raise BadRequest("The request has Content-Length and Transfer-Encoding: send one of them.")
     if scope["http_version"] not in ("1.0", "1.1"):
-        raise BadRequest("The request is of another HTTP than 1.0 and 1.1: send one of these.")
+        raise BadRequest(f"The request has HTTP version {scope['http_version']}: send 1.0 or 1.1.")
     if names[b"transfer-encoding"] and scope["http_version"] == "1.0":
-        raise BadRequest("HTTP/1.0 has no Transfer-Encoding: send Content-Length.")
+        raise BadRequest(
+            "The request is HTTP/1.0 with a Transfer-Encoding, which only HTTP/1.1 has: send Content-Length."
+        )
     coding = Headers(scope=scope).get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
-        raise UnsupportedMedia("The body comes with a Content-Encoding: send it as it is, without compression.")
+        raise UnsupportedMedia(f"The body has the Content-Encoding {shortened(coding)!r}: send it without compression.")
 
 
 def origin_form(scope: Scope) -> Scope:
@@ -79,7 +81,7 @@ def origin_form(scope: Scope) -> Scope:
         return {}
     found = _ABSOLUTE.fullmatch(raw)
     if found is None:
-        raise BadRequest("The request's target is no path: ask for one that begins with /, see /openapi.json.")
+        raise BadRequest("The request's target is not a path: send one that begins with /; /openapi.json lists them.")
     path: bytes = found["path"] or b"/"
     headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"host"]
     return {

@@ -91,12 +91,14 @@ class Place:
             return
         if count > limiter.max_rate:
             raise TooLarge(
-                f"This asks for more than the {limiter.max_rate:g} generations that {self._client} may ask at once: "
-                "send fewer prompts or choices at once, or raise --client-rate."
+                f"The request needs {count + 1} generations, and {self._client} may start "
+                f"{limiter.max_rate:g} at once: "
+                "send fewer prompts or choices per request, or raise --client-rate."
             )
         if not limiter.has_capacity(count):
             raise TooManyRequests(
-                f"{self._client} asks more than {self._rate:g} times a second: wait, or raise --client-rate."
+                f"{self._client} sends more than {self._rate:g} requests per second: wait a second, "
+                "or raise --client-rate."
             )
         await limiter.acquire(count)
 
@@ -105,13 +107,13 @@ class Place:
             return
         if count > 0 and self._held + count > self._concurrency:
             raise TooLarge(
-                f"This asks for {self._held + count} generations at once, and {self._client} may have "
-                f"{self._concurrency}: send fewer prompts or choices at once, or raise --client-concurrency."
+                f"The request needs {self._held + count} concurrent generations, and {self._client} may run "
+                f"{self._concurrency}: send fewer prompts or choices per request, or raise --client-concurrency."
             )
         if count > 0 and self._own.running + count > self._concurrency:
             raise TooManyRequests(
-                f"{self._client} has {self._own.running} generations under way and may have {self._concurrency}: "
-                "wait for them, or raise --client-concurrency."
+                f"{self._client} has {self._own.running} generations running and may run {self._concurrency}: wait for "
+                "them, or raise --client-concurrency."
             )
         self._own.running += count
         self._held += count

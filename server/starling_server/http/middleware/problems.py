@@ -21,6 +21,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for status in (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 431, 503)
 }
 """What every route may answer, for the OpenAPI document."""
+MOST_SENT = 40
+"""Max characters of a value in a message."""
 MOST_NAME = 100
 """Max characters of an external name in a message."""
 
@@ -49,7 +51,7 @@ def document(error: RequestError) -> Problem:
 
 def internal() -> Response:
     """The response to a request after an internal failure."""
-    return _problem("internal", 500, "The server failed on this request; its log says why.")
+    return _problem("internal", 500, "The server failed on this request: see its log.")
 
 
 def _problem(kind: str, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -70,18 +72,44 @@ async def _invalid(_: Request, error: Exception) -> Response:
     first = cast(RequestValidationError, error).errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
     where = shortened(where)  # the name of an unknown field is the client's
-    return _problem("invalid-request", 422, f"{where}: {first['msg']}; see /openapi.json for what is accepted.")
+    return _problem("invalid-request", 422, f"{where}: {_fault(first)}; see /openapi.json for what is accepted.")
+
+
+def _fault(entry: dict[str, Any]) -> str:
+    """What is wrong with one field: what is expected, and what was sent, without the text of a document."""
+    said = str(entry["msg"]).removeprefix("Value error, ")
+    match entry["type"]:
+        case "missing" | "value_error" | "too_long":
+            return said
+        case "extra_forbidden":
+            return "there is no such field, so correct its name or leave it out"
+        case "model_attributes_type":
+            said = "Input should be a JSON object"
+    return f"{said} ({_sent(entry.get('input'))} was sent)"
+
+
+def _sent(value: object) -> str:
+    match value:
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case str() if len(value) > MOST_SENT:
+            return "a long string"
+        case _:
+            return json.dumps(value)[:MOST_SENT]
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
     detail = {
-        404: "There is nothing at this address: /openapi.json lists what there is.",
-        405: "This address does not take that method: /openapi.json lists what it takes.",
-        408: f"The body was not whole after {BODY_SECONDS:.0f} seconds: send it at once.",
+        404: "There is nothing at this address: /openapi.json lists the addresses.",
+        405: "This address does not accept that method: /openapi.json lists the methods of each address.",
+        408: f"The body was incomplete after {BODY_SECONDS:.0f} seconds: send it without pauses.",
         413: f"The body is over {MAX_BODY >> 20} MB: send less of the document around the cursor.",
     }.get(error.status_code, str(error.detail))
-    return _problem("http-error", error.status_code, detail, dict(error.headers or {}))
+    close = {"connection": "close"} if error.status_code == HTTPStatus.REQUEST_TIMEOUT else {}  # RFC 9110, 15.5.9
+    return _problem("http-error", error.status_code, detail, {**(error.headers or {}), **close})
 
 
 async def _request_error(_: Request, error: Exception) -> Response:

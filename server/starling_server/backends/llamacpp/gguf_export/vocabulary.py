@@ -86,7 +86,9 @@ def of(base: Base) -> Vocabulary:
     names = _Names(ids)
     sentinels = families.resolve(base.model_type, names)
     if max(sentinels.stops) >= count:
-        raise BaseModelError(f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know.")
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not have: choose another base."
+        )
     return Vocabulary(
         tokens=[by_id.get(number, f"[PAD{number}]") for number in range(count)],
         types=[kinds.get(number, TokenType.NORMAL if number in by_id else TokenType.UNUSED) for number in range(count)],

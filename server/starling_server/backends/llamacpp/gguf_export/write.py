@@ -112,7 +112,7 @@ def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], ki
         name = names.get_name(source, SUFFIXES)
         if name is None:
             raise BaseModelError(
-                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another."
+                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another base."
             )
         plan[name] = (tensor.read, tensor.shape, _stored_as(name, tensor.shape, kind))
     missing = [name for name in found.needed if name not in plan]
