@@ -123,7 +123,7 @@ class CompletionRequest(BaseModel):
         if self.suffix is not None and (self.echo or len(self.prompts) > 1 or not isinstance(self.prompts[0], str)):
             raise ValueError("suffix needs one prompt of text and no echo: send one prompt per request")
         if self.choices > 1 and self.temperature == 0:
-            raise ValueError("n > 1 needs a temperature above 0: greedy choices are all the same")
+            raise ValueError("n is above 1 and temperature 0, where all choices are equal: set a temperature above 0")
         return self
 
     @property

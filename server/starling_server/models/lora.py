@@ -143,7 +143,7 @@ class Outline:
         except Unfit as error:
             raise AdapterError(refusal(self.folder / WEIGHTS, error, AGAIN)) from error
         except ValueError as error:
-            raise AdapterError(f"{shown(self.folder / WEIGHTS)} is damaged: {AGAIN}.") from error
+            raise AdapterError(f"{shown(self.folder / WEIGHTS)} is damaged ({shown(error)}): {AGAIN}.") from error
         except OSError as error:
             raise AdapterError(refusal(self.folder / WEIGHTS, error, AGAIN)) from error
 

@@ -81,7 +81,8 @@ def test_a_token_opens_suggestions_and_no_more(server: Server) -> None:
         assert http.get("/metrics").status_code == 200
         assert problem(http.post("/v1/adapters/x")) == (
             403,
-            "The token is not an admin token, which loading and unloading adapters requires: send one that --token-file lists as name:token:admin.",
+            "The token is not an admin token, which loading and unloading adapters requires: send one that "
+            "--token-file lists as name:token:admin.",
         )
     for wrong in (ALICE[:-1], ALICE + "x", "x", ALICE.upper()):
         with server.client(wrong) as http:

@@ -146,7 +146,7 @@ def benchmark(benchmark: Any, source: str, **values: Any) -> None:
     """
     asked, console = _asked(values), Console()
     if values["samples"] > 1 and not values["temperature"]:
-        raise UsageError("--samples over 1 needs a --temperature above 0: greedy answers are all the same.")
+        raise UsageError("--samples is above 1 and --temperature 0, where all answers are equal: set a --temperature.")
     from starling_training.evaluation import evaluation_run, public_tasks
 
     wanted = public_tasks.Wanted(

@@ -97,7 +97,7 @@ def _shape(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise AdapterError(f"{file} cannot be read ({error}): train the adapter again.") from error
     if not isinstance(shape, dict):
-        raise AdapterError(f"{file} is damaged: train the adapter again.")
+        raise AdapterError(f"{file} is not a JSON object: train the adapter again.")
     return shape
 
 

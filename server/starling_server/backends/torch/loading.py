@@ -135,7 +135,9 @@ def load_tokenizer(base: Base) -> TextTokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise bare Exceptions here
-        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} cannot be read ({shown(error)}): download the base again."
+        ) from error
     tokenizer.model_max_length = NO_LIMIT  # no warning about long text: windows are cut elsewhere
     return TextTokenizer(tokenizer)
 

@@ -1,6 +1,6 @@
-"""Checks of a request's head before any other work: its length, the framing of its body, and its target.
+"""Checks of a request's head: its size, the framing of its body, and its target.
 
-h11 refuses heads that are no HTTP, two `Host` headers and lengths that differ. What is left here is what it lets pass.
+h11 refuses invalid HTTP, duplicate `Host` headers and conflicting lengths; here is what it accepts nevertheless.
 """
 
 import re
@@ -15,20 +15,21 @@ from starling_server.http.middleware.connection_limits import HEAD_BYTES
 from starling_server.http.middleware.problems import extended, problem, shortened
 
 _ABSOLUTE = re.compile(rb"https?://(?P<authority>[^/?#]*)(?P<path>.*)", re.IGNORECASE | re.DOTALL)
-"""A target in absolute form, as sent to a proxy (RFC 9112, 3.2.2)."""
+"""A target in absolute form, as clients send it to proxies (RFC 9112, 3.2.2)."""
 
 
 class Framing:
-    """Passes requests with a sound head on, as their origin form and HEAD as GET; others get a problem document.
+    """Middleware that passes valid requests on, with the target in origin form and HEAD as GET.
 
-    The connection ends with a refusal: where it is not clear how long a body is, what follows is no request.
+    Others get a problem document, and their connection is closed: if the length of a body is ambiguous, so is the start
+    of the next request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check and pass on."""
+        """Check the request and pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -72,9 +73,9 @@ def check(scope: Scope) -> None:
 
 
 def origin_form(scope: Scope) -> Scope:
-    """What to change in `scope` so that its target is a path; raises BadRequest for one that is none.
+    """Changes to `scope` that make its target a path; raises BadRequest for other targets.
 
-    An absolute target takes the place of `Host`, which is what decides who is asked (RFC 9112, 3.2.2).
+    The authority of an absolute target replaces the `Host` header (RFC 9112, 3.2.2).
     """
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     if raw.startswith(b"/"):
