@@ -187,7 +187,7 @@ class Documents(Workspace):
     ) -> None:
         """Apply an edit; an edit of a document that is not open is ignored."""
         if self.find(text_doc.uri) is None:
-            log.warning("an edit came for a document that is not open")
+            log.warning("ignored an edit of a document that is not open")
             return
         super().update_text_document(text_doc, change)
 

@@ -77,7 +77,7 @@ class StarlingServer(LanguageServer):
         try:
             asyncio.run(frames.each(stdin or sys.stdin.buffer, self.thread_pool, protocol.receive))
         except BrokenPipeError:
-            log.warning("the editor has gone")
+            log.warning("the editor closed the connection; the language server ends")
         except KeyboardInterrupt:
             pass
         finally:
@@ -250,7 +250,7 @@ class StarlingServer(LanguageServer):
         try:
             await completer.complete(self._request(document, document.cursor(position), 0))
         except StarlingError as error:
-            log.info("nothing was read ahead: %s", error)
+            log.info("the prompt was not prefilled: %s", error)
 
     def _document(self, params: types.InlineCompletionParams | types.CompletionParams) -> Document | None:
         """The document of a request; None if its position gets no suggestions, with the reason in the status."""

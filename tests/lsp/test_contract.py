@@ -190,7 +190,7 @@ async def test_a_server_that_hangs_holds_nobody_up(mute: str) -> None:
     async with editor([*COMMAND[:-2], "--server", mute]) as talking:
         talking.open(URI, OPENED)
         assert await talking.ask(URI, AT) == []
-        assert "takes no requests" in (await talking.status("error"))["message"]
+        assert "does not respond" in (await talking.status("error"))["message"]
         assert await talking.ask(URI, AT) == []
 
 

@@ -57,7 +57,7 @@ def test_a_changed_file_counts_at_once_and_a_damaged_one_changes_nothing(
     assert keys.who(LONG + "newer") == Client("ada")
     file.unlink()
     assert keys.who(LONG + "newer") == Client("ada")
-    assert "the tokens stay as they were" in caplog.text
+    assert "the tokens were not reloaded" in caplog.text
     assert LONG not in caplog.text
 
 

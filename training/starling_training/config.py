@@ -163,7 +163,7 @@ class TrainConfig:
         _within("--holes", self.holes, 0, 10**6)
         _within("--canaries", self.canaries, 0, 10**6)
         if self.fail_on_leak and not self.canaries:
-            raise UsageError("--fail-on-leak needs --canaries above 0.")
+            raise UsageError("--fail-on-leak has nothing to test with --canaries 0: set --canaries to 1 or more.")
 
 
 def resolve(config: TrainConfig, base: Base) -> TrainConfig:
@@ -174,7 +174,10 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
             f"--context-tokens {context} exceeds the context of base {base.id!r}: use at most {base.context}."
         )
     if context < LEAST_CONTEXTS * config.data.max_tokens:
-        raise UsageError(f"--context-tokens must be at least {LEAST_CONTEXTS} times --max-tokens.")
+        raise UsageError(
+            f"--context-tokens is {context} and --max-tokens {config.data.max_tokens}: "
+            f"use at least {LEAST_CONTEXTS} times as many."
+        )
     rate = peak_rate(base.width) * (FULL_SHARE if config.lora.method == "full" else 1)
     if base.quantization and config.lora.method != "qlora":
         raise UsageError(f"Base {base.id!r} is quantised: train it with --method qlora, or name its 16-bit form.")

@@ -37,7 +37,7 @@ class Choice:
         own = adapters.for_workspace(folder)
         if own is None or own.name in self.served:
             return own.name if own else None
-        log.warning("adapter %s of %s is not for this base: left out", own.name, folder)
+        log.warning("adapter %s of %s is not served for this base: train it again on this base", own.name, folder)
         return None
 
 

@@ -57,9 +57,11 @@ class Remote:
             async with asyncio.timeout(CONNECT_SECONDS):
                 health = await self._client.ready()
         except TimeoutError as error:
-            raise ServerUnreachable(f"{self._client.url} takes no requests: start serve-copilot anew.") from error
+            raise ServerUnreachable(f"{self._client.url} does not respond: restart serve-copilot there.") from error
         if health.base is None:  # the server hides its base from unauthorised clients
-            raise Unauthorized(f"{self._client.url} wants a token that it knows: set STARLING_TOKEN, or tokenFile.")
+            raise Unauthorized(
+                f"{self._client.url} requires one of its tokens: set STARLING_TOKEN or the option tokenFile."
+            )
         self.base = health.base
         self._choice.served = health.adapters
         self.adapter = next((name for root in roots if (name := self.adapter_of([root]))), self.adapter)

@@ -135,7 +135,9 @@ async def _unless_dead(remote: Remote, request: CompleteRequest) -> CompleteResp
     try:
         while not (await asyncio.wait([work], timeout=PATIENCE_SECONDS))[0]:
             if not await remote.alive():
-                raise ServerUnreachable("The shared server hangs.")
+                raise ServerUnreachable(
+                    "The shared server does not respond and is being restarted: try again in some seconds."
+                )
         return work.result()
     finally:
         work.cancel()

@@ -88,7 +88,9 @@ def fitted(service: Service, prompt: list[int], max_tokens: int) -> list[int]:
 def check(service: Service, asked: Continuation) -> None:
     """Raise UnreadablePrompt where the prompt fills the context, or for logprobs where the logits are elsewhere."""
     if asked.logprobs is not None and not service.backend.engine.has_logits:
-        raise UnreadablePrompt("Another server computes for this one and tells it no likelihoods: leave out logprobs.")
+        raise UnreadablePrompt(
+            "logprobs is not available here, because the server of --engine does not return them: leave it out."
+        )
     most = service.backend.engine.runner.context - min(1, asked.max_tokens)
     if len(asked.prompt) > most:
         raise UnreadablePrompt(

@@ -358,7 +358,7 @@ class Engine:
         try:
             return self.runner.feed(feeds)
         except MemoryError:
-            log.warning("memory ran out: %d kept sequences are dropped", len(self.prefix_cache))
+            log.warning("out of memory: dropped %d cached sequences", len(self.prefix_cache))
             self.prefix_cache.clear()
         return self.runner.feed(feeds)
 

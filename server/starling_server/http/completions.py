@@ -112,7 +112,8 @@ def _ids(backend: Backend, prompt: str | list[int]) -> list[int]:
         return backend.tokenizer.encode_marked(prompt) or [backend.fim.end]
     if max(prompt) >= backend.tokenizer.size:
         raise UnreadablePrompt(
-            f"prompt holds the id {max(prompt)}, and this base has {backend.tokenizer.size}: correct it."
+            f"prompt has the token id {max(prompt)}, and this base has {backend.tokenizer.size} "
+            "tokens: use its tokenizer."
         )
     return prompt
 

@@ -120,15 +120,15 @@ class CompletionRequest(BaseModel):
     def _served(self) -> Self:
         for name, harmless in NOT_SERVED.items():
             if getattr(self, name) not in harmless:
-                raise ValueError(f"{name} is not served: leave it out")
+                raise ValueError(f"{name} is not supported: leave it out")
         if self.best_of not in (None, self.n or 1):
-            raise ValueError("best_of must be n: no choices are made and thrown away")
+            raise ValueError("best_of differs from n: leave it out, since every choice is returned")
         if self.logprobs is not None and (self.suffix is not None or self.stream):
-            raise ValueError("logprobs goes without suffix and without stream")
+            raise ValueError("logprobs cannot be combined with suffix or stream: leave those out")
         if self.suffix is not None and (self.echo or len(self.prompts) > 1 or not isinstance(self.prompts[0], str)):
-            raise ValueError("suffix goes with one prompt of text, and without echo")
+            raise ValueError("suffix needs one prompt of text and no echo: send one prompt per request")
         if self.choices > 1 and self.temperature == 0:
-            raise ValueError("n > 1 needs a temperature above 0: greedy choices are all the same")
+            raise ValueError("n is above 1 and temperature 0, where all choices are equal: set a temperature above 0")
         return self
 
     @property

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from starling_server.errors import BaseModelError
 from starling_server.models.bases import Base
 from starling_server.owners import outgoing
+from starling_server.untrusted import shown
 
 LONGEST = 400
 """Maximum length of a cached line."""
@@ -200,4 +201,6 @@ def load_tokenizer(base: Base) -> FileTokenizer:
     try:
         return FileTokenizer(base.path / "tokenizer.json")
     except Exception as error:  # tokenizers raises bare Exceptions
-        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} cannot be read ({shown(error)}): download the base again."
+        ) from error

@@ -184,7 +184,7 @@ def test_no_more_wait_than_may() -> None:
     scheduler.submit(gate, "gate", WAIT)
     assert gate.began.wait(WAIT)
     waiting = [scheduler.submit(quick(lambda: 1), name, WAIT)[1] for name in "ab"]
-    with pytest.raises(Overloaded, match="2 requests wait already"):
+    with pytest.raises(Overloaded, match="2 requests are waiting"):
         scheduler.submit(quick(lambda: 1), "c", WAIT)
     assert scheduler.submit(quick(lambda: 2), "b", WAIT)[1] not in waiting, "who asks again takes the own place"
     with pytest.raises(Interrupted):

@@ -51,8 +51,8 @@ def index(content: str) -> Spoil:
 
 
 FORMS: dict[str, tuple[Spoil, str]] = {
-    "config-deep": (text(CONFIG, "[" * 200_000), "cannot be read as JSON"),
-    "config-list": (text(CONFIG, "[]"), "holds no object"),
+    "config-deep": (text(CONFIG, "[" * 200_000), "is not valid JSON"),
+    "config-list": (text(CONFIG, "[]"), "is not a JSON object"),
     "config-huge": (text(CONFIG, "{" + " " * (2 << 20) + "}"), "larger than 1 MiB"),
     "config-pipe": (pipe(CONFIG), r"has no config\.json"),
     "config-twice": (text(CONFIG, '{"model_type": "a", "model_type": "gpt_bigcode"}'), "twice"),
@@ -74,12 +74,12 @@ FORMS: dict[str, tuple[Spoil, str]] = {
     "heads-odd": (config(n_head=7), "cannot be loaded"),
     "weights-pipe": (pipe(WEIGHTS), r"no \.safetensors weights"),
     "weights-cut": (lambda folder: os.truncate(folder / WEIGHTS, 1 << 20), "header says"),
-    "weights-text": (text(WEIGHTS, "not weights at all, whatever"), "no whole safetensors"),
-    "index-deep": (index("[" * 200_000), "cannot be read as JSON"),
-    "index-list": (index("[]"), "holds no object"),
+    "weights-text": (text(WEIGHTS, "not weights at all, whatever"), "not a complete safetensors"),
+    "index-deep": (index("[" * 200_000), "is not valid JSON"),
+    "index-list": (index("[]"), "is not a JSON object"),
     "index-empty": (index("{}"), "no weight_map"),
-    "index-climbs": (index('{"weight_map": {"a": "../../../etc/x.safetensors"}}'), "no safetensors file beside it"),
-    "index-numbers": (index('{"weight_map": {"a": 7}}'), "no safetensors file beside it"),
+    "index-climbs": (index('{"weight_map": {"a": "../../../etc/x.safetensors"}}'), "not a safetensors file in"),
+    "index-numbers": (index('{"weight_map": {"a": 7}}'), "not a safetensors file in"),
     "index-lies": (index('{"weight_map": {"a": "model-2.safetensors"}}'), "No such file"),
     "tokenizer-pipe": (pipe(TOKENIZER), r"has no tokenizer\.json"),
     "tokenizer-huge": (lambda folder: os.truncate(folder / TOKENIZER, 1 << 34), "over 64 MiB"),

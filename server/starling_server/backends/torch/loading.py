@@ -120,7 +120,7 @@ def load(config: ModelConfig, training: bool = False) -> Loaded:
     sentinels = families.resolve(base.model_type, tokenizer)
     if max(sentinels.stops) >= base.config["vocab_size"]:
         raise BaseModelError(
-            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know: choose a base that was "
+            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not have: choose a base that was "
             "trained with FIM, or download it again."
         )
     device = find_device(config)
@@ -139,7 +139,9 @@ def load_tokenizer(base: Base) -> TextTokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise bare Exceptions here
-        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} cannot be read ({shown(error)}): download the base again."
+        ) from error
     tokenizer.model_max_length = NO_LIMIT  # no warning about long text: windows are cut elsewhere
     return TextTokenizer(tokenizer)
 

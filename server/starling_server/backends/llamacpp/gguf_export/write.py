@@ -23,6 +23,7 @@ from starling_server.models import lora, safetensors_numpy
 from starling_server.models.bases import Base
 from starling_server.models.lora import Outline
 from starling_server.models.safetensors_numpy import Floats, Stored
+from starling_server.untrusted import shown
 
 TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
     "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
@@ -50,7 +51,9 @@ def write_base(base: Base, path: Path, kind: Kind = "f16", name: str | None = No
         stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
         plan = _base_plan(base, found, stored, kind)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
     with _writer(path, found) as writer:
         writer.add_type(GGUFType.MODEL)
         writer.add_name(name or base.id)
@@ -92,7 +95,9 @@ def outlined(adapter: Path, base: Base) -> tuple[Outline, dict[str, str]]:
     try:
         stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
     shapes = {found.names.get_name(source, SUFFIXES): tensor.shape for source, tensor in stored.items()}
     names = {module: found.names.get_name(f"{module}.weight", SUFFIXES) or "" for module in outline.pairs}
 
@@ -112,7 +117,7 @@ def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], ki
         name = names.get_name(source, SUFFIXES)
         if name is None:
             raise BaseModelError(
-                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another."
+                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another base."
             )
         plan[name] = (tensor.read, tensor.shape, _stored_as(name, tensor.shape, kind))
     missing = [name for name in found.needed if name not in plan]
