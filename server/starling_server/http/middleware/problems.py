@@ -78,13 +78,12 @@ async def _invalid(_: Request, error: Exception) -> Response:
 def _fault(entry: dict[str, Any]) -> str:
     """What is wrong with one field: what is expected, and what was sent, without the text of a document."""
     said = str(entry["msg"]).removeprefix("Value error, ")
-    match entry["type"]:
-        case "missing" | "value_error" | "too_long":
-            return said
-        case "extra_forbidden":
-            return "there is no such field, so correct its name or leave it out"
-        case "model_attributes_type":
-            said = "Input should be a JSON object"
+    if entry["type"] in {"missing", "value_error", "too_long"}:
+        return said
+    if entry["type"] == "extra_forbidden":
+        return "there is no such field, so correct its name or leave it out"
+    if entry["type"] == "model_attributes_type":
+        said = "Input should be a JSON object"
     return f"{said} ({_sent(entry.get('input'))} was sent)"
 
 
