@@ -114,7 +114,7 @@ def check_start(loss: float, vocabulary: int) -> str | None:
         )
     if not USUAL[0] <= loss <= USUAL[1]:
         low, high = USUAL
-        return f"The base's initial loss is {loss:.2f} nats per token; released code models start between {low} and {high}."
+        return f"The base's initial loss is {loss:.2f} nats per token; released bases start between {low} and {high}."
     return None
 
 
