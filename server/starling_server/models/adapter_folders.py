@@ -104,7 +104,8 @@ class Folders:
 
     def is_still(self, folder: Path, stamp: Stamp) -> bool:
         """Whether unusable files with this stamp are damaged, not incomplete."""
-        return self.arriving.still(folder, stamp, changed=folder in self._seen)
+        seen = self._seen.get(folder)
+        return seen == stamp or self.arriving.still(folder, stamp, changed=seen is not None)
 
     def scan(self) -> None:
         """Read the folders that are new or have changed, and drop adapters whose folders are missing.

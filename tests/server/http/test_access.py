@@ -172,7 +172,7 @@ def test_one_client_that_asks_too_often_is_told_so(tmp_path: Path) -> None:
         refused = next(answer for answer in answers if answer.status_code != 200)
         assert refused.headers["retry-after"] == "1"
         assert problem(refused)[0] == 429
-        assert "alice asks more than 5 times a second" in problem(refused)[1]
+        assert "alice sends more than 5 requests per second" in problem(refused)[1]
         with server.client(ADMIN) as other:
             assert other.get("/v1/adapters").status_code == 200
             together = asyncio.run(at_once(server.url, 4))

@@ -126,7 +126,7 @@ def test_what_another_users_server_cannot_read_is_not_called_damaged(tiny: Loade
     load(folder, base, runner)
     for name in (adapters.WEIGHTS, adapters.CONFIG, manifest.MANIFEST):
         (folder / name).chmod(0)
-        with as_nobody(), pytest.raises(AdapterError, match=rf"{name} cannot be read \(permission denied\): let the"):
+        with as_nobody(), pytest.raises(AdapterError, match=rf"{name} cannot be read \(permission denied\): make it"):
             load(folder, base, runner)
         (folder / name).chmod(0o644)
 

@@ -58,7 +58,7 @@ FORMS: dict[str, tuple[Spoil, str]] = {
     "config-twice": (text(CONFIG, '{"model_type": "a", "model_type": "gpt_bigcode"}'), "twice"),
     "model-type": (config(model_type=["gpt_bigcode"]), "supported are"),
     "layers-many": (config(n_layer=10**9), "n_layer is 1000000000"),
-    "layers-more": (config(n_layer=9), "8 layers, and config"),
+    "layers-more": (config(n_layer=9), "8 layers, fewer than config"),
     "layers-text": (config(n_layer="8"), "n_layer is 8"),
     "positions-many": (config(n_positions=1 << 19), "wpe.weight has the shape"),
     "vocabulary-negative": (config(vocab_size=-1), "vocab_size is -1"),

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starling_server.config import QUANTIZE, Quantize
-from starling_server.errors import UsageError
+from starling_server.errors import OutputError, UsageError
 from starling_server.models import bases, families
 from starling_server.models.bases import TINY
 from starling_server.models.tokenizer import FileTokenizer
@@ -128,7 +128,7 @@ def export_command(folder: Path) -> None:
     type=click.IntRange(1),
     default=500,
     show_default=True,
-    help="Number of line-end holes; other holes: a fifth of that.",
+    help="Holes at line ends; a fifth as many others.",
 )
 @click.option(
     "--quantize",
@@ -139,6 +139,7 @@ def export_command(folder: Path) -> None:
 )
 def measure_command(folder: Path, model: str, against: str, holes: int, quantize: Quantize) -> None:
     """Compare two bases on held-out packages; writes figures.json and the model card."""
+    _check_stage(folder, collect.HELD_OUT, "held-out packages", "collect")
     console = Console()
     name = model or str(folder / MODEL)
     told = partial(console.print, soft_wrap=True)
@@ -165,8 +166,17 @@ def all_command(folder: Path, minutes: float, device: str, only: tuple[str, ...]
     _export(folder, console)
 
 
+def _check_stage(folder: Path, file: str, content: str, stage: str) -> None:
+    """Raise UsageError unless an earlier stage has written `file`."""
+    if not (folder / file).exists():
+        raise UsageError(f"{folder} has no {content} ({file}): run `{stage}` with this --folder first, or `all`.")
+
+
 def _collect(folder: Path, only: tuple[str, ...], console: Console) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot create {folder} ({error.strerror}): name another --folder.") from error
     console.print("Downloading and reading packages: some minutes.")
     entries = collect.collect(folder, only)
     chars, files = sum(entry.characters for entry in entries), sum(entry.files for entry in entries)
@@ -174,6 +184,7 @@ def _collect(folder: Path, only: tuple[str, ...], console: Console) -> None:
 
 
 def _tokenize(folder: Path, size: int, start_from: str, console: Console) -> None:
+    _check_stage(folder, collect.CORPUS, "corpus", "collect")
     texts = [collect.without_pragmas(document.text) for _, document in collect.unpack(folder / collect.CORPUS)]
     if start_from:
         known = vocabulary.load(bases.find(start_from).path)
@@ -199,8 +210,9 @@ def _run(folder: Path, recipe: Recipe, device: str) -> Run:
     """The run in `folder`, resumed from its last checkpoint if there is one."""
     import torch
 
-    if not (folder / stream.ENDS).exists():
-        raise UsageError(f"{folder} holds no encoded corpus: run `collect` and `tokenize` there first, or `all`.")
+    _check_stage(folder, stream.ENDS, "encoded corpus", "tokenize")
+    if recipe.width % recipe.heads:
+        raise UsageError(f"--width is {recipe.width} and --heads {recipe.heads}: use a multiple of --heads.")
     tokenizer = FileTokenizer(folder / TOKENIZER / "tokenizer.json")
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     sentinels = families.resolve("gpt_bigcode", tokenizer)
@@ -212,6 +224,7 @@ def _run(folder: Path, recipe: Recipe, device: str) -> Run:
 
 
 def _export(folder: Path, console: Console) -> None:
+    _check_stage(folder, f"{RUN}/{pretrain.PROGRESS}", "trained model", "train")
     output = folder / MODEL
     with staging.staged(output, overwrite=True) as new:
         pretrain.export(folder / RUN, new)
