@@ -6,7 +6,7 @@ sentinels stay, so the model still fills in a middle.
 
 from collections.abc import Callable, Sequence
 
-from starling_server.prompt.fim import SENTINELS, Fim
+from starling_server.prompt.fim import Fim
 from starling_server.prompt.window import SUFFIX_SHARE, Encode, fit_prefix, fit_suffix, stride
 
 Decode = Callable[[Sequence[int]], str]
@@ -18,16 +18,17 @@ def shorten(ids: list[int], tokens: int, fim: Fim, encode: Encode, decode: Decod
     `encode` reads special tokens. Between sentinels the text is encoded again where it is cut.
     """
     marks = [fim.prefix, fim.suffix, fim.middle]
+    room = tokens - len(marks)
     places = [at for at, token in enumerate(ids) if token in marks]
-    if sorted(ids[at] for at in places) != sorted(marks) or tokens < SENTINELS:
+    if sorted(ids[at] for at in places) != sorted(marks) or room < 0:
         return None
     borders = [*places, len(ids)]
     parts = {ids[at]: ids[at + 1 : end] for at, end in zip(places, borders[1:], strict=True)}
-    most = int((tokens - SENTINELS) * SUFFIX_SHARE)
+    most = int(room * SUFFIX_SHARE)
     after = parts[fim.suffix]
     parts[fim.suffix] = after if len(after) <= most else fit_suffix(decode(after), most, stride(most), encode)
-    left = tokens - SENTINELS - len(parts[fim.suffix])
-    edges = stride(tokens - SENTINELS - most)
+    left = room - len(parts[fim.suffix])
+    edges = stride(room - most)
 
     def fitted(before: list[int]) -> list[int]:
         nonlocal left

@@ -80,7 +80,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _type(default: object) -> click.ParamType | None:
+def _type(default: object) -> click.ParamType[Any] | None:
     """The range of a number: counts start at 1, and rates and the seed at 0."""
     if isinstance(default, float):
         return click.FloatRange(0, 1)
