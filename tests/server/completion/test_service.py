@@ -16,7 +16,7 @@ from starling_server.errors import OutOfMemory, Overloaded, UnknownAdapter
 from starling_server.http.completions import continuations
 from starling_server.http.completions_wire import CompletionRequest
 from starling_server.http.responses import together
-from starling_server.models import adapters, bases, manifest
+from starling_server.models import adapter_folders, adapters, bases, manifest
 from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
 from starling_server.schema import CompleteRequest, CompleteResponse
 from starling_server.serve.start import start
@@ -134,7 +134,9 @@ async def test_an_unknown_adapter_is_named(service: Service) -> None:
         await ask(service, "a", adapter="nobody")
 
 
-async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: Service) -> None:
+async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = adapters.home() / "damaged"
     folder.mkdir(parents=True)
     shelf = service.adapters
@@ -146,6 +148,7 @@ async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: 
     )
     (folder / manifest.MANIFEST).write_text(record.model_dump_json())
     (folder / adapters.WEIGHTS).write_bytes(b"not weights")
+    monkeypatch.setattr(adapter_folders, "STILL_SECONDS", 0.0)  # no copy that is under way
     assert shelf.names() == []
     with pytest.raises(UnknownAdapter, match=r"no adapter_config.json: train the adapter again"):
         await ask(service, "a", adapter="damaged")
