@@ -262,6 +262,7 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
         suffix=found[written.suffix],
         pad=found[written.pad or written.end],
         end=found[written.end],
+        begin=None if written.begin is None else found[written.begin],
         psm=_template(written, written.psm, found),
         spm=_template(written, written.spm, found),
         learnt=written.learnt,
