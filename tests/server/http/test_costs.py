@@ -98,7 +98,7 @@ def test_a_stream_ends_by_its_deadline(narrow: Server, path: str) -> None:
     assert time.monotonic() - started < 6 * DEADLINE_SECONDS, "it was one deadline for each choice"
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     if path == "/complete":
-        assert json.loads(events[-1])["choices"][0]["finish_reason"] == "deadline"
+        assert "deadline" in {each["finish_reason"] for each in json.loads(events[-1])["choices"]}
     else:
         assert events[-1] == "[DONE]"
         ends = [each for line in events[:-1] for each in json.loads(line)["choices"] if each["finish_reason"]]
