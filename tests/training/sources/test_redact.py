@@ -87,6 +87,18 @@ def test_several_in_one_line_and_in_each_other() -> None:
     assert all(value not in clean for value in SECRETS.values())
 
 
+def test_a_secret_is_replaced_wherever_it_stands() -> None:
+    """One place says that it is one; a model could learn it from the others."""
+    text = 'url = "https://me:t0psecr3t@host/api.git"\n\ndef test(log):\n    assert "t0psecr3t" not in log\n'
+    cleaned, found = redact(text)
+    assert "t0psecr3t" not in cleaned
+    assert [secret.line for secret in found] == [1, 4]
+    odd = 'password = "k9#vT!2mQz"\n# not k9#vT!2mQz again\nk9 = 1\n'
+    assert "k9#vT!2mQz" not in redact(odd)[0]
+    longer = text.replace('assert "t0psecr3t"', "assert not_t0psecr3t_but_a_name")
+    assert "not_t0psecr3t_but_a_name" in redact(longer)[0], "a longer word is another one"
+
+
 @given(st.text(alphabet="abcXYZ019_-=:+/'\" \n\\{}().", max_size=400))
 def test_what_was_redacted_holds_no_secret(text: str) -> None:
     clean, _ = redact(text)
