@@ -82,7 +82,7 @@ def _elsewhere(text: str, seen: set[Found]) -> Iterator[Found]:
 
     A model that has learnt from one of them would give the redacted one back.
     """
-    values = {text[start:end]: kind for start, end, kind in seen}
+    values = {text[start:end]: kind for start, end, kind in sorted(seen)}
     words = {value: kind for value, kind in values.items() if _WORD.fullmatch(value) and is_password(value)}
     if words:
         yield from ((word.start(), word.end(), words[word[0]]) for word in _WORD.finditer(text) if word[0] in words)
