@@ -39,7 +39,7 @@ LEFT_OUT: dict[str, frozenset[str]] = {
     **{name: frozenset({name}) for name in (*(f"stop {rule}" for rule in RULES), *FILTERS, "inside-word", "extent")},
     "stop suffix, following": frozenset({"stop suffix", "following"}),
     "stop bracket, closers, overlap": frozenset({"stop bracket", "closers", "overlap"}),
-    "stop repeat, repetition, loop": frozenset({"stop repeat", "repetition", "loop"}),
+    "stop repeat, run, repetition, loop": frozenset({"stop repeat", "run", "repetition", "loop"}),
 }
 """Rules and filters left out together, by name: each alone, and those with the same effect during and after decoding.
 
@@ -70,7 +70,7 @@ def holes(paths: Sequence[Path], count: int, seed: int) -> Iterator[Hole]:
 def ask(backend: Backend, hole: Hole) -> Answer:
     """The model's unfiltered output."""
     context = min(ServiceConfig().context_tokens, backend.engine.runner.context)
-    budget = window.budget(context, TOKENS)
+    budget = window.budget(context, TOKENS, backend.fim.sentinels)
     fitted = window.fit(Cursor.at(hole.prefix, hole.suffix), budget, backend.tokenizer.encode)
     prompt = backend.fim.prompt(fitted.prefix, fitted.suffix)
     job = Job(prompt, TOKENS, backend.fim.stops, GREEDY)

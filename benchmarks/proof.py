@@ -126,10 +126,16 @@ def main() -> None:
     knows = {name: figures(run) for name, run in foreign.items()}
     report.show("Foreign adapter to own", {name: column(values) for name, values in knows.items()})
     report.show("Base to adapter", {name: column(values) for name, values in found.items()})
-    report.last_line({
-        "machine": machine, "own_against_foreign": knows, "runs": found, "differences_of_a_second_run": differences(own[first.name], again),
-        "shuffled_without_a_difference": shuffled(own[first.name]), "seeds": SEEDS,
-    })  # fmt: skip
+    report.last_line(
+        {
+            "machine": machine,
+            "own_against_foreign": knows,
+            "runs": found,
+            "differences_of_a_second_run": differences(own[first.name], again),
+            "shuffled_without_a_difference": shuffled(own[first.name]),
+            "seeds": SEEDS,
+        }
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ from typing import Literal
 from starling_server.config import ModelConfig, Quantize
 from starling_server.errors import UsageError
 from starling_server.models.bases import Base
+from starling_server.prompt.fim import Order
 
 Loss = Literal["middle", "weighted", "all"]
+OrderChoice = Literal["auto", "spm", "psm"]
+"""`auto` is resolved with the base."""
 Method = Literal["qlora", "lora", "full"]
 """A LoRA over a 4-bit base, a LoRA over a 16-bit base, or all weights of the base."""
 
@@ -35,8 +38,14 @@ class DataConfig:
     """Max tokens of a middle with its end token, the same as in serving, which reserves room for it."""
     fim_rate: float = 0.8
     """Share of examples with a hole; the others are plain text from left to right."""
+    order: OrderChoice = "auto"
+    """Order of the prompts that the adapter is served with. `auto` is suffix first (SPM), also over a base that has
+    learnt the other order only: a key then adds a token instead of moving the suffix (docs/decisions.md).
+    """
     spm_rate: float = 0.8
-    """Share of the holes in the order used in serving (suffix first); the others are prefix first."""
+    """Share of the holes in the order of serving (SPM, unless `order` says PSM); the others are in the other order if
+    the base has learnt it.
+    """
     loss: Loss = "middle"
     """Tokens with labels in an example with a hole: the `middle` only, or `all`. On the tiny base, labels on middles
     only gave three times the gain (docs/experiments.md).
@@ -51,6 +60,11 @@ class DataConfig:
     """Share of the text, in whole files, that is held out for evaluation."""
     seed: int = 0
     """Random seed for the holes, the held-out files and adapter initialisation."""
+
+    @property
+    def taught_order(self) -> Order:
+        """The order of `order`, with `auto` resolved."""
+        return "psm" if self.order == "psm" else "spm"
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values, naming the flag."""
@@ -163,7 +177,7 @@ class TrainConfig:
         _within("--holes", self.holes, 0, 10**6)
         _within("--canaries", self.canaries, 0, 10**6)
         if self.fail_on_leak and not self.canaries:
-            raise UsageError("--fail-on-leak needs --canaries above 0.")
+            raise UsageError("--fail-on-leak has nothing to test with --canaries 0: set --canaries to 1 or more.")
 
 
 def resolve(config: TrainConfig, base: Base) -> TrainConfig:
@@ -174,14 +188,17 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
             f"--context-tokens {context} exceeds the context of base {base.id!r}: use at most {base.context}."
         )
     if context < LEAST_CONTEXTS * config.data.max_tokens:
-        raise UsageError(f"--context-tokens must be at least {LEAST_CONTEXTS} times --max-tokens.")
+        raise UsageError(
+            f"--context-tokens is {context} and --max-tokens {config.data.max_tokens}: "
+            f"use at least {LEAST_CONTEXTS} times as many."
+        )
     rate = peak_rate(base.width) * (FULL_SHARE if config.lora.method == "full" else 1)
     if base.quantization and config.lora.method != "qlora":
         raise UsageError(f"Base {base.id!r} is quantised: train it with --method qlora, or name its 16-bit form.")
     return replace(
         config,
         model=replace(config.model, base=base.id, quantize=_quantize(config)),
-        data=replace(config.data, context_tokens=context),
+        data=replace(config.data, context_tokens=context, order=config.data.taught_order),
         optim=replace(config.optim, learning_rate=config.optim.learning_rate or rate),
     )
 

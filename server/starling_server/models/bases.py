@@ -5,19 +5,23 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
 from starling_server.models import families, safetensors_numpy
-from starling_server.models.families import FAMILIES, LIMITS, Family
+from starling_server.models.families import FAMILIES, LIMITS
+from starling_server.models.family import Family
 from starling_server.models.safetensors_numpy import Stored
+from starling_server.prompt.fim import Fim, Names, Order
 from starling_server.untrusted import Unfit, shown
 
 TINY = "tiny"
 TINY_DIR = Path(__file__).parents[1] / "tiny"
+ORDER = "starling_order"
+"""Key of `config.json` with the order of prompts, where training taught another than the family's."""
 NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")
 CONFIG_BYTES, TOKENIZER_BYTES = 1 << 20, 64 << 20
@@ -49,6 +53,11 @@ class Base:
     def family(self) -> Family:
         """Its family's row."""
         return families.of(self.model_type)
+
+    def fim(self, tokenizer: Names) -> Fim:
+        """Its FIM format: the family's, in the order that an adapter taught it if one was merged in."""
+        written = families.resolve(self.model_type, tokenizer)
+        return replace(written, order=self.config.get(ORDER) or written.order)
 
     @property
     def quantization(self) -> str | None:
@@ -108,7 +117,9 @@ def _read(name: str, path: Path) -> Base:
         if not os.path.isfile(path / needed):
             raise BaseModelError(f"Base {name!r} has no {needed}: name a directory in Hugging Face's model layout.")
     if os.stat(path / "tokenizer.json").st_size > TOKENIZER_BYTES:
-        raise BaseModelError(f"Base {name!r} has a tokenizer.json of over {TOKENIZER_BYTES >> 20} MiB: take another.")
+        raise BaseModelError(
+            f"Base {name!r} has a tokenizer.json of over {TOKENIZER_BYTES >> 20} MiB: choose another base."
+        )
     return Base(name, path, _revision(name, path), _read_config(name, path))
 
 
@@ -150,7 +161,7 @@ def _sampled(file: Path) -> Iterator[bytes]:
 def unreadable(file: Path, error: OSError) -> BaseModelError:
     """The error for a file of a base that exists and cannot be read; its content may be intact."""
     said = (error.strerror or str(error)).lower()
-    return BaseModelError(f"{file} cannot be read ({said}): mend that, or name another base.")
+    return BaseModelError(f"{file} cannot be read ({said}): make it readable, or name another base.")
 
 
 def _weights(base: Base) -> list[Path]:
@@ -177,7 +188,7 @@ def _check_shapes(base: Base, stored: Mapping[str, Stored]) -> None:
     block = re.compile(rf"\.{family.blocks}\.(\d{{1,4}})\.")
     blocks = {int(match[1]) for name in stored if (match := block.search(name))}
     if max(config.get(row.keys.layers) or 0 for row in FAMILIES.values()) > len(blocks):
-        raise Unfit(f"they have {len(blocks)} layers, and config.json says more")
+        raise Unfit(f"they have {len(blocks)} layers, fewer than config.json says")
 
 
 def _locate(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
@@ -232,9 +243,11 @@ def _check_config(name: str, family: Family, config: Mapping[str, Any]) -> None:
     needed = (family.keys.vocabulary, family.keys.width, family.keys.positions)
     if missing := next((key for key in needed if not config.get(key)), None):
         raise _damaged(name, f"{missing} is missing")
+    if config.get(ORDER) not in (None, *get_args(Order)):
+        raise _damaged(name, f"{ORDER} is {shown(config[ORDER])}")
     quantised: Any = config.get("quantization_config") or {}
     if not isinstance(quantised, dict) or not isinstance(quantised.get("quant_method", ""), str):  # pyright: ignore[reportUnknownMemberType]
-        raise _damaged(name, "quantization_config is none")
+        raise _damaged(name, "quantization_config is not an object with a quant_method")
 
 
 def _damaged(name: str, reason: str) -> BaseModelError:

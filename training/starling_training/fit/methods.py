@@ -19,6 +19,8 @@ from transformers import PreTrainedModel
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import BaseModelError, UsageError
+from starling_server.models import bases
+from starling_server.prompt.fim import Order
 from starling_training import staging
 from starling_training.config import LoraConfig, TrainConfig
 
@@ -27,7 +29,7 @@ UNTRAINED = 0.8
 fixed limit does not work: 5.5 was a broken base with a vocabulary of 49k in a published notebook (0.51 of its random
 loss), while the tiny base starts at 4.6 on middles, also near 0.51. Random weights start at 1.0."""
 USUAL = (0.3, 3.5)
-"""Start losses of the released StarCoders; a notice is printed outside this range."""
+"""Start losses of released code models; a notice is printed outside this range."""
 CONFIG = "config.json"
 COPIED = ("*.json", "*.txt", "*.model")
 """Files of a base besides its weights: the tokenizer's, in any format."""
@@ -49,7 +51,7 @@ def load(config: TrainConfig) -> Trainee:
     torch.manual_seed(config.data.seed)
     if config.lora.method == "full":
         loaded = loading.load(replace(config.model, quantize="none", dtype="float32"))
-        return Trainee(unfreeze(loaded), loaded, lambda folder: save_base(loaded, folder))
+        return Trainee(unfreeze(loaded), loaded, lambda folder: save_base(loaded, folder, config.data.taught_order))
     loaded = loading.load(config.model, training=True)
     model = wrap(loaded, config.lora)
     return Trainee(model, loaded, lambda folder: save_adapter(model, loaded, folder))
@@ -112,7 +114,7 @@ def check_start(loss: float, vocabulary: int) -> str | None:
         )
     if not USUAL[0] <= loss <= USUAL[1]:
         low, high = USUAL
-        return f"The base's initial loss is {loss:.2f} nats per token; StarCoders start between {low} and {high}."
+        return f"The base's initial loss is {loss:.2f} nats per token; released bases start between {low} and {high}."
     return None
 
 
@@ -138,8 +140,8 @@ def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def save_base(loaded: Loaded, folder: Path) -> None:
-    """Write the current weights as a base of their own, with the tokenizer."""
+def save_base(loaded: Loaded, folder: Path, order: Order) -> None:
+    """Write the current weights as a base of their own, with the tokenizer and the order of its prompts."""
     half = torch.bfloat16
     with staging.staged(folder, overwrite=True) as new:
         for pattern in COPIED:
@@ -153,4 +155,6 @@ def save_base(loaded: Loaded, folder: Path) -> None:
             loaded.model.save_pretrained(str(new), state_dict=weights)
         config = json.loads((new / CONFIG).read_text(encoding="utf-8"))
         config |= {"dtype": str(half).removeprefix("torch."), "use_cache": True}  # undo the changes for training
+        if order != loaded.fim.order:
+            config |= {bases.ORDER: order}
         (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

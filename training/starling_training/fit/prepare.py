@@ -5,17 +5,18 @@ Only the base's tokenizer is loaded, except for the data dump filter, which need
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from starling_server.backends.torch import loading
-from starling_server.backends.torch.loading import Loaded, TextTokenizer
+from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import BaseModelError, SourceError
-from starling_server.models import bases, families
+from starling_server.models import bases
 from starling_server.models.bases import Base
+from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_training.config import TrainConfig, resolve
 from starling_training.examples.dataset import Row, Writer, epoch_rows, held_out_holes
 from starling_training.examples.spans import Hole
@@ -64,14 +65,14 @@ class Prepared:
 def prepare(config: TrainConfig, read: Corpus) -> Prepared:
     """Find the base, split `read` and write its rows; raises SourceError and BaseModelError."""
     base = loading.find_base(config.model)
-    tokenizer = loading.load_tokenizer(base)
-    sentinels = families.resolve(base.model_type, tokenizer)
+    tokenizer = load_tokenizer(base)
     config = resolve(config, base)
+    written = replace(base.fim(tokenizer), order=config.data.taught_order)
     parts = apart(split(read.documents, config.data.held_out, config.data.seed), read)
     if not parts.train:
         raise SourceError(f"Every file of {read.title} is a near duplicate of a held-out file: add another source.")
     _check_lossless(tokenizer, base, parts.train)
-    writer = Writer(tokenizer, sentinels, config.data.context_tokens, config.data.max_tokens)
+    writer = Writer(tokenizer, written, config.data.context_tokens, config.data.max_tokens)
     rows = [row for epoch in range(config.optim.epochs) for row in epoch_rows(parts.train, writer, config.data, epoch)]
     if not rows:
         raise SourceError(
@@ -91,7 +92,8 @@ def losses(loaded: Loaded, documents: Sequence[Document], done: Callable[[int], 
     for document in documents:
         ids = loaded.tokenizer.encode(document.text)
         start = max(0, (len(ids) - LOSS_TOKENS) // 2)
-        part = [loaded.fim.end, *ids[start : start + LOSS_TOKENS]]
+        begin = loaded.fim.end if loaded.fim.begin is None else loaded.fim.begin
+        part = [begin, *ids[start : start + LOSS_TOKENS]]
         made.append(_loss(loaded, part) if len(part) > MIN_LOSS_TOKENS else 0.0)
         done(len(made))
     return made
@@ -103,7 +105,7 @@ def _loss(loaded: Loaded, ids: list[int]) -> float:
     return cross_entropy(logits[0, :-1].float(), row[0, 1:]).item()
 
 
-def _check_lossless(tokenizer: TextTokenizer, base: Base, documents: Sequence[Document]) -> None:
+def _check_lossless(tokenizer: FileTokenizer, base: Base, documents: Sequence[Document]) -> None:
     """Raise BaseModelError if decoding does not restore the text: suggestions would not match the document."""
     for document in documents[:LOSSLESS_FILES]:
         text = document.text[:LOSSLESS_CHARS]

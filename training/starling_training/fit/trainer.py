@@ -19,13 +19,16 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import AutoTokenizer, PreTrainedModel, PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded, quiet
+from starling_server.errors import BaseModelError
+from starling_server.models.bases import Base
 from starling_server.prompt.fim import Example
+from starling_server.untrusted import shown
 from starling_training import processes
 from starling_training.config import Loss, OptimConfig
 from starling_training.examples.dataset import IGNORED, Row, Writer, example
@@ -217,8 +220,7 @@ def _trainer(
             args=_arguments(loaded, config, pace.steps, folder),
             train_dataset=sets.train,
             eval_dataset=sets.held_out,
-            processing_class=cast(PreTrainedTokenizerBase, loaded.tokenizer.hf),
-            # Not end-of-text, the usual choice: its labels would be masked and the model would never learn to stop.
+            processing_class=_tokenizer(loaded.base),
             data_collator=collator(loaded.fim.pad, config.packing, sets.loss),
             optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, warmup))),
         )
@@ -226,6 +228,16 @@ def _trainer(
     trainer.model_accepts_loss_kwargs = False  # the loss of a pass is divided by the passes of a step
     methods.keep_full_precision(model)
     return trainer
+
+
+def _tokenizer(base: Base) -> Any:
+    """transformers' tokenizer, which trl wants and which encodes nothing here; raises BaseModelError."""
+    try:
+        return AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise bare Exceptions here
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} cannot be read ({shown(error)}): download the base again."
+        ) from error
 
 
 def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path) -> SFTConfig:

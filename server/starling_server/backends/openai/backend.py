@@ -8,7 +8,7 @@ from starling_server.backends.openai.remote_engine import RemoteEngine, RemoteMo
 from starling_server.config import OPENAI, ModelConfig
 from starling_server.engine.backend import Backend
 from starling_server.errors import UpstreamDown, UsageError
-from starling_server.models import adapters, bases, families
+from starling_server.models import adapters, bases
 from starling_server.models.adapters import Adapter
 from starling_server.models.tokenizer import load_tokenizer
 
@@ -22,10 +22,10 @@ def load(model: ModelConfig, served: Sequence[Adapter] = ()) -> Backend:
     Raises UsageError, BaseModelError.
     """
     if model.base == "auto":
-        raise UsageError("--engine needs --base: the name of the base that the server there has, or its folder.")
+        raise UsageError("--engine needs --base: the name or the folder of the base that the other server has.")
     base = bases.find_vocabulary(model.base)
     tokenizer = load_tokenizer(base)
-    sentinels = families.resolve(base.model_type, tokenizer)
+    sentinels = base.fim(tokenizer)
     upstream = Upstream(model.engine.removeprefix(OPENAI), os.environ.get(KEY))
     names = {adapter.name for adapter in (*served, *adapters.every())}
     listed = _listed(upstream)
@@ -52,4 +52,6 @@ def _bare(listed: Sequence[str], base_id: str, adapter_names: Collection[str]) -
     others = [name for name in listed if name not in adapter_names]
     if len(others) < 2:
         return others[0] if others else None
-    raise UsageError(f"The server has {', '.join(listed) or 'no model'}: say with --upstream-model which is the base.")
+    raise UsageError(
+        f"The server has {', '.join(listed) or 'no model'}: name the base among them with --upstream-model."
+    )

@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from starling_server.backends.llamacpp.gguf_export import Kind, architecture, vocabulary
 from starling_server.backends.llamacpp.gguf_export.architecture import POSITIONS, SUFFIXES, Architecture
 from starling_server.errors import BaseModelError
-from starling_server.models import lora, safetensors_numpy
+from starling_server.models import bases, lora, safetensors_numpy
 from starling_server.models.bases import Base
 from starling_server.models.lora import Outline
 from starling_server.models.safetensors_numpy import Floats, Stored
+from starling_server.untrusted import shown
 
 TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
     "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
@@ -34,6 +36,8 @@ TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
 """The type of a matrix, and of the file as a whole."""
 SHARP = ("token_embd.weight", "output.weight")
 """Matrices that lose most with 4 bits (a token has one row only): they get Q8_0; llama.cpp keeps more bits too."""
+ORDER = "starling.order"
+"""Our own key: `bases.ORDER`."""
 VERSION = 2
 """Version of the quantised formats, GGML_QNT_VERSION."""
 Plan = dict[str, tuple[Callable[[], Floats], tuple[int, ...], GGMLQuantizationType]]
@@ -50,12 +54,16 @@ def write_base(base: Base, path: Path, kind: Kind = "f16", name: str | None = No
         stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
         plan = _base_plan(base, found, stored, kind)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
     with _writer(path, found) as writer:
         writer.add_type(GGUFType.MODEL)
         writer.add_name(name or base.id)
         writer.add_file_type(TYPES[kind][1])
         writer.add_quantization_version(VERSION)
+        if order := base.config.get(bases.ORDER):
+            writer.add_string(ORDER, order)
         found.write(writer)
         words.write(writer)
         _write(writer, plan)
@@ -72,7 +80,7 @@ def write_adapter(adapter: Path, base: Base, path: Path) -> None:
     read, plan = outline.read(), Plan()
     for module, pair in read.pairs.items():
         name = names[module]
-        b = pair.b * np.float32(pair.factor * pair.rank / read.alpha)
+        b = found.rows(name, pair.b) * np.float32(pair.factor * pair.rank / read.alpha)
         for side, matrix in (("a", pair.a), ("b", b)):
             plan[f"{name}.lora_{side}"] = (lambda matrix=matrix: matrix, matrix.shape, GGMLQuantizationType.F32)
     with _writer(path, found) as writer:
@@ -92,7 +100,9 @@ def outlined(adapter: Path, base: Base) -> tuple[Outline, dict[str, str]]:
     try:
         stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
     shapes = {found.names.get_name(source, SUFFIXES): tensor.shape for source, tensor in stored.items()}
     names = {module: found.names.get_name(f"{module}.weight", SUFFIXES) or "" for module in outline.pairs}
 
@@ -112,13 +122,17 @@ def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], ki
         name = names.get_name(source, SUFFIXES)
         if name is None:
             raise BaseModelError(
-                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another."
+                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another base."
             )
-        plan[name] = (tensor.read, tensor.shape, _stored_as(name, tensor.shape, kind))
+        plan[name] = (partial(_rows, found, name, tensor), tensor.shape, _stored_as(name, tensor.shape, kind))
     missing = [name for name in found.needed if name not in plan]
     if missing:
         raise BaseModelError(f"Base {base.id!r} lacks {missing[0]} and {len(missing) - 1} more: download it again.")
     return plan
+
+
+def _rows(found: Architecture, name: str, tensor: Stored) -> Floats:
+    return found.rows(name, tensor.read())
 
 
 def _stored_as(name: str, shape: tuple[int, ...], kind: Kind) -> GGMLQuantizationType:
