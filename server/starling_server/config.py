@@ -84,6 +84,8 @@ class ServiceConfig:
     """Maximum tokens per suggestion, unless the request sets it."""
     context_tokens: int = 2048
     """Prompt and suggestion together, in tokens, for the base without an adapter; a manifest sets its own."""
+    repository_tokens: int = 512
+    """Maximum tokens of a prompt for other files (`context` of a request), at most a quarter of it; 0 is none."""
     deadline_ms: int = 10_000
     """A request returns partial output after this many milliseconds."""
     mode: Mode = "auto"
@@ -108,6 +110,8 @@ class ServiceConfig:
             raise UsageError("--context-tokens must be at least twice --max-tokens.")
         if self.deadline_ms < 1:
             raise UsageError("--deadline-ms must be at least 1.")
+        if self.repository_tokens < 0:
+            raise UsageError("--repository-tokens must be 0 (no other files in prompts) or more.")
         if min(self.queue, self.adapters_mb) < 0:
             raise UsageError("--queue and --adapters-mb must be 0 (no limit) or more.")
 

@@ -34,6 +34,8 @@ FAMOUS = 4
 """A name that more files define says nothing about which is meant, unless the file imports it."""
 SIMILAR = 8
 """Chunks that are looked at."""
+LEAST = 60
+"""Characters below which no further piece is looked for."""
 MOST_MEMBERS = 8
 """Methods shown of a class."""
 SEEN = 0.5
@@ -43,11 +45,6 @@ TELLING = 10
 MOST_PLACES = 64
 """Places whose choice is kept."""
 _NAME = re.compile(r"[A-Za-z_]\w{2,80}")
-_DEFINED = re.compile(
-    r"\b(?:def|class|func|fn|function|interface|struct|trait|type|enum|module|const|let|var)\s+(\w+)"
-    r"|^([A-Za-z_]\w*)\s*(?::[^=\n]{1,80})?=",
-    re.MULTILINE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,17 @@ class Place:
     @property
     def near(self) -> str:
         """The lines around the cursor."""
-        return "\n".join([*self.prefix.split("\n")[-ABOVE:], *self.suffix.split("\n")[:BELOW]])
+        return f"{self.above}\n{self.below}"
+
+    @property
+    def above(self) -> str:
+        """The lines above the cursor, and its line up to it."""
+        return "\n".join(self.prefix[-WINDOW:].rsplit("\n", ABOVE)[-ABOVE:])
+
+    @property
+    def below(self) -> str:
+        """The rest of the cursor's line, and the lines below."""
+        return "\n".join(self.suffix[:WINDOW].split("\n", BELOW)[:BELOW])
 
 
 def choose(index: Index, place: Place, tokens: int = TOKENS) -> tuple[Piece, ...]:
@@ -91,9 +98,13 @@ def choose(index: Index, place: Place, tokens: int = TOKENS) -> tuple[Piece, ...
     left = int(room * DEFINITIONS)
     for piece in _definitions(index, place):
         left = _take(piece, left, seen, chosen)
+        if left < LEAST:
+            break
     left += room - int(room * DEFINITIONS)
     for piece in _similar(index, place):
         left = _take(piece, left, seen, chosen)
+        if left < LEAST:
+            break
     return tuple(sorted(chosen, key=lambda each: -each.score))
 
 
@@ -145,9 +156,8 @@ def _lines(text: str) -> set[str]:
 
 def _definitions(index: Index, place: Place) -> Iterator[Piece]:
     """Definitions by what is imported and near, near, imported; each once."""
-    names, own = _names(place), _defined(place)
-    imported = _imported(index, place)
-    near = [name for name in names if name not in own]
+    imported, text = _imported(index, place), place.near
+    near = [name for name in _names(place) if place.path not in index.defining(name)]
     wanted = [(name, path, "import", 4.0) for name in near for path in imported.get(name, ())]
     wanted += [(name, path, "name", 3.0) for name in near for path in _by_name(index, place, name)]
     wanted += [(name, path, "import", 2.0) for name in imported for path in imported[name]]
@@ -156,10 +166,10 @@ def _definitions(index: Index, place: Place) -> Iterator[Piece]:
         if path != place.path and (path, name) not in told:
             told.add((path, name))
             for found in index.definitions(path, name)[:2]:
-                if why == "name" and found.kind == "function" and f"{name}(" not in place.near:
+                if why == "name" and found.kind == "function" and f"{name}(" not in text:
                     continue
-                text = _shown(index, path, found)
-                yield Piece(path, text, "import" if why == "import" else "name", score - number / (1 + len(wanted)))
+                shown = _shown(index, path, found)
+                yield Piece(path, shown, "import" if why == "import" else "name", score - number / (1 + len(wanted)))
 
 
 def _similar(index: Index, place: Place) -> Iterator[Piece]:
@@ -170,13 +180,8 @@ def _similar(index: Index, place: Place) -> Iterator[Piece]:
 
 def _names(place: Place) -> list[str]:
     """Names near the cursor, nearest first."""
-    before = _NAME.findall("\n".join(place.prefix.split("\n")[-ABOVE:]))
-    after = _NAME.findall("\n".join(place.suffix.split("\n")[:BELOW]))
+    before, after = _NAME.findall(place.above), _NAME.findall(place.below)
     return list(dict.fromkeys([*reversed(before), *after]))[:MOST_NAMES]
-
-
-def _defined(place: Place) -> set[str]:
-    return {one or other for one, other in _DEFINED.findall(place.window)}
 
 
 def _by_name(index: Index, place: Place, name: str) -> list[str]:

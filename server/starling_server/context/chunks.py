@@ -17,4 +17,4 @@ def chunks(text: str) -> list[str]:
             made.append("\n".join(part).strip("\n"))
             part = []
     made.append("\n".join(part).strip("\n"))
-    return [chunk for chunk in made if chunk][:MOST]
+    return [chunk for chunk in made if chunk.strip()][:MOST]

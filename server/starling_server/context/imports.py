@@ -18,36 +18,13 @@ _QUOTED = re.compile(r"['\"]([^'\"\n]{1,200})['\"]|<([\w./+-]{1,200})>")
 _PATH = re.compile(r"\.{0,8}[A-Za-z_]\w*(?:(?:\.|::|\\)\w+)*|\.{1,8}")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _SPLIT = re.compile(r"[./\\:]+")
-WORDS = frozenset(
-    [
-        "import",
-        "from",
-        "as",
-        "use",
-        "using",
-        "static",
-        "include",
-        "require",
-        "require_relative",
-        "export",
-        "const",
-        "let",
-        "var",
-        "type",
-        "default",
-        "function",
-        "crate",
-        "self",
-        "super",
-        "pub",
-        "mod",
-        "namespace",
-        "global",
-    ]
-)
-ENDINGS = frozenset(
-    ["py", "js", "jsx", "ts", "tsx", "mjs", "cjs", "h", "hh", "hpp", "hxx", "rb", "php", "rs", "go", "java", "cs"]
-)
+WORDS = frozenset({
+    "import", "from", "as", "use", "using", "static", "include", "require", "require_relative", "export", "const",
+    "let", "var", "type", "default", "function", "crate", "self", "super", "pub", "mod", "namespace", "global",
+})  # fmt: skip
+ENDINGS = frozenset({
+    "py", "js", "jsx", "ts", "tsx", "mjs", "cjs", "h", "hh", "hpp", "hxx", "rb", "php", "rs", "go", "java", "cs",
+})  # fmt: skip
 """Extensions that a quoted path may end with."""
 
 

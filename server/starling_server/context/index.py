@@ -22,26 +22,29 @@ MOST_FILES, MOST_CHARS = 20_000, 200_000_000
 """Of one index; further files are left out."""
 ENTRANCES = frozenset({"__init__", "index", "mod", "lib", "main"})
 """Stems of files that stand for their folder."""
+BREAK = "\0"
+"""Between chunks; no text file holds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file. Text and outline are compressed: a quarter of the memory."""
+    """One file. Chunks and outline are compressed: a quarter of the memory."""
 
     path: str
     """Relative to the repository, with '/'."""
     digest: str
     """SHA-256 of the file's bytes."""
-    packed_text: bytes
+    packed_chunks: bytes
     packed_outline: bytes
     chars: int
-    chunks: range
+    """Of its text."""
+    numbers: range
     """Numbers of its chunks."""
 
     @property
-    def text(self) -> str:
-        """The text, with placeholders for secrets."""
-        return zlib.decompress(self.packed_text).decode()
+    def chunks(self) -> list[str]:
+        """The text in chunks, with placeholders for secrets."""
+        return _split(self.packed_chunks)
 
     @property
     def outline(self) -> Outline:
@@ -59,6 +62,11 @@ class Found:
 
 
 _unpacked = lru_cache(maxsize=256)(unpack)
+
+
+@lru_cache(maxsize=128)
+def _split(packed: bytes) -> list[str]:
+    return zlib.decompress(packed).decode().split(BREAK)
 
 
 def digest(content: bytes) -> str:
@@ -107,9 +115,9 @@ class Index:
         if len(self._files) >= MOST_FILES or self.chars + len(text) > MOST_CHARS:
             return False
         found = pack(outline(text, language(path)))
-        entry = Entry(path, key, zlib.compress(text.encode("utf-8", "replace"), 1), found, len(text), range(0))
+        packed = zlib.compress(BREAK.join(chunks(text)).encode("utf-8", "replace"), 1)
         with self._lock:
-            self._add(entry)
+            self._add(Entry(path, key, packed, found, len(text), range(0)))
         return True
 
     def remove(self, path: str) -> None:
@@ -119,7 +127,7 @@ class Index:
             if entry is None:
                 return
             self.chars -= entry.chars
-            self._postings.remove(entry.chunks, chunks(entry.text))
+            self._postings.remove(entry.numbers, entry.chunks)
             for name in {each.name for each in entry.outline.definitions}:
                 _drop(self._names, name, path)
             _drop(self._stems, stem(path), path)
@@ -134,7 +142,7 @@ class Index:
         self.remove(new)
         self.remove(old)
         if language(old) != language(new):
-            entry = replace(entry, packed_outline=pack(outline(entry.text, language(new))))
+            entry = replace(entry, packed_outline=pack(outline("\n".join(entry.chunks), language(new))))
         with self._lock:
             self._add(replace(entry, path=new))
 
@@ -151,7 +159,7 @@ class Index:
         """Paths of the files whose module's last segment is this."""
         return self._stems.get(segment, ())
 
-    def search(self, text: str, most: int, without: str = "") -> list[Found]:
+    def search(self, text: str, most: int, without: str = "") -> Iterator[Found]:
         """The chunks most like `text` by BM25, best first; more than `most` where several score like the last.
 
         Chunks of the file `without` are left out.
@@ -159,19 +167,17 @@ class Index:
         words = list(dict.fromkeys(terms(text)))
         with self._lock:
             own = self._files.get(without)
-            hits = self._postings.search(words, most, own.chunks if own else range(0))
-            placed = [(hit, self._owners[bisect_right(self._starts, hit.chunk) - 1]) for hit in hits]
-            entries = {path: self._files[path] for _, path in placed}
-        pieces = {path: chunks(entry.text) for path, entry in entries.items()}
-        found = [(hit.score, path, hit.chunk - entries[path].chunks.start) for hit, path in placed]
-        ordered = sorted(found, key=lambda each: (-each[0], each[1], each[2]))
-        return [Found(path, pieces[path][number], score) for score, path, number in ordered]
+            hits = self._postings.search(words, most, own.numbers if own else range(0))
+            placed = [(hit, self._files[self._owners[bisect_right(self._starts, hit.chunk) - 1]]) for hit in hits]
+        found = ((-hit.score, entry.path, hit.chunk - entry.numbers.start, entry) for hit, entry in placed)
+        for score, path, number, entry in sorted(found, key=lambda each: each[:3]):
+            yield Found(path, entry.chunks[number], -score)
 
     def _add(self, entry: Entry) -> None:
-        numbers = self._postings.add(chunks(entry.text))
+        numbers = self._postings.add(entry.chunks)
         self._starts.append(numbers.start)
         self._owners.append(entry.path)
-        self._know(replace(entry, chunks=numbers))
+        self._know(replace(entry, numbers=numbers))
 
     def _know(self, entry: Entry) -> None:
         self._files[entry.path] = entry
@@ -182,11 +188,11 @@ class Index:
 
     def _compact(self) -> None:
         numbers = self._postings.compact()
-        ordered = sorted(self._files.values(), key=lambda each: each.chunks.start)
+        ordered = sorted(self._files.values(), key=lambda each: each.numbers.start)
         self._starts, self._owners = [], []
         for entry in ordered:
-            moved = range(int(numbers[entry.chunks.start]), int(numbers[entry.chunks.stop]))
-            self._files[entry.path] = replace(entry, chunks=moved)
+            moved = range(int(numbers[entry.numbers.start]), int(numbers[entry.numbers.stop]))
+            self._files[entry.path] = replace(entry, numbers=moved)
             self._starts.append(moved.start)
             self._owners.append(entry.path)
 
@@ -194,7 +200,7 @@ class Index:
         """What `restored` takes, files in the order of their chunks; nothing else may change the index meanwhile."""
         with self._lock:
             self._compact()
-            return sorted(self._files.values(), key=lambda each: each.chunks.start), self._postings
+            return sorted(self._files.values(), key=lambda each: each.numbers.start), self._postings
 
     @classmethod
     def restored(cls, entries: list[Entry], postings: Postings) -> "Index":
@@ -202,7 +208,7 @@ class Index:
         made = cls()
         made._postings = postings
         for entry in entries:
-            made._starts.append(entry.chunks.start)
+            made._starts.append(entry.numbers.start)
             made._owners.append(entry.path)
             made._know(entry)
         return made

@@ -158,6 +158,8 @@ class Postings:
 
 def _best(scores: NDArray[np.float64], most: int) -> list[Hit]:
     """The best scores, rounded so that the order of additions does not decide ties."""
+    chunks = np.flatnonzero(scores)
+    scores = scores[chunks]
     least = np.partition(scores, -most)[-most] if len(scores) > most else 0.0
-    chosen = np.flatnonzero((scores >= least - 1e-9) & (scores > 0))
-    return [Hit(int(chunk), round(float(scores[chunk]), 6)) for chunk in chosen[: 16 * most]]
+    chosen = np.flatnonzero(scores >= least - 1e-9)[: 16 * most]
+    return [Hit(int(chunks[at]), round(float(scores[at]), 6)) for at in chosen]

@@ -14,40 +14,20 @@ LONGEST = 300
 _HEAD = re.compile(
     r"\s*(?:[\w.@]+\s+){0,6}?"
     r"(?:def|class|fn|func|function|interface|struct|impl|trait|module|enum|namespace|macro_rules!|object|record)\s+"
-    r"(?P<name>[^:({]{1,120})"
+    r"(?:\([^)]{0,120}\)\s*)?(?P<name>[^\s:({][^:({]{0,120})"
 )
 _CALLABLE = re.compile(r"\s*[\w<>\[\],.*&:~ ]*?(?P<name>~?[A-Za-z_]\w*)\s*\([^;]*$")
-_CONTROL = frozenset(
-    [
-        "if",
-        "for",
-        "while",
-        "switch",
-        "catch",
-        "return",
-        "else",
-        "do",
-        "try",
-        "with",
-        "elif",
-        "except",
-        "finally",
-        "match",
-        "case",
-        "using",
-        "lock",
-        "when",
-        "until",
-        "unless",
-        "loop",
-        "select",
-    ]
-)
+_CONTROL = frozenset({
+    "if", "for", "while", "switch", "catch", "return", "else", "do", "try", "with", "elif", "except", "finally",
+    "match", "case", "using", "lock", "when", "until", "unless", "loop", "select",
+})  # fmt: skip
 
 
 def enclosing(prefix: str) -> str:
     """Names of the definitions around the end of `prefix`, outermost first, such as `Console/print`; "" outside."""
     *above, line = prefix[-FAR * 50 :].split("\n")
+    if not line:  # an empty line is still where the text above is
+        line = next((text for text in reversed(above) if text.strip()), "")
     width = indentation(line)
     names = list[str]()
     for text in reversed(above[-FAR:]):

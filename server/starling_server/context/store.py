@@ -74,9 +74,9 @@ def _version() -> str:
 def _arrays(entries: Iterable[Entry]) -> dict[str, NDArray[np.uint8]]:
     rows, blobs = list[list[object]](), list[bytes]()
     for entry in entries:
-        sizes = [len(entry.packed_text), len(entry.packed_outline)]
-        rows.append([entry.path, entry.digest, *sizes, entry.chars, entry.chunks.start, entry.chunks.stop])
-        blobs += [entry.packed_text, entry.packed_outline]
+        sizes = [len(entry.packed_chunks), len(entry.packed_outline)]
+        rows.append([entry.path, entry.digest, *sizes, entry.chars, entry.numbers.start, entry.numbers.stop])
+        blobs += [entry.packed_chunks, entry.packed_outline]
     return {"files": _bytes(json.dumps(rows).encode()), "blobs": _bytes(b"".join(blobs))}
 
 

@@ -374,7 +374,11 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
         )
     further = (tokenizer.special_id(name) for name in written.stops)
     stops = frozenset(ids) | {number for number in further if number is not None}
-    return Fim(model_type, *ids, stops=stops, text_sentinels=written.text_sentinels, order=family.order)
+    repository, file = (name and tokenizer.special_id(name) for name in (written.repository, written.file))
+    return Fim(
+        model_type, *ids, stops=stops, text_sentinels=written.text_sentinels, order=family.order,
+        repository=repository or None, file=file or None,
+    )  # fmt: skip
 
 
 def spelling(model_type: str, tokenizer: Names) -> Spelling:

@@ -76,6 +76,9 @@ class Fim:
     """Spellings that end a suggestion where the model writes them in pieces, as ordinary tokens."""
     order: Order
     """The order of prompts where a call names none."""
+    repository: int | None = None
+    file: int | None = None
+    """Tokens before a repository's and a file's name, where the base has learnt them (`context.block`)."""
 
     def prompt(self, prefix: Sequence[int], suffix: Sequence[int], order: Order | None = None) -> list[int]:
         """Ids to complete after, from the ids of the text before and after the cursor."""
