@@ -1,6 +1,6 @@
 """The index of other files: time and memory to build it, its size on disk, one file's update, and the time of a choice.
 
-    python -m benchmarks.context_index --files 5000 [FOLDER]
+    python benchmarks/context_index.py --files 5000 [FOLDER]
 
 Copies Python files of FOLDER (default: this environment's packages) into a plain folder, indexes them, changes one, and
 chooses at random places. The last line is JSON.
