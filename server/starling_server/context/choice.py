@@ -9,6 +9,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
 from typing import Literal
 
@@ -30,6 +31,8 @@ WINDOW = 20_000
 """Characters on either side of the cursor that count as seen."""
 MOST_NAMES = 60
 """Names near the cursor, nearest first."""
+MOST_IMPORTED = 200
+"""Imported names that are looked up."""
 FAMOUS = 4
 """A name that more files define says nothing about which is meant, unless the file imports it."""
 SIMILAR = 8
@@ -195,13 +198,19 @@ def _by_name(index: Index, place: Place, name: str) -> list[str]:
 def _imported(index: Index, place: Place) -> dict[str, tuple[str, ...]]:
     """The files that define what the file imports, by name."""
     found = dict[str, tuple[str, ...]]()
+    for path, name in islice(_named(index, place), MOST_IMPORTED):
+        at = _defining(index, path, name)
+        if at is not None and at not in found.get(name, ()):
+            found[name] = (*found.get(name, ()), at)
+    return found
+
+
+def _named(index: Index, place: Place) -> Iterator[tuple[str, str]]:
+    """Files that the import statements lead to, with each name that they mention."""
     for each in imports(place.prefix + place.suffix):
         for path in resolve(index, each, place.path):
             for name in (*each.names, *each.module[-1:]):
-                at = _defining(index, path, name)
-                if at is not None and at not in found.get(name, ()):
-                    found[name] = (*found.get(name, ()), at)
-    return found
+                yield path, name
 
 
 def _defining(index: Index, path: str, name: str) -> str | None:

@@ -127,7 +127,7 @@ class Postings:
         lengths = np.frombuffer(self._lengths, np.uint32)[numbers]
         weights = idf * times * (K1 + 1) / (times + K1 * (1 - B + B * lengths * (self.live / self.terms)))
         weights[(lengths == 0) | ((numbers >= skip.start) & (numbers < skip.stop))] = 0
-        return _best(np.bincount(numbers, weights), most)
+        return _best(np.bincount(numbers, weights).astype(np.float64), most)
 
     def dump(self) -> dict[str, NDArray[np.generic]]:
         """All counts as arrays, without removed chunks only after `compact`."""

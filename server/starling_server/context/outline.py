@@ -20,8 +20,9 @@ LONGEST_SIGNATURE, LONGEST_DOC, LONGEST_IMPORT = 400, 120, 500
 """Max characters; signatures and imports are source text, of one or several lines."""
 MOST = 2_000
 """Max definitions kept of one file, and max imports."""
-_DOCSTRING = re.compile(r"\s*[rRuU]?(\"\"\"|'''|\"|')\s*(.*?)\s*(?:\1|\n|$)")
-_COMMENT = re.compile(r"\s*(?:///?!?|/\*+|\*/?|#(?!\[|include|define|if|endif|pragma))\s*(.*?)\s*(?:\*/)?\s*$")
+_DOCSTRING = re.compile(r"\s*[rRuU]?(\"\"\"|'''|\"|')")
+_COMMENT = re.compile(r"\s*(?:///?!?|/\*+|\*/?|#(?!\[|include|define|if|endif|pragma))")
+"""Marks only: what follows is stripped by hand, since blanks on both sides of a lazy match take cubic time."""
 _ATTRIBUTE = re.compile(r"\s*(?:@|#\[|\[)")
 _CALLED = re.compile(r"([A-Za-z_~][\w]*)\s*\(")
 COMMENT_LINES = 20
@@ -107,7 +108,7 @@ def _outline(source: bytes, found: list[dict[str, Any]]) -> Outline:
 
 
 def _definition(source: bytes, match: dict[str, Any], breaks: list[int], lines: list[str]) -> Definition | None:
-    kind = next(kind for kind in KINDS if kind in match)
+    kind: Kind = next(each for each in KINDS if each in match)
     begin, end = match[kind]
     name = _name(source, match)
     if name is None:
@@ -136,12 +137,12 @@ def _doc(body: str, lines: list[str], first: int) -> str:
     """The first line of the docstring, else of the comment above, without its marks."""
     inside = _DOCSTRING.match(body)
     if inside:
-        return inside[2][:LONGEST_DOC]
+        return body[inside.end() :].strip().partition("\n")[0].partition(inside[1])[0].strip()[:LONGEST_DOC]
     said = ""
     for line in reversed(lines[max(0, first - COMMENT_LINES) : first]):
-        comment = _COMMENT.match(line[:1000])
+        comment = _COMMENT.match(line)
         if comment:
-            said = comment[1] or said
+            said = line[comment.end() :][:1_000].strip().removesuffix("*/").strip() or said
         elif not _ATTRIBUTE.match(line):
             break
     return said[:LONGEST_DOC]

@@ -374,10 +374,12 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
         )
     further = (tokenizer.special_id(name) for name in written.stops)
     stops = frozenset(ids) | {number for number in further if number is not None}
-    repository, file = (name and tokenizer.special_id(name) for name in (written.repository, written.file))
+    repository, file = (
+        None if name is None else tokenizer.special_id(name) for name in (written.repository, written.file)
+    )
     return Fim(
         model_type, *ids, stops=stops, text_sentinels=written.text_sentinels, order=family.order,
-        repository=repository or None, file=file or None,
+        repository=repository, file=file,
     )  # fmt: skip
 
 

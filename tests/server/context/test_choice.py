@@ -7,6 +7,7 @@ import pytest
 from starling_server.context.choice import CHARS_PER_TOKEN, Chooser, Piece, Place, choose
 from starling_server.context.index import Index
 from starling_server.context.leaks import leaks, without
+from starling_server.context.outline import outline
 from starling_server.context.scope import enclosing
 from starling_server.postprocess.parser_client import client
 
@@ -107,3 +108,29 @@ def test_a_piece_that_holds_the_hole_or_a_near_copy_leaks() -> None:
     assert not leaks(other, hole)
     assert without((same, other, near), hole) == (other,)
     assert not leaks(same, "pass")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(a):\n" + "    " * 50_000,
+        "import " + ", ".join(f"a{n}.b{n}" for n in range(20_000)),
+        "from a import (\n" + "b, " * 50_000,
+        "(" * 100_000,
+        "".join(f"{' ' * (400 - n)}f{n}(a b c d e f g h\n" for n in range(400)) + " " * 500,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_hostile_text_costs_no_more_than_its_window(index: Index, text: str) -> None:
+    """Quadratic matching would take minutes, past this test's limit."""
+    place = Place("shop/order.py", text, text)
+    assert "shop/order.py" not in {piece.path for piece in choose(index, place)}
+    assert len(enclosing(text).split("/")) <= 400
+
+
+@pytest.mark.timeout(60)
+def test_a_comment_of_blanks_costs_little() -> None:
+    source = ("// " + " " * 3_000 + "x\n") * 200 + "int add(int a) { return a; }\n"
+    (added,) = outline(source, "C").definitions
+    assert (added.name, added.doc) == ("add", "")
