@@ -7,7 +7,7 @@ and definitions none (docs/decisions.md). The choice is a pure function of the i
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
@@ -25,14 +25,16 @@ TOKENS = 512
 """Default budget."""
 DEFINITIONS = 0.5
 """Share of the budget that definitions may take."""
-ABOVE, BELOW = 40, 15
-"""Lines around the cursor whose names count."""
+ABOVE, BELOW = 10, 4
+"""Lines around the cursor whose names count. Wider windows find fewer of a hole's new names (docs/decisions.md)."""
 WINDOW = 20_000
 """Characters on either side of the cursor that count as seen."""
 MOST_NAMES = 60
 """Names near the cursor, nearest first."""
 MOST_IMPORTED = 200
 """Imported names that are looked up."""
+ROOTS = frozenset({("src",), ("lib",), ("include",), ("python",)})
+"""Folders whose modules are imported without the folder's name."""
 FAMOUS = 4
 """A name that more files define says nothing about which is meant, unless the file imports it."""
 SIMILAR = 8
@@ -229,12 +231,19 @@ def resolve(index: Index, wanted: Import, importer: str) -> list[str]:
     for module in (wanted.module, wanted.module[:-1]):
         least = 1 if wanted.relative else min(2, len(module))
         for path in index.modules(module[-1]) if module else ():
-            same = _common(reversed(segments(path)), reversed(module))
-            if same >= max(least, length) and path != importer:
-                best, length = ([*best, path] if same == length else [path]), same
+            found = segments(path)
+            same = _common(reversed(found), reversed(module))
+            if same < max(least, length) or path == importer or (same == 1 and not _is_near(found[:-1], importer)):
+                continue
+            best, length = ([*best, path] if same == length else [path]), same
         if best:
             break
     return sorted(best, key=lambda path: _distance(importer, path))[:2]
+
+
+def _is_near(folder: Sequence[str], importer: str) -> bool:
+    """Whether a file of `folder` may be imported by one name: from the same folder or above, or from a root of code."""
+    return tuple(folder) in ROOTS or list(folder) == importer.split("/")[: len(folder)]
 
 
 def _shown(index: Index, path: str, found: Definition) -> str:

@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import PurePosixPath
 from threading import Lock
 
 from starling_server.context.chunks import chunks
@@ -61,7 +60,7 @@ class Found:
     score: float
 
 
-_unpacked = lru_cache(maxsize=256)(unpack)
+_unpacked = lru_cache(maxsize=512)(unpack)
 
 
 @lru_cache(maxsize=128)
@@ -216,10 +215,9 @@ class Index:
 
 def segments(path: str) -> tuple[str, ...]:
     """A file's path as a module's: without its extension, and without the file where it stands for its folder."""
-    file = PurePosixPath(path)
-    inner = file.parts[:-1]
-    plain = file.name.partition(".")[0] or file.name
-    return inner if plain in ENTRANCES and inner else (*inner, plain)
+    *inner, name = path.split("/")
+    plain = name.partition(".")[0] or name
+    return tuple(inner) if plain in ENTRANCES and inner else (*inner, plain)
 
 
 def stem(path: str) -> str:

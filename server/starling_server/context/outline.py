@@ -7,8 +7,8 @@ import json
 import re
 import zlib
 from bisect import bisect_right
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from starling_server.context.queries import QUERIES
 from starling_server.postprocess.parser_client import Source, client
@@ -29,9 +29,8 @@ COMMENT_LINES = 20
 """Max lines above a definition that are read for its doc."""
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
-    """A function, method, class or constant."""
+class Definition(NamedTuple):
+    """A function, method, class or constant. A tuple, of which a choice makes hundreds."""
 
     name: str
     kind: Kind
@@ -79,14 +78,13 @@ def outline(text: str, language: str | None) -> Outline:
 
 def pack(made: Outline) -> bytes:
     """An outline as bytes, a tenth of the objects' size."""
-    rows = [list(asdict(each).values()) for each in made.definitions]
-    return zlib.compress(json.dumps([rows, made.imports]).encode(), 1)
+    return zlib.compress(json.dumps([made.definitions, made.imports]).encode(), 1)
 
 
 def unpack(packed: bytes) -> Outline:
     """The outline that `pack` wrote."""
     rows, imports = json.loads(zlib.decompress(packed))
-    return Outline(tuple(Definition(*row) for row in rows), tuple(imports))
+    return Outline(tuple(map(Definition._make, rows)), tuple(imports))
 
 
 def _outline(source: bytes, found: list[dict[str, Any]]) -> Outline:

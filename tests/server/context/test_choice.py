@@ -4,7 +4,8 @@ from collections.abc import Generator
 
 import pytest
 
-from starling_server.context.choice import CHARS_PER_TOKEN, Chooser, Piece, Place, choose
+from starling_server.context.choice import CHARS_PER_TOKEN, Chooser, Piece, Place, choose, resolve
+from starling_server.context.imports import imports
 from starling_server.context.index import Index
 from starling_server.context.leaks import leaks, without
 from starling_server.context.outline import outline
@@ -79,6 +80,26 @@ def test_the_choice_changes_at_a_jump_or_at_rest_only(index: Index) -> None:
     assert chooser.pieces(jumped) == choose(index, jumped)
     chooser.forget("shop/new.py")
     assert chooser.pieces(first) is not kept
+
+
+@pytest.mark.parametrize(
+    ("statement", "importer", "expected"),
+    [
+        ("from a.b import c", "tests/t.py", ["pkg/a/b.py"]),
+        ("from a.b.c import d", "tests/t.py", ["pkg/a/b/c.py"]),
+        ("import typing", "pkg/a/b.py", []),
+        ("from .typing import x", "pkg/deep/inside/m.py", ["pkg/deep/inside/typing.py"]),
+        ("from typing import x", "pkg/deep/inside/m.py", ["pkg/deep/inside/typing.py"]),
+        ("import tool", "tests/t.py", ["src/tool.py"]),
+        ("import a.b", "pkg/a/b.py", []),
+    ],
+)
+def test_a_module_is_resolved_by_its_path(statement: str, importer: str, expected: list[str]) -> None:
+    index = Index()
+    for path in ("pkg/a/b.py", "pkg/a/b/c.py", "pkg/deep/inside/typing.py", "src/tool.py"):
+        index.put(path, f"def made_in_{len(path)}():\n    pass\n".encode())
+    (wanted,) = imports(statement)
+    assert resolve(index, wanted, importer) == expected
 
 
 @pytest.mark.parametrize(
