@@ -6,13 +6,12 @@ By lines instead of a syntax tree, because the file at the cursor is unfinished 
 import re
 from dataclasses import dataclass
 
-MOST_LINES, MOST_STATEMENT_LINES = 400, 40
-"""Lines of a file that are searched, and max lines of one statement."""
-LONGEST = 300
-"""Longer lines are no imports."""
+MOST_CHARS, LONGEST = 40_000, 4_000
+"""Characters of a file that are searched, and max characters of one statement."""
 _START = re.compile(
-    r"\s*(?:import\b|from\s+[\w.]|use\s|using\s|#\s*include\b|require(?:_relative)?\b|export\s.*\bfrom\b"
-    r"|(?:const|let|var)\s.*\brequire\()"
+    r"^[ \t]*(?:import\b|from\s+[\w.]|use\s|using\s|#\s*include\b|require(?:_relative)?\b"
+    r"|export\s.{0,300}\bfrom\b|(?:const|let|var)\s.{0,300}\brequire\()",
+    re.MULTILINE,
 )
 _QUOTED = re.compile(r"['\"]([^'\"\n]{1,200})['\"]|<([\w./+-]{1,200})>")
 _PATH = re.compile(r"\.{0,8}[A-Za-z_]\w*(?:(?:\.|::|\\)\w+)*|\.{1,8}")
@@ -46,20 +45,21 @@ def imports(text: str) -> tuple[Import, ...]:
 
 
 def statements(text: str) -> list[str]:
-    """Import statements in the first lines of a text; brackets may span lines."""
-    found, lines = list[str](), text.split("\n", MOST_LINES)[:MOST_LINES]
-    at = 0
-    while at < len(lines):
-        line = lines[at][:LONGEST]
-        at += 1
-        if not _START.match(line):
+    """Import statements near a text's beginning; brackets may span lines."""
+    head, found, end = text[:MOST_CHARS], list[str](), 0
+    for match in _START.finditer(head):
+        if match.start() < end:
             continue
-        part = [line]
-        while _is_open("\n".join(part)) and at < len(lines) and len(part) < MOST_STATEMENT_LINES:
-            part.append(lines[at][:LONGEST])
-            at += 1
-        found.append("\n".join(part))
+        end = _line_end(head, match.end())
+        while _is_open(head[match.start() : end]) and end < min(len(head), match.start() + LONGEST):
+            end = _line_end(head, end + 1)
+        found.append(head[match.start() : min(end, match.start() + LONGEST)])
     return found
+
+
+def _line_end(text: str, at: int) -> int:
+    newline = text.find("\n", at)
+    return len(text) if newline < 0 else newline
 
 
 def parse(statement: str) -> list[Import]:

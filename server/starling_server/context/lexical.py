@@ -127,8 +127,7 @@ class Postings:
         lengths = np.frombuffer(self._lengths, np.uint32)[numbers]
         weights = idf * times * (K1 + 1) / (times + K1 * (1 - B + B * lengths * (self.live / self.terms)))
         weights[(lengths == 0) | ((numbers >= skip.start) & (numbers < skip.stop))] = 0
-        chunks, at = np.unique(numbers, return_inverse=True)
-        return _best(chunks, np.bincount(at, weights).astype(np.float64), most)
+        return _best(np.bincount(numbers, weights).astype(np.float64, copy=False), most)
 
     def dump(self) -> dict[str, NDArray[np.generic]]:
         """All counts as arrays, without removed chunks only after `compact`."""
@@ -157,8 +156,10 @@ class Postings:
         return made
 
 
-def _best(chunks: NDArray[np.uint32], scores: NDArray[np.float64], most: int) -> list[Hit]:
+def _best(scores: NDArray[np.float64], most: int) -> list[Hit]:
     """The best scores, rounded so that the order of additions does not decide ties."""
+    chunks = np.flatnonzero(scores > 0)
+    scores = scores[chunks]
     least = np.partition(scores, -most)[-most] if len(scores) > most else 0.0
-    chosen = np.flatnonzero((scores >= least - 1e-9) & (scores > 0))[: 16 * most]
+    chosen = np.flatnonzero(scores >= least - 1e-9)[: 16 * most]
     return [Hit(int(chunks[at]), round(float(scores[at]), 6)) for at in chosen]
