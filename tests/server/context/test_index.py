@@ -68,7 +68,7 @@ def test_scores_are_those_of_the_formula() -> None:
         total = 0.0
         for term in query:
             holding = sum(term in each for each in counted)
-            if 0 < holding <= 50 and words[term]:
+            if 0 < holding <= 500 and words[term]:
                 idf = math.log(1 + (len(texts) - holding + 0.5) / (holding + 0.5))
                 norm = K1 * (1 - B + B * sum(words.values()) / mean)
                 total += idf * words[term] * (K1 + 1) / (words[term] + norm)
