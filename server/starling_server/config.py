@@ -111,7 +111,9 @@ class ServiceConfig:
         if self.deadline_ms < 1:
             raise UsageError("--deadline-ms must be at least 1.")
         if self.repository_tokens < 0:
-            raise UsageError("--repository-tokens must be 0 (no other files in prompts) or more.")
+            raise UsageError(
+                f"--repository-tokens is {self.repository_tokens}: use 0 (no other files in prompts) or more."
+            )
         if min(self.queue, self.adapters_mb) < 0:
             raise UsageError("--queue and --adapters-mb must be 0 (no limit) or more.")
 
