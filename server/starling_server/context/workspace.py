@@ -53,7 +53,7 @@ class Workspace:
 
         A file that only moved is not read again. `rest` is sleep for each second of work.
         """
-        paths = [path for path in listing.files(self.folder).paths if filters.path_fault(path) is None][:MOST_FILES]
+        paths = list(filter(_is_wanted, listing.files(self.folder).paths))[:MOST_FILES]
         gone = {entry.digest: path for path in set(self.index) - set(paths) if (entry := self.index.entry(path))}
         changed = bool(gone)
         for path in paths:
@@ -105,3 +105,8 @@ class Workspace:
             self.refresh(REST)
         except SourceError as error:
             _log.warning("Other files are not used: %s", error)
+
+
+def _is_wanted(path: str) -> bool:
+    """Whether a file is source code by its name, and the name is text, which a request can carry."""
+    return filters.path_fault(path) is None and path.encode("utf-8", "ignore") == os.fsencode(path)

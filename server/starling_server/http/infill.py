@@ -154,8 +154,9 @@ def suggestion(body: InfillRequest) -> CompleteRequest:
 
 
 def _piece(chunk: Chunk) -> ContextPiece:
-    """The beginning of a chunk: llama.cpp takes any length."""
-    return ContextPiece(path=(chunk.filename or "")[:LONGEST_PATH], text=chunk.text[:LONGEST_PIECE])
+    """The beginning of a chunk: llama.cpp takes any length. Half of a surrogate pair becomes a question mark."""
+    path, text = (part.encode("utf-8", "replace").decode() for part in (chunk.filename or "", chunk.text))
+    return ContextPiece(path=path[:LONGEST_PATH], text=text[:LONGEST_PIECE])
 
 
 def infilled(found: CompleteResponse) -> InfillResponse:

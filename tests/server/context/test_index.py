@@ -1,7 +1,9 @@
 """One index, changed file by file, against one that is built afresh; what it leaves out; what it keeps on disk."""
 
 import math
+import os
 import random
+import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -117,6 +119,8 @@ def test_a_workspace_follows_its_files(tmp_path: Path) -> None:
     (folder / ".gitignore").write_text("ignored.py\n")
     for name in ("one", "two", "ignored"):
         (folder / "pkg" / f"{name}.py").write_text(f"def made_by_{name}():\n    pass\n")
+    if sys.platform == "linux":
+        (folder / os.fsdecode(b"pkg/\xff.py")).write_text("no_text = 1\n")
     first = Workspace(folder, cache)
     first.start()
     assert first.ready(60)

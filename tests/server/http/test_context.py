@@ -1,12 +1,14 @@
 """Other files on the wire: `context` of /complete and `input_extra` of /infill, in one block before the suffix."""
 
+import json
 from collections.abc import Generator
 from typing import Any
 
 import httpx2
 import pytest
 
-from starling_server.schema import LONGEST_PATH, LONGEST_PIECE, MOST_PIECES
+from starling_server import client
+from starling_server.schema import LONGEST_PATH, LONGEST_PIECE, MOST_PIECES, CompleteRequest
 
 CONTEXT = [
     {"path": "shop/money.py", "text": "def rounded(amount, digits):\n    return round(amount, digits)\n"},
@@ -91,5 +93,15 @@ def test_llama_cpps_pieces_go_into_the_same_block(http: httpx2.Client) -> None:
     ours = complete(http, context=CONTEXT)
     assert whole["tokens_evaluated"] == ours["usage"]["prompt_tokens"]
     assert whole["timings"]["prompt_n"] <= 1, "the same prompt was cached"
+    torn = '{"input_prefix": "a", "input_extra": [{"text": "\\ud800 = 1", "filename": "\\udfff"}]}'
+    answer = http.post("/infill", content=torn.encode(), headers={"content-type": "application/json"})
+    assert answer.status_code == 200, "half of a character is a question mark"
     many = [{"text": "x = 1\n" * 2_000}] * (MOST_PIECES + 6)
     assert http.post("/infill", json={**body, "input_extra": many}).status_code == 200, "llama.cpp takes any"
+
+
+def test_a_client_without_other_files_does_not_name_the_field() -> None:
+    """A server of an earlier version refuses fields that it does not know."""
+    asked = [CompleteRequest.model_validate({"prefix": "a", "context": context}) for context in ([], CONTEXT)]
+    sent = [json.loads(client._body(request, False)) for request in asked]  # pyright: ignore[reportPrivateUsage]
+    assert [body.get("context") for body in sent] == [None, CONTEXT]
