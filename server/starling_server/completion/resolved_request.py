@@ -1,11 +1,12 @@
 """A request with every default filled in and its adapter looked up."""
 
+import hashlib
 from dataclasses import dataclass
 
 from starling_server.config import Mode, ServiceConfig
 from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import Owner
-from starling_server.schema import CompleteRequest
+from starling_server.schema import CompleteRequest, ContextPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,15 @@ class ResolvedRequest:
     show_prompt: bool
     path: str | None
     """For the log."""
+    context: tuple[ContextPiece, ...] = ()
+    """Pieces of other files, most important first."""
+    context_digest: str = ""
+    """What stands for them in `scope`; empty without any."""
 
     @property
     def scope(self) -> tuple[object, ...]:
         """Everything but the position that a cached answer depends on."""
-        asked = (self.max_tokens, self.mode, self.language, self.comments, self.stop)
+        asked = (self.max_tokens, self.mode, self.language, self.comments, self.stop, self.context_digest)
         return (self.session, self.adapter.key if self.adapter else None, *asked)
 
     @property
@@ -73,4 +78,17 @@ def resolved(
         seconds=(request.deadline_ms or config.deadline_ms) / 1e3,
         show_prompt=request.show_prompt,
         path=request.path,
+        context=request.context,
+        context_digest=_digest(request.context),
     )
+
+
+def _digest(context: tuple[ContextPiece, ...]) -> str:
+    if not context:
+        return ""
+    made = hashlib.blake2b(digest_size=16)
+    for piece in context:
+        for part in (piece.path, piece.text):
+            content = part.encode("utf-8", "surrogatepass")
+            made.update(f"{len(content)}:".encode() + content)
+    return made.hexdigest()

@@ -269,7 +269,13 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
         stops=frozenset(found.values()) | {number for number in further if number is not None},
         text_sentinels=written.text_sentinels,
         order=written.learnt[0],
+        repository=_optional(tokenizer, written.repository),
+        file=_optional(tokenizer, written.file),
     )
+
+
+def _optional(tokenizer: Names, name: str | None) -> int | None:
+    return None if name is None else tokenizer.special_id(name)
 
 
 def _template(written: Spelling, form: Form, ids: dict[str, int]) -> Template:

@@ -90,6 +90,9 @@ class Fim:
     """Spellings that end a suggestion where the model writes them in pieces, as ordinary tokens."""
     order: Order
     """The order of prompts where a call names none."""
+    repository: int | None = None
+    file: int | None = None
+    """Tokens before a repository's and a file's name, where the base has learnt them (`context.block`)."""
 
     @property
     def sentinels(self) -> int:
