@@ -97,7 +97,7 @@ class Completer:
         tokens, encode = self._budget(ask.max_tokens, trained), self._encode(ask)
         others = block.fit(ask.context, block.share(tokens, self.config.repository_tokens), self.backend.fim, encode)
         cut = window.fit(cursor, tokens - len(others), encode)
-        return others + prompt_format(self.backend.fim, trained).prompt(cut.prefix, cut.suffix)
+        return prompt_format(self.backend.fim, trained).prompt(cut.prefix, cut.suffix, others=others)
 
     def _job(
         self,

@@ -51,7 +51,7 @@ def fit(pieces: Sequence[Excerpt], tokens: int, fim: Fim, encode: Encode) -> lis
     The most important ends the block, nearest to the document's text, as in llama.cpp. The first that does not fit is
     cut at a line's end, and nothing less important follows. Special tokens that a text spells out are read as text.
     """
-    head = [fim.repository] if fim.repository is not None else []
+    head = [fim.repository, *encode(fim.repository_end)] if fim.repository is not None else []
     tail = [fim.file] if fim.file is not None else []
     left, made = tokens - len(head) - len(tail), list[list[int]]()
     for piece in pieces:

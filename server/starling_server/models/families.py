@@ -271,6 +271,7 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
         order=written.learnt[0],
         repository=_optional(tokenizer, written.repository),
         file=_optional(tokenizer, written.file),
+        repository_end=written.repository_end,
     )
 
 

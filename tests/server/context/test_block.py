@@ -61,3 +61,16 @@ def test_sentinels_in_its_text_are_text(tiny: Loaded) -> None:
     ids = block.fit((other,), 200, tiny.fim, tiny.tokenizer.encode)
     assert ids.count(tiny.fim.file or -1) == 2
     assert not {tiny.fim.middle, tiny.fim.end} & set(ids)
+
+
+def test_it_stands_behind_the_token_that_begins_a_prompt(tiny: Loaded) -> None:
+    begun = replace(tiny.fim, begin=tiny.fim.pad, psm=(tiny.fim.pad, *tiny.fim.psm), spm=(tiny.fim.pad, *tiny.fim.spm))
+    for order in ("psm", "spm"):
+        without = begun.prompt([20], [21], order)
+        assert begun.prompt([20], [21], order, others=[8, 9]) == [without[0], 8, 9, *without[1:]]
+        assert tiny.fim.prompt([20], [21], order, others=[8, 9]) == [8, 9, *tiny.fim.prompt([20], [21], order)]
+
+
+def test_a_repository_s_name_ends_as_the_family_has_learnt(tiny: Loaded) -> None:
+    lines = replace(tiny.fim, repository_end="\n")
+    assert shown(tiny, PIECES[:1], 200, lines).startswith("<reponame>\n<filename>a/first.py\n")
