@@ -129,9 +129,11 @@ class StarlingServer(LanguageServer):
 
     async def _end(self) -> None:
         """Release everything and exit; the thread that waits for input holds up any other end."""
-        with suppress(Exception):
+        try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self.release()
+        except Exception:  # the process ends all the same
+            log.warning("the model was not released in order", exc_info=True)
         logging.shutdown()
         os._exit(1)
 

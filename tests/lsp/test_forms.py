@@ -112,10 +112,17 @@ def test_documents(talking: Wire, method: str) -> None:
 
 
 def test_notifications(talking: Wire) -> None:
+    """None is answered, none ends the server, and none changes a document that it is not about."""
+    open_all(talking)
+    before = talking.call(forms.CHECKSUM, {"uri": URI})
+    answered = talking.counts()
     for method, params in NOTIFICATIONS.items():
         for form in wrong_forms(method, params):
             talking.send(framed(form.message()))
-    talking.call(forms.HEALTH)
+    assert talking.call(forms.HEALTH)["base"] == "tiny"
+    last = talking.asked
+    assert talking.counts() - answered == Counter({last: 1})
+    assert talking.call(forms.CHECKSUM, {"uri": URI}) == before
 
 
 ENVELOPES: list[tuple[Any, list[int | str | None]]] = [

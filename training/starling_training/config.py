@@ -8,6 +8,7 @@ from typing import Literal
 from starling_server.config import ModelConfig, Quantize
 from starling_server.errors import UsageError
 from starling_server.models.bases import Base
+from starling_server.prompt.fim import Order
 
 Loss = Literal["middle", "all"]
 OrderChoice = Literal["auto", "spm", "psm"]
@@ -59,6 +60,11 @@ class DataConfig:
     """Share of the text, in whole files, that is held out for evaluation."""
     seed: int = 0
     """Random seed for the holes, the held-out files and adapter initialisation."""
+
+    @property
+    def taught_order(self) -> Order:
+        """The order of `order`, with `auto` resolved."""
+        return "psm" if self.order == "psm" else "spm"
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values, naming the flag."""
@@ -192,9 +198,7 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
     return replace(
         config,
         model=replace(config.model, base=base.id, quantize=_quantize(config)),
-        data=replace(
-            config.data, context_tokens=context, order="spm" if config.data.order == "auto" else config.data.order
-        ),
+        data=replace(config.data, context_tokens=context, order=config.data.taught_order),
         optim=replace(config.optim, learning_rate=config.optim.learning_rate or rate),
     )
 

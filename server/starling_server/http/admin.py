@@ -91,7 +91,7 @@ class Operations:
         try:
             await service.run(work, ASIDE_SECONDS)
         except Interrupted as error:
-            raise Overloaded("The model was busy for {ASIDE_SECONDS:.0f} seconds: try again.") from error
+            raise Overloaded(f"The model was busy for {ASIDE_SECONDS:.0f} seconds: try again.") from error
 
 
 def names_a_folder(name: str) -> bool:

@@ -5,6 +5,7 @@ sentinels stay, so the model still fills in a middle.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from starling_server.prompt.fim import Fim
 from starling_server.prompt.window import SUFFIX_SHARE, Encode, fit_prefix, fit_suffix, stride
@@ -15,8 +16,13 @@ Decode = Callable[[Sequence[int]], str]
 def shorten(ids: list[int], tokens: int, fim: Fim, encode: Encode, decode: Decode) -> list[int] | None:
     """`ids` cut to at most `tokens` ids; None where they do not hold each of the three sentinels exactly once.
 
-    `encode` reads special tokens. Between sentinels the text is encoded again where it is cut.
+    `encode` reads special tokens. Between sentinels the text is encoded again where it is cut. The token that begins
+    every prompt stays too, where the base has one and `ids` begins with it.
     """
+    begin = [fim.begin] if fim.begin is not None and ids[:1] == [fim.begin] else []
+    if begin:
+        rest = shorten(ids[1:], tokens - 1, replace(fim, begin=None), encode, decode)
+        return None if rest is None else [*begin, *rest]
     marks = [fim.prefix, fim.suffix, fim.middle]
     room = tokens - len(marks)
     places = [at for at, token in enumerate(ids) if token in marks]

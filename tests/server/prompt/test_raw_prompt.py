@@ -1,5 +1,7 @@
 """Raw FIM prompts that are too long: cut away from the cursor, with their sentinels."""
 
+from dataclasses import replace
+
 import pytest
 
 from starling_server.backends.torch.loading import Loaded
@@ -50,3 +52,13 @@ def test_no_character_is_cut(tiny: Loaded, text: str) -> None:
 @pytest.mark.parametrize("prompt", ["x = 1\n" * 400, PSM.replace("<fim_middle>", ""), PSM + "<fim_middle>"])
 def test_what_is_no_such_prompt_stays_as_it_is(tiny: Loaded, prompt: str) -> None:
     assert cut(tiny, prompt, 300) is None
+
+
+def test_the_token_that_begins_a_prompt_stays(tiny: Loaded) -> None:
+    tokenizer, fim = tiny.tokenizer, replace(tiny.fim, begin=tiny.fim.pad)
+    ids = [tiny.fim.pad, *tokenizer.encode_marked(PSM)]
+    kept = shorten(ids, 300, fim, tokenizer.encode_marked, tokenizer.decode)
+    assert kept is not None
+    assert len(kept) <= 300
+    assert kept[:2] == ids[:2]
+    assert kept[1:] == shorten(ids[1:], 299, tiny.fim, tokenizer.encode_marked, tokenizer.decode)

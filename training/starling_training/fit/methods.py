@@ -51,8 +51,7 @@ def load(config: TrainConfig) -> Trainee:
     torch.manual_seed(config.data.seed)
     if config.lora.method == "full":
         loaded = loading.load(replace(config.model, quantize="none", dtype="float32"))
-        order: Order = "psm" if config.data.order == "psm" else "spm"
-        return Trainee(unfreeze(loaded), loaded, lambda folder: save_base(loaded, folder, order))
+        return Trainee(unfreeze(loaded), loaded, lambda folder: save_base(loaded, folder, config.data.taught_order))
     loaded = loading.load(config.model, training=True)
     model = wrap(loaded, config.lora)
     return Trainee(model, loaded, lambda folder: save_adapter(model, loaded, folder))

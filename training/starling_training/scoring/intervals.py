@@ -58,15 +58,11 @@ def compare(columns: Mapping[str, Columns], files: Sequence[str], seed: int = 0)
 def _times(files: Sequence[str], seed: int) -> Floats:
     """How often each hole is in each resample, (resamples, holes)."""
     random = np.random.default_rng(seed)
-    _, file = np.unique(files, return_inverse=True)
-    sizes = np.bincount(file)
-    order, starts = np.argsort(file, kind="stable"), np.cumsum(sizes) - sizes
+    _, file, sizes = np.unique(files, return_inverse=True, return_counts=True)
+    chosen = random.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), RESAMPLES)
     times = np.empty((RESAMPLES, len(files)))
-    for row in times:
-        chosen = random.integers(0, len(sizes), len(sizes))
-        counts = np.repeat(sizes[chosen], sizes[chosen])
-        holes = np.repeat(starts[chosen], sizes[chosen]) + (random.random(len(counts)) * counts).astype(int)
-        row[order] = np.bincount(holes, minlength=len(files))
+    for number, size in enumerate(sizes):  # a file that was chosen n times gives n times its number of holes
+        times[:, file == number] = random.multinomial(chosen[:, number] * size, np.full(size, 1 / size))
     return times
 
 
