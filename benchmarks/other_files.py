@@ -19,7 +19,8 @@ import numpy as np
 
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig
-from starling_server.context.choice import TOKENS, Piece, Place, choose
+from starling_server.context.block import TOKENS
+from starling_server.context.choice import Piece, Place, choose
 from starling_server.context.index import Index
 from starling_server.context.leaks import leaks
 from starling_server.context.workspace import Workspace
@@ -113,7 +114,7 @@ def measure(folder: Path, count: int, base: str, tokens: int) -> dict[str, objec
     workspace.refresh()
     found = documents(folder)
     placed = holes.cut_out(holes.places(found, count, MAX_TOKENS, 0), found)
-    with served(ModelConfig(base=base), CONTEXT_TOKENS, MAX_TOKENS) as service:
+    with served(ModelConfig(base=base), CONTEXT_TOKENS, MAX_TOKENS, repository_tokens=tokens) as service:
         return summary(asyncio.run(answers(service, workspace.index, placed, tokens)))
 
 

@@ -95,7 +95,7 @@ class Completer:
     def _prompt(self, ask: ResolvedRequest, cursor: Cursor, trained: FimRecord | None) -> list[int]:
         """The ids of `[other files][suffix][prefix]`, or in the order of the adapter's manifest."""
         tokens, encode = self._budget(ask.max_tokens, trained), self._encode(ask)
-        others = block.fit(ask.context, block.share(tokens, self.config.repository_tokens), self.backend.fim, encode)
+        others = block.fit(ask.context, block.share(tokens, ask.repository_tokens), self.backend.fim, encode)
         cut = window.fit(cursor, tokens - len(others), encode)
         return prompt_format(self.backend.fim, trained).prompt(cut.prefix, cut.suffix, others=others)
 

@@ -35,7 +35,9 @@ class ResolvedRequest:
     path: str | None
     """For the log."""
     context: tuple[ContextPiece, ...] = ()
-    """Pieces of other files, most important first."""
+    """Pieces of other files, most important first; none where the prompt has no room for them."""
+    repository_tokens: int = 0
+    """Max tokens for them."""
     context_digest: str = ""
     """What stands for them in `scope`; empty without any."""
 
@@ -57,9 +59,14 @@ class ResolvedRequest:
 
 
 def resolved(
-    request: CompleteRequest, adapter: AdapterVersion | None, owner: Owner, config: ServiceConfig
+    request: CompleteRequest,
+    adapter: AdapterVersion | None,
+    owner: Owner,
+    config: ServiceConfig,
+    repository_tokens: int = 0,
 ) -> ResolvedRequest:
-    """`request` of `owner` with the defaults of `config`."""
+    """`request` of `owner` with the defaults of `config`; `repository_tokens` are for other files at most."""
+    context = request.context if repository_tokens else ()
     return ResolvedRequest(
         prefix=request.prefix,
         suffix=request.suffix,
@@ -78,8 +85,9 @@ def resolved(
         seconds=(request.deadline_ms or config.deadline_ms) / 1e3,
         show_prompt=request.show_prompt,
         path=request.path,
-        context=request.context,
-        context_digest=_digest(request.context),
+        context=context,
+        repository_tokens=repository_tokens,
+        context_digest=_digest(context),
     )
 
 

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from starling_server.files.languages import language
+from starling_server.models.manifest import FimRecord
 from starling_server.prompt.cursor import normalize
 from starling_server.prompt.fim import Fim
 
 Encode = Callable[[str], Sequence[int]]
+TOKENS = 512
+"""Max tokens of a block for a base that has learnt to read other files."""
 SHARE = 0.25
 """Max share of a prompt's tokens."""
 CHARS = 16
@@ -38,6 +41,17 @@ class Excerpt(Protocol):
     def text(self) -> str:
         """Its lines."""
         ...
+
+
+def limit(asked: int | None, fim: Fim, trained: FimRecord | None) -> int:
+    """Max tokens of a block: as `asked`, else as the adapter has learnt, else `TOKENS` where the base has; 0 is none.
+
+    A base that has learnt no other files may do worse with them: the bundled one gained nothing (docs/decisions.md).
+    """
+    if asked is not None:
+        return asked
+    learnt = trained.repository_tokens if trained is not None else 0
+    return learnt or (TOKENS if fim.reads_files else 0)
 
 
 def share(tokens: int, most: int) -> int:

@@ -13,6 +13,7 @@ from itertools import islice
 from threading import Lock
 from typing import Literal
 
+from starling_server.context.block import TOKENS
 from starling_server.context.imports import Import, imports, parse
 from starling_server.context.index import Index, segments
 from starling_server.context.outline import Definition
@@ -21,8 +22,6 @@ from starling_server.context.scope import enclosing
 Why = Literal["import", "name", "similar"]
 CHARS_PER_TOKEN = 3
 """A low estimate, as in `prompt.window`: the caller cuts exactly."""
-TOKENS = 512
-"""Default budget."""
 DEFINITIONS = 0.5
 """Share of the budget that definitions may take."""
 ABOVE, BELOW = 10, 4

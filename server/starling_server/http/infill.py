@@ -14,7 +14,7 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
 from starling_server.completion.completer import OnText
-from starling_server.completion.resolved_request import ResolvedRequest, resolved
+from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.completion.service import Service
 from starling_server.errors import RequestError
 from starling_server.http.complete import Api
@@ -136,7 +136,7 @@ class Infill:
         """
         service = self._api.loaded()
         adapter = await resolve(service, body.model)
-        asked = resolved(suggestion(body), adapter, Owner(request.state.client), service.config)
+        asked = service.resolve_for(suggestion(body), adapter, Owner(request.state.client))
         if body.stream:
             return Streamed(_events(service, asked, body), service.config.seconds)
         return await answer(request, _answered(service, asked, body))

@@ -95,6 +95,8 @@ class Fim:
     """Tokens before a repository's and a file's name, where the base has learnt them (`context.block`)."""
     repository_end: str = ""
     """Text behind a repository's name."""
+    reads_files: bool = False
+    """Whether the base has learnt prompts with other files."""
 
     @property
     def sentinels(self) -> int:

@@ -6,6 +6,8 @@ import pytest
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.context import block
+from starling_server.models.families import FAMILIES
+from starling_server.models.manifest import FimRecord
 from starling_server.prompt.fim import Fim
 
 
@@ -74,3 +76,18 @@ def test_it_stands_behind_the_token_that_begins_a_prompt(tiny: Loaded) -> None:
 def test_a_repository_s_name_ends_as_the_family_has_learnt(tiny: Loaded) -> None:
     lines = replace(tiny.fim, repository_end="\n")
     assert shown(tiny, PIECES[:1], 200, lines).startswith("<reponame>\n<filename>a/first.py\n")
+
+
+def test_a_block_goes_to_what_has_learnt_it(tiny: Loaded) -> None:
+    """A setting goes first, then the adapter's budget, then what the base's family has learnt."""
+    with_files, trained = replace(tiny.fim, reads_files=True), FimRecord.of(tiny.fim, 512, 64, 100)
+    plain = FimRecord.of(tiny.fim, 512, 64)
+    assert [block.limit(None, tiny.fim, record) for record in (None, plain, trained)] == [0, 0, 100]
+    assert [block.limit(None, with_files, record) for record in (None, plain, trained)] == [512, 512, 100]
+    assert [block.limit(asked, with_files, trained) for asked in (0, 64, 900)] == [0, 64, 900]
+
+
+def test_families_that_have_learnt_other_files_have_a_token_for_them() -> None:
+    learnt = [(row.model_type, each) for row in FAMILIES.values() for each in row.spellings if each.reads_files]
+    assert [name for name, _ in learnt] == ["starcoder2", "qwen2", "llama"]
+    assert all(each.file for _, each in learnt)
