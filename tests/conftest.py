@@ -49,9 +49,13 @@ def source() -> str:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """The address of a real serve-copilot with the bundled base, whose answers do not depend on its cache."""
+    """The address of a real serve-copilot with the bundled base, whose answers do not depend on its cache.
+
+    It reads other files, which the bundled base does not by default.
+    """
     environment = {**os.environ, "STARLING_DATA_DIR": str(tmp_path_factory.mktemp("served"))}
     own = ("--base", "tiny", "--quantize", "none", "--dtype", "float32", "--port", "0", "--deadline-ms", "60000")
+    own += ("--repository-tokens", "512")
     command = [sys.executable, "-m", "starling_server", *own]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

@@ -85,6 +85,9 @@ class ServiceConfig:
     """Maximum tokens per suggestion, unless the request sets it."""
     context_tokens: int = 2048
     """Prompt and suggestion together, in tokens, for the base without an adapter; a manifest sets its own."""
+    repository_tokens: int | None = None
+    """Maximum tokens of a prompt for other files (`context` of a request), at most a quarter of it; 0 is none, None as
+    many as adapter or base have learnt (`context.block.limit`)."""
     deadline_ms: int = 10_000
     """A request returns partial output after this many milliseconds."""
     mode: Mode = "auto"
@@ -112,6 +115,10 @@ class ServiceConfig:
             )
         if self.deadline_ms < 1:
             raise UsageError(f"--deadline-ms is {self.deadline_ms}: use 1 or more.")
+        if self.repository_tokens is not None and self.repository_tokens < 0:
+            raise UsageError(
+                f"--repository-tokens is {self.repository_tokens}: use 0 (no other files in prompts) or more."
+            )
         if min(self.queue, self.adapters_mb) < 0:
             raise UsageError(f"--queue is {self.queue} and --adapters-mb {self.adapters_mb}: use 0 (no limit) or more.")
 

@@ -202,6 +202,14 @@ SERVICE = (
         "Context window in tokens, for the base without an adapter. An adapter's manifest sets its own.",
         config=ServiceConfig,
     ),
+    Option(
+        "repository_tokens",
+        "Maximum tokens of a prompt for the pieces of other files that a request brings (context, or input_extra of "
+        "/infill), at most a quarter of the prompt. 0: leave them out. Default: as many as the adapter was trained "
+        "with, or 512 where the base has learnt to read other files, otherwise 0.",
+        config=ServiceConfig,
+        limits=(0, None),
+    ),
     Option("deadline_ms", "Return partial output after this many milliseconds.", config=ServiceConfig),
     Option(
         "cache_mb",

@@ -24,6 +24,10 @@ MOST_STOPS = 64
 StopText = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+MOST_PIECES, LONGEST_PIECE, LONGEST_PATH = 64, 10_000, 1_000
+"""Pieces of other files in a request, and characters of each."""
+
+
 def at_most(count: int) -> BeforeValidator:
     """Check a list's length before its items are validated, of which there may be a million."""
 
@@ -39,6 +43,15 @@ def at_most(count: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+class ContextPiece(BaseModel):
+    """A piece of another file of the repository."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(default="", max_length=LONGEST_PATH, description="Its path in the repository, with '/'.")
+    text: str = Field(max_length=LONGEST_PIECE)
+
+
 class CompleteRequest(BaseModel):
     """A cursor, and how to suggest there. Only `prefix` is required."""
 
@@ -51,6 +64,13 @@ class CompleteRequest(BaseModel):
         default=None,
         description="The document's language as an LSP id, such as python or typescriptreact; its syntax decides the "
         "extent of a suggestion. Not part of the prompt.",
+    )
+    context: Annotated[
+        tuple[ContextPiece, ...], Field(max_length=MOST_PIECES, fail_fast=True), at_most(MOST_PIECES)
+    ] = Field(
+        default=(),
+        description="Pieces of other files, most important first. They go before the document's text in the prompt, as "
+        "many as `--repository-tokens` permits. While they stay the same, a key costs one token.",
     )
     adapter: str | None = Field(
         default=None,

@@ -9,6 +9,7 @@ from functools import partial
 
 from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.config import Reason, ServiceConfig
+from starling_server.context import block
 from starling_server.engine.backend import Backend
 from starling_server.engine.engine import Interrupt, Job, Steps, Usage
 from starling_server.engine.prompt_lookup import Drafter
@@ -78,8 +79,7 @@ class Completer:
         if extent == "nothing":
             return nothing("nothing")
         trained = adapter.fim if adapter else None
-        cut = window.fit(cursor, self._budget(ask.max_tokens, trained), self._encode(ask))
-        prompt = prompt_format(self.backend.fim, trained).prompt(cut.prefix, cut.suffix)
+        prompt = self._prompt(ask, cursor, trained)
         rules = stops.rules(extent, cursor, self.config.rules) + ([TextStop(ask.stop)] if ask.stop else [])
         usage, choices = Usage(), dict[str, Choice]()
         for number in range(ask.n):
@@ -91,6 +91,13 @@ class Completer:
             choices.setdefault(text, Choice(text=text, finish_reason=written.finish))
         shown = self.backend.tokenizer.decode(prompt) if ask.show_prompt else None
         return Suggested(list(choices.values()), usage, prompt=shown)
+
+    def _prompt(self, ask: ResolvedRequest, cursor: Cursor, trained: FimRecord | None) -> list[int]:
+        """The ids of `[other files][suffix][prefix]`, or in the order of the adapter's manifest."""
+        tokens, encode = self._budget(ask.max_tokens, trained), self._encode(ask)
+        others = block.fit(ask.context, block.share(tokens, ask.repository_tokens), self.backend.fim, encode)
+        cut = window.fit(cursor, tokens - len(others), encode)
+        return prompt_format(self.backend.fim, trained).prompt(cut.prefix, cut.suffix, others=others)
 
     def _job(
         self,

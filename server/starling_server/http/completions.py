@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 
 from starling_server.completion.completer import OnText
 from starling_server.completion.raw_completion import Continuation, Written, check, fitted, write
-from starling_server.completion.resolved_request import ResolvedRequest, resolved
+from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.completion.service import Service
 from starling_server.engine.backend import Backend
 from starling_server.engine.protocols import Sampling
@@ -60,7 +60,7 @@ class Completions:
         model = adapter.name if adapter else service.backend.id
         begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=model, choices=[])
         if body.suffix is not None:
-            asked = resolved(suggestion(body), adapter, owner, service.config)
+            asked = service.resolve_for(suggestion(body), adapter, owner)
             await request.state.place.cost(body.choices)
             if body.stream:
                 return _stream(service, begun, body, suggested_pieces(service, asked))

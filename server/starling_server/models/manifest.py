@@ -49,11 +49,19 @@ class FimRecord(_Record):
     """Prompt and longest middle together; serving cuts its windows to the same size."""
     max_tokens: int = Field(ge=1)
     """Longest middle with its end id; the window leaves room for it."""
+    repository_tokens: int = Field(default=0, ge=0, le=1 << 24)
+    """Max tokens of other files in the prompts that were learnt; 0 is none."""
 
     @classmethod
-    def of(cls, fim: Fim, context_tokens: int, max_tokens: int) -> Self:
+    def of(cls, fim: Fim, context_tokens: int, max_tokens: int, repository_tokens: int = 0) -> Self:
         """The record of prompts in the format `fim`."""
-        return cls(family=fim.family, order=fim.order, context_tokens=context_tokens, max_tokens=max_tokens)
+        return cls(
+            family=fim.family,
+            order=fim.order,
+            context_tokens=context_tokens,
+            max_tokens=max_tokens,
+            repository_tokens=repository_tokens,
+        )
 
     @model_validator(mode="after")
     def _leaves_room(self) -> Self:

@@ -20,7 +20,8 @@ import pytest
 from pathspec import GitIgnoreSpec
 
 from starling_server.errors import SourceError
-from starling_training.sources import corpus, ignoring, languages, listing, notebook, reading, tables
+from starling_server.files import ignoring, languages, listing, notebook
+from starling_training.sources import corpus, reading, tables
 
 GOOD = 6
 MOST_RESIDENT = 900_000
@@ -316,7 +317,7 @@ def test_patterns_match_what_pathspec_matches() -> None:
 )
 def test_patterns_that_never_ended(pattern: str, path: str) -> None:
     """By pathspec alone each took longer than a minute."""
-    script = "import sys; from pathlib import Path; from starling_training.sources import ignoring\n"
+    script = "import sys; from pathlib import Path; from starling_server.files import ignoring\n"
     script += "print(ignoring.parse(sys.argv[1], Path('x')).match_file(sys.argv[2]))"
     done = subprocess.run(
         [sys.executable, "-c", script, pattern, path], capture_output=True, text=True, timeout=60, check=False

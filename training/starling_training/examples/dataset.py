@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from starling_server.files.languages import language
 from starling_server.prompt import fim, window
 from starling_server.prompt.cursor import Cursor, hold_blanks
 from starling_server.prompt.fim import Example, Fim, Order
 from starling_training.config import DataConfig
 from starling_training.examples.spans import Hole, Span, cut, draw, is_asked
 from starling_training.sources.clean import Document
-from starling_training.sources.languages import language
 
 Form = Literal["spm", "psm", "plain"]
 IGNORED = -100

@@ -88,12 +88,17 @@ class InProcess:
 
 @contextmanager
 def served(
-    model: ModelConfig, context_tokens: int, max_tokens: int, adapter: Adapter | None = None
+    model: ModelConfig,
+    context_tokens: int,
+    max_tokens: int,
+    adapter: Adapter | None = None,
+    repository_tokens: int | None = None,
 ) -> Generator[Service]:
     """A service for a base, with its adapter or bare, configured as for editors but without a time limit."""
     config = ServiceConfig(
-        max_tokens=max_tokens, context_tokens=context_tokens, deadline_ms=PATIENCE_MS, prefetch=False
-    )
+        max_tokens=max_tokens, context_tokens=context_tokens, deadline_ms=PATIENCE_MS, prefetch=False,
+        repository_tokens=repository_tokens,
+    )  # fmt: skip
     service = start(model, config, [adapter] if adapter else [])
     try:
         yield service

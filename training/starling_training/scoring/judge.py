@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from starling_server.config import ModelConfig
+from starling_server.files.languages import language
 from starling_server.models import adapters
 from starling_training.examples.dataset import Writer
 from starling_training.examples.spans import Hole
 from starling_training.scoring.engines import PLAIN, Engine, Manner, in_process, served
 from starling_training.scoring.metrics import parses
 from starling_training.scoring.trials import Answer, Placed, Trial, truth
-from starling_training.sources.languages import language
 
 GoOn = Callable[[int], bool]
 """Takes the number of holes done; returns whether to continue."""
