@@ -39,8 +39,8 @@ def choose(source: Path, folder: Path, megabytes: float) -> float:
 
 def measure(folder: Path) -> dict[str, float]:
     """Seconds of each stage over `folder`, and the peak memory in megabytes."""
-    from starling_server.backends.torch import loading
     from starling_server.models import bases
+    from starling_server.models.tokenizer import load_tokenizer
     from starling_training.sources import corpus
     from starling_training.sources.split import apart, split
 
@@ -51,7 +51,7 @@ def measure(folder: Path) -> dict[str, float]:
     marks.append(time.perf_counter())
     parts = apart(split(again.documents, 0.1, 0), again)
     marks.append(time.perf_counter())
-    tokenizer = loading.load_tokenizer(bases.find("tiny"))
+    tokenizer = load_tokenizer(bases.find("tiny"))
     tokens = sum(len(tokenizer.encode(document.text)) for document in parts.train)
     marks.append(time.perf_counter())
     seconds = [after - before for before, after in pairwise(marks)]

@@ -70,7 +70,7 @@ def holes(paths: Sequence[Path], count: int, seed: int) -> Iterator[Hole]:
 def ask(backend: Backend, hole: Hole) -> Answer:
     """The model's unfiltered output."""
     context = min(ServiceConfig().context_tokens, backend.engine.runner.context)
-    budget = window.budget(context, TOKENS)
+    budget = window.budget(context, TOKENS, backend.fim.sentinels)
     fitted = window.fit(Cursor.at(hole.prefix, hole.suffix), budget, backend.tokenizer.encode)
     prompt = backend.fim.prompt(fitted.prefix, fitted.suffix)
     job = Job(prompt, TOKENS, backend.fim.stops, GREEDY)

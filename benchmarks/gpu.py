@@ -43,6 +43,7 @@ from starling_server.models import bases, families, manifest
 from starling_server.models.adapters import Adapter
 from starling_server.models.bases import TINY_DIR, Base
 from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
+from starling_server.models.tokenizer import load_tokenizer
 from starling_server.prompt import window
 from starling_server.schema import CompleteRequest
 from starling_server.serve import start
@@ -64,7 +65,7 @@ def load(name: str, device: torch.device) -> Loaded:
     model: Any = random_weights.random_model(of, device, loading.compute_dtype(device), four_bits=True)
     if hasattr(model.transformer, "bias"):
         del model.transformer.bias
-    tokenizer = loading.load_tokenizer(bases.find("tiny"))
+    tokenizer = load_tokenizer(bases.find("tiny"))
     base = Base(name, TINY_DIR, None, json.loads(of.to_json_string(use_diff=False)))
     return Loaded(base, FINGERPRINT, model, tokenizer, families.resolve("gpt_bigcode", tokenizer))
 
@@ -185,7 +186,7 @@ def measure(name: str, asked: argparse.Namespace, device: torch.device, speed: f
         loaded = load(name, device)
         model = adapted(loaded, asked.rank, folder, context, asked.tokens)
         size = weight_bytes(model)
-        prompts = Prompts(loaded.tokenizer, loaded.fim, window.budget(context, asked.tokens))
+        prompts = Prompts(loaded.tokenizer, loaded.fim, window.budget(context, asked.tokens, loaded.fim.sentinels))
         prompt = prompts.ids(*next(typed.cursors()))
         row: dict[str, Any] = {"generate": generated(model, prompt, asked.tokens, asked.repeats)}
         del model, loaded, prompts

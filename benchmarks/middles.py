@@ -16,8 +16,8 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
-from starling_server.backends.torch import loading
 from starling_server.models import bases, families
+from starling_server.models.tokenizer import load_tokenizer
 from starling_server.prompt import window
 from starling_server.prompt.cursor import Cursor
 from starling_training.config import DataConfig
@@ -49,7 +49,7 @@ class Count:
 def ours(documents: Sequence[Document], writer: Writer, config: DataConfig) -> Count:
     """One epoch of `train-copilot`; all ids of all examples are counted."""
     total = files = prompts = 0
-    budget = window.budget(writer.context_tokens, writer.max_tokens)
+    budget = window.budget(writer.context_tokens, writer.max_tokens, writer.fim.sentinels)
     for row in epoch_rows(documents, writer, config, epoch=0):
         if row.form == "plain":
             continue
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.5, help="share of files or examples with a hole")
     asked = parser.parse_args()
     documents = corpus.read([asked.path]).documents
-    tokenizer = loading.load_tokenizer(bases.find("tiny"))
+    tokenizer = load_tokenizer(bases.find("tiny"))
     writer = Writer(tokenizer, families.resolve("gpt_bigcode", tokenizer), asked.context, 64)
     config = DataConfig(context_tokens=asked.context, fim_rate=asked.rate, spm_rate=0.5)
     result = {

@@ -28,7 +28,7 @@ from starling_server.backends.llamacpp.gguf_export import KINDS
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig
 from starling_server.models import bases
-from starling_server.prompt.fim import SENTINELS, Tokenizer
+from starling_server.prompt.fim import Fim, Tokenizer
 from starling_server.schema import CompleteRequest
 
 PEER = "llama-bench"
@@ -36,19 +36,19 @@ Speeds = dict[str, float]
 """Median tokens per second by prompt length."""
 
 
-def prompt(tokenizer: Tokenizer, length: int, repeat: int) -> str:
+def prompt(tokenizer: Tokenizer, fim: Fim, length: int, repeat: int) -> str:
     """Code of `length` tokens including the sentinels; no two prompts share a beginning."""
     source = "\n".join(texts([ROOT / "server", ROOT / "training"]))
     start = (length * 7 + repeat * 50_021) % (len(source) // 2)
     ids = tokenizer.encode(f"# {length}.{repeat}\n" + source[start : start + 20 * length])
-    return tokenizer.decode(ids[: length - SENTINELS])
+    return tokenizer.decode(ids[: length - fim.sentinels])
 
 
 async def read(service: Service, length: int, repeats: int) -> float:
     """Median tokens per second over prompts of this length."""
     speeds = list[float]()
     for repeat in range(repeats):
-        text = prompt(service.backend.tokenizer, length, repeat)
+        text = prompt(service.backend.tokenizer, service.backend.fim, length, repeat)
         answer = await service.complete(CompleteRequest(prefix=text, max_tokens=1, mode="block"))
         computed = answer.usage.prompt_tokens - answer.usage.cached_tokens
         speeds.append(computed / answer.timings.prefill_ms * 1e3)

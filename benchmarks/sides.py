@@ -97,16 +97,16 @@ class Setting:
 
     def prompts(self) -> Prompts:
         """Prompts as cut by the service."""
-        from starling_server.backends.torch import loading
+        from starling_server.models.tokenizer import load_tokenizer
 
         base = bases.find(self.base)
-        tokenizer = loading.load_tokenizer(base)
+        tokenizer = load_tokenizer(base)
         size, most = min(self.context, base.context), self.tokens
         trained = adapters.find(self.adapter).manifest.fim if self.adapter else None
         if trained is not None:
             size, most = trained.context_tokens, trained.max_tokens
         written = prompt_format(families.resolve(base.model_type, tokenizer), trained)
-        return Prompts(tokenizer, written, window.budget(size, most))
+        return Prompts(tokenizer, written, window.budget(size, most, written.sentinels))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.models import bases, families
 from starling_server.models.bases import TINY_DIR, Base
+from starling_server.models.tokenizer import load_tokenizer
 from starling_training.config import LoraConfig, OptimConfig
 from starling_training.fit import methods, trainer
 from starling_training.fit.memory_plan import GIGA, Memory, memory
@@ -109,7 +110,7 @@ def trainee(name: str, arguments: argparse.Namespace, device: torch.device) -> t
     of = config(*SHAPES[name])
     whole = arguments.method == "full"
     dtype = torch.float32 if whole else loading.compute_dtype(device)
-    tokenizer = loading.load_tokenizer(bases.find("tiny"))
+    tokenizer = load_tokenizer(bases.find("tiny"))
     base = Base(name, TINY_DIR, None, json.loads(of.to_json_string(use_diff=False)))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -124,11 +124,11 @@ class Completer:
 
     def _budget(self, max_tokens: int, trained: FimRecord | None) -> int:
         """Tokens for prefix and suffix: as many as the adapter was trained with."""
-        room = self.backend.engine.runner.context
+        room, sentinels = self.backend.engine.runner.context, self.backend.fim.sentinels
         if trained is not None:
-            return window.budget(min(trained.context_tokens, room), trained.max_tokens)
+            return window.budget(min(trained.context_tokens, room), trained.max_tokens, sentinels)
         context = min(self.config.context_tokens, room)
-        return window.budget(context, min(max(max_tokens, self.config.max_tokens), context // 2))
+        return window.budget(context, min(max(max_tokens, self.config.max_tokens), context // 2), sentinels)
 
 
 def decode(backend: Backend, job: Job, fired: Fired, on_text: OnText | None) -> Steps[Decoded]:

@@ -12,7 +12,8 @@ from typing import Any
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
 from starling_server.models import families, safetensors_numpy
-from starling_server.models.families import FAMILIES, LIMITS, Family
+from starling_server.models.families import FAMILIES, LIMITS
+from starling_server.models.family import Family
 from starling_server.models.safetensors_numpy import Stored
 from starling_server.untrusted import Unfit, shown
 

@@ -1,270 +1,129 @@
 """The model families: one row each with everything that depends on a base's architecture.
 
-A row says how the family spells its sentinels, which keys its `config.json` uses, which linear layers a block has, and
-what llama.cpp calls all of that. The tokens that a base really has are found in its vocabulary by `resolve`.
+A row says how the family spells its sentinels and writes its prompts, which keys its `config.json` uses, which linear
+layers a block has, and what llama.cpp calls all of that. The tokens that a base really has are found in its vocabulary
+by `resolve`, so bases of one architecture and several vocabularies (Llama's) are told apart by their tokens.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import prod
-from typing import Any, Literal
+from dataclasses import replace
 
 from starling_server.errors import BaseModelError
-from starling_server.prompt.fim import Fim, Names, Order
-
-Config = Mapping[str, Any]
-"""A base's `config.json`."""
-Size = Literal["width", "inner", "key", "fused"]
-"""Of a layer's inputs or outputs: the hidden width, the feed-forward width, the keys of all key heads, or queries, keys
-and values together."""
-Norm = Literal["layer", "rms"]
-"""LayerNorm, which has a bias, or RMSNorm, which has none."""
-END = "<|endoftext|>"
-
-
-@dataclass(frozen=True, slots=True)
-class Spelling:
-    """How a family writes its special tokens."""
-
-    prefix: str
-    middle: str
-    suffix: str
-    pad: str
-    end: str = END
-    """Follows every complete middle and every document."""
-    repository: str | None = None
-    file: str | None = None
-    """Tokens that announce a repository and a file. Like `others`, they never belong to a middle, and each ends it."""
-    others: tuple[str, ...] = ()
-    unlike_text: tuple[str, ...] = ()
-    """Those of `stops` that ordinary text never holds: `<file_sep>` is one, `<filename>` is not."""
-
-    @property
-    def sentinels(self) -> tuple[str, ...]:
-        """Tokens that a base must have."""
-        return self.prefix, self.middle, self.suffix, self.pad, self.end
-
-    @property
-    def text_sentinels(self) -> tuple[str, ...]:
-        """Spellings that the text filter cuts at: ordinary text, such as a usage message, holds none of them."""
-        return (*self.sentinels, *self.unlike_text)
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """Further tokens that end a middle where the vocabulary has them."""
-        return tuple(name for name in (self.repository, self.file, *self.others) if name is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Keys of `config.json`."""
-
-    width: str
-    positions: str
-    layers: str
-    heads: str
-    inner: str
-    """Absent or null means four times the width."""
-    epsilon: str
-    key_heads: str | None = None
-    """None where one key head serves all heads, or each has its own: see `multi_query`."""
-    multi_query: str | None = None
-    """A boolean, true by default."""
-    window: str | None = None
-    """The attention window, where the family has one."""
-    vocabulary: str = "vocab_size"
-
-    @property
-    def limits(self) -> dict[str, int]:
-        """The largest value of every number that memory depends on. The configuration may come from anywhere."""
-        limits = {
-            self.vocabulary: 1 << 20, self.width: 1 << 16, self.inner: 1 << 18, self.layers: 1 << 10,
-            self.heads: 1 << 10, self.key_heads: 1 << 10, self.positions: 1 << 20, self.window: 1 << 20,
-        }  # fmt: skip
-        return {key: most for key, most in limits.items() if key is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A linear layer of a block: `all-linear` puts a LoRA on each of them."""
-
-    name: str
-    """As in the base's tensor names, behind the block's number."""
-    inputs: Size
-    outputs: Size
-    gguf: str
-    """llama.cpp's name for it."""
-    bias: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """A setting of which llama.cpp computes these values only."""
-
-    key: str
-    default: object
-    allowed: frozenset[object]
-
-
-@dataclass(frozen=True, slots=True)
-class PreTokenizer:
-    """What splits text before merges: parts of a tokenizer.json, and llama.cpp's name for them."""
-
-    name: str
-    parts: tuple[Mapping[str, object], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Gguf:
-    """llama.cpp's terms. Its tensor names follow from the architecture (`gguf.get_tensor_name_map`)."""
-
-    architecture: str
-    pre_tokenizers: tuple[PreTokenizer, ...]
-    fixed: tuple[Fixed, ...]
-    norms: tuple[str, ...] = ("attn_norm", "ffn_norm")
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The sizes of a model that memory depends on."""
-
-    layers: int
-    width: int
-    inner: int
-    """Width inside the feed-forward layers."""
-    heads: int
-    key_heads: int
-    vocabulary: int
-    positions: int
-    """Rows of the position embedding; 0 where positions are rotations."""
-    tied: bool
-    """Whether the head is the embedding."""
-    parts: tuple[Layer, ...]
-    """The linear layers of one block."""
-    norms: int
-    """Vectors of the hidden width in one block's norms."""
-
-    @property
-    def key(self) -> int:
-        """Width of keys, and of values, of all key heads."""
-        return self.width // self.heads * self.key_heads
-
-    def size(self, of: Size) -> int:
-        """Width of a layer's input or output."""
-        return {"width": self.width, "inner": self.inner, "key": self.key, "fused": self.width + 2 * self.key}[of]
-
-    @property
-    def matrices(self) -> tuple[tuple[int, int], ...]:
-        """Inputs and outputs of the linear layers of one block."""
-        return tuple((self.size(part.inputs), self.size(part.outputs)) for part in self.parts)
-
-    @property
-    def expanded(self) -> int:
-        """Outputs of the feed-forward layers of one block before their activation; twice `inner` with a gate."""
-        return sum(self.inner for part in self.parts if part.outputs == "inner")
-
-    @property
-    def linear(self) -> int:
-        """Weights in the linear layers of all blocks."""
-        return self.layers * sum(map(prod, self.matrices))
-
-    @property
-    def other(self) -> int:
-        """Weights elsewhere: embeddings, an untied head, norms and biases."""
-        rows = self.vocabulary * (1 if self.tied else 2) + self.positions
-        biases = sum(self.size(part.outputs) for part in self.parts if part.bias)
-        return rows * self.width + self.layers * (self.norms * self.width + biases)
-
-    def adapter(self, rank: int) -> int:
-        """Weights of a LoRA on every linear layer."""
-        return self.layers * rank * sum(map(sum, self.matrices))
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One row."""
-
-    model_type: str
-    """Hugging Face's name of the architecture."""
-    spellings: tuple[Spelling, ...]
-    """The first whose tokens the vocabulary holds is taken."""
-    order: Order
-    """The order of prompts for the bare base and for new adapters."""
-    keys: Keys
-    blocks: str
-    """Tensor names hold `.blocks.N.`."""
-    embedding: str
-    """The token embedding's weight ends with `.embedding.weight`."""
-    position_embedding: str | None
-    """The same for learnt positions; None where positions are rotations."""
-    linear: tuple[Layer, ...]
-    """The linear layers of a block."""
-    gguf: Gguf
-    norm: Norm = "layer"
-    unread: tuple[str, ...] = ()
-    """Ends of tensor names that old checkpoints hold and no forward reads."""
-
-    @property
-    def norm_bias(self) -> bool:
-        """Whether norms add a bias."""
-        return self.norm == "layer"
-
-    @property
-    def rotary(self) -> bool:
-        """Whether positions are rotations of queries and keys."""
-        return self.position_embedding is None
-
-    def width(self, config: Config) -> int:
-        """Numbers in a token's vector."""
-        return config[self.keys.width]
-
-    def context(self, config: Config) -> int:
-        """Positions that may be used: what was learnt, or the attention window where it is smaller.
-
-        A rolling window cannot be rewound, so it is never exceeded.
-        """
-        learnt = config[self.keys.positions]
-        return min(learnt, (self.keys.window and config.get(self.keys.window)) or learnt)
-
-    def shape(self, config: Config) -> Shape:
-        """The sizes in a `config.json`; raises KeyError for one that is not there."""
-        keys = self.keys
-        return Shape(
-            layers=config[keys.layers],
-            width=config[keys.width],
-            inner=config.get(keys.inner) or 4 * config[keys.width],
-            heads=config[keys.heads],
-            key_heads=self._key_heads(config),
-            vocabulary=config[keys.vocabulary],
-            positions=0 if self.rotary else config[keys.positions],
-            tied=bool(config.get("tie_word_embeddings", True)),
-            parts=self.linear,
-            norms=len(self.gguf.norms) * (2 if self.norm_bias else 1),
-        )
-
-    def _key_heads(self, config: Config) -> int:
-        if self.keys.key_heads is not None:
-            return config[self.keys.key_heads]
-        return 1 if self.keys.multi_query and config.get(self.keys.multi_query, True) else config[self.keys.heads]
-
+from starling_server.models.family import (
+    SUFFIX_FIRST,
+    Config,
+    Family,
+    Fixed,
+    Form,
+    Gguf,
+    Keys,
+    Layer,
+    PreTokenizer,
+    Shape,
+    Spelling,
+)
+from starling_server.prompt.fim import Fim, Names, Template, Text
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
 DIGITS = {"type": "Digits", "individual_digits": True}
+
+
+def _split(*patterns: str) -> tuple[dict[str, object], ...]:
+    return tuple({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated"} for regex in patterns)
+
+
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_BLANKS = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+_PUNCTUATION = r"| ?[^\s\p{L}\p{N}]+[\r\n]*"
+QWEN2_SPLIT = PreTokenizer("qwen2", (*_split(rf"{_WORDS}\p{{N}}{_PUNCTUATION}{_BLANKS}"), BYTES))
+LLAMA3_SPLIT = PreTokenizer("llama-bpe", (*_split(rf"{_WORDS}\p{{N}}{{1,3}}{_PUNCTUATION}{_BLANKS}"), BYTES), True)
+SEED_SPLIT = PreTokenizer("seed-coder", (*_split(rf"{_WORDS}\p{{N}}{{1}}| ?[^\s\p{{L}}\p{{N}}\r\n]+{_BLANKS}"), BYTES))
+DEEPSEEK_SPLIT = PreTokenizer(
+    "deepseek-coder",
+    (*_split("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"), DIGITS, BYTES),
+)
 BIGCODE_SPLITS = (PreTokenizer("starcoder", (DIGITS, BYTE_LEVEL)), PreTokenizer("gpt-2", (BYTE_LEVEL,)))
 TANH_GELUS = frozenset[object]({"gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"})
 """llama.cpp always takes the tanh form. The exact one, which StarCoder's config names, differs by 0.0005 at most."""
 ON = frozenset[object]({True})
+SILU = Fixed("hidden_act", "silu", frozenset[object]({"silu", "swish"}))
+
+STARCODER = Spelling(
+    "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>",
+    repository="<reponame>", file="<filename>", others=("<gh_stars>",),
+)  # fmt: skip
+SANTACODER = Spelling("<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>")
+QWEN = Spelling(
+    "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>",
+    learnt=("psm",), repository="<|repo_name|>", file="<|file_sep|>", repository_end="\n",
+    others=("<|im_start|>", "<|im_end|>"),
+    unlike_text=("<|repo_name|>", "<|file_sep|>", "<|im_start|>", "<|im_end|>"),
+)  # fmt: skip
+"""Qwen2.5-Coder's report (arXiv 2409.12186) and card, also the dense Qwen3: one order only."""
+SEED_CODER = Spelling(
+    "<[fim-prefix]>", "<[fim-middle]>", "<[fim-suffix]>", "<[PAD\u2581TOKEN]>", "<[end\u2581of\u2581sentence]>",
+    spm=SUFFIX_FIRST, learnt=("spm",), others=("<[begin\u2581of\u2581sentence]>", "<[SEP\u2581TOKEN]>"),
+)  # fmt: skip
+"""Seed-Coder's report (arXiv 2506.03524)."""
+DEEPSEEK_CODER = Spelling(
+    "<\uff5cfim\u2581begin\uff5c>", "<\uff5cfim\u2581end\uff5c>", "<\uff5cfim\u2581hole\uff5c>", None,
+    "<\uff5cend\u2581of\u2581sentence\uff5c>", "<\uff5cbegin\u2581of\u2581sentence\uff5c>",
+    learnt=("psm",), others=("<|EOT|>",),
+)  # fmt: skip
+"""DeepSeek-Coder's card: the hole's token stands between prefix and suffix, and the end's token before the answer."""
+MELLUM = Spelling(
+    "<fim_prefix>", "<fim_middle>", "<fim_suffix>", None, spm=SUFFIX_FIRST, learnt=("spm",),
+    repository="<reponame>", file="<filename>", others=("<fim_pad>", "<gh_stars>"), unlike_text=("<fim_pad>",),
+    known_by=("10",),
+)  # fmt: skip
+"""Mellum's card. Its vocabulary joins digits, unlike that of Granite-code, which is StarCoder's."""
+CODESTRAL = Spelling(
+    "[PREFIX]", "[MIDDLE]", "[SUFFIX]", None, "</s>", "<s>",
+    spm=("suffix", "S", "prefix", "P"), learnt=("spm",), like_text=("[PREFIX]", "[MIDDLE]", "[SUFFIX]", "</s>", "<s>"),
+)  # fmt: skip
+"""mistral-common's `encode_fim`: nothing follows the text that is continued."""
+CODEGEMMA = Spelling(
+    "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<pad>", "<|file_separator|>", "<bos>",
+    learnt=("psm",), others=("<eos>",), like_text=("<pad>", "<bos>"),
+)  # fmt: skip
+"""CodeGemma's card: a middle ends with the file separator."""
+
+DECODER = {
+    "width": "hidden_size", "positions": "max_position_embeddings", "layers": "num_hidden_layers",
+    "heads": "num_attention_heads", "inner": "intermediate_size", "key_heads": "num_key_value_heads",
+}  # fmt: skip
+"""Keys of Llama and of what descends from it."""
+RMS = {"epsilon": "rms_norm_eps", "head": "head_dim"}
+WINDOW = {"window": "sliding_window", "window_switch": "use_sliding_window"}
+
+
+def _gated(attention: bool | str, output: bool | str, inner: bool | str = False) -> tuple[Layer, ...]:
+    """A block with grouped keys and a gated feed-forward; the arguments are the `Layer.bias` of its parts."""
+    return (
+        Layer("self_attn.q_proj", "width", "heads", "attn_q", attention),
+        Layer("self_attn.k_proj", "width", "key", "attn_k", attention),
+        Layer("self_attn.v_proj", "width", "key", "attn_v", attention),
+        Layer("self_attn.o_proj", "heads", "width", "attn_output", output),
+        Layer("mlp.gate_proj", "width", "inner", "ffn_gate", inner),
+        Layer("mlp.up_proj", "width", "inner", "ffn_up", inner),
+        Layer("mlp.down_proj", "inner", "width", "ffn_down", inner),
+    )
+
+
+def _decoder(
+    model_type: str, spellings: tuple[Spelling, ...], keys: Keys, linear: tuple[Layer, ...], gguf: Gguf | None,
+    head_norms: tuple[str, ...] = (), tied: bool = False,
+) -> Family:  # fmt: skip
+    """A row of Llama's kind: rotations, RMSNorm."""
+    return Family(
+        model_type, spellings, keys, "layers", "embed_tokens", None, linear, gguf,
+        norm="rms", head_norms=head_norms, epsilon=1e-6, tied=tied,
+    )  # fmt: skip
+
 
 GPT_BIGCODE = Family(
     model_type="gpt_bigcode",
-    spellings=(
-        Spelling(
-            "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>",
-            repository="<reponame>", file="<filename>", others=("<gh_stars>",),
-        ),
-        Spelling("<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>"),  # SantaCoder's
-    ),
-    order="spm",
+    spellings=(STARCODER, SANTACODER),
     keys=Keys(
         width="n_embd", positions="n_positions", layers="n_layer", heads="n_head", inner="n_inner",
         epsilon="layer_norm_epsilon", multi_query="multi_query",
@@ -294,25 +153,17 @@ GPT_BIGCODE = Family(
 STARCODER2 = Family(
     model_type="starcoder2",
     spellings=(
-        Spelling(
-            "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>",
-            repository="<repo_name>", file="<file_sep>", unlike_text=("<file_sep>",),
-        ),
+        replace(STARCODER, repository="<repo_name>", file="<file_sep>", others=(), unlike_text=("<file_sep>",)),
     ),
-    order="spm",
-    keys=Keys(
-        width="hidden_size", positions="max_position_embeddings", layers="num_hidden_layers",
-        heads="num_attention_heads", inner="intermediate_size", epsilon="norm_epsilon",
-        key_heads="num_key_value_heads", window="sliding_window",
-    ),
+    keys=Keys(**DECODER, epsilon="norm_epsilon", window="sliding_window"),
     blocks="layers",
     embedding="embed_tokens",
     position_embedding=None,
     linear=(
-        Layer("self_attn.q_proj", "width", "width", "attn_q"),
+        Layer("self_attn.q_proj", "width", "heads", "attn_q"),
         Layer("self_attn.k_proj", "width", "key", "attn_k"),
         Layer("self_attn.v_proj", "width", "key", "attn_v"),
-        Layer("self_attn.o_proj", "width", "width", "attn_output"),
+        Layer("self_attn.o_proj", "heads", "width", "attn_output"),
         Layer("mlp.c_fc", "width", "inner", "ffn_up"),
         Layer("mlp.c_proj", "inner", "width", "ffn_down"),
     ),
@@ -328,16 +179,42 @@ STARCODER2 = Family(
 )  # fmt: skip
 """StarCoder2 in all sizes (Lozhkov et al. 2024, arXiv 2402.19173)."""
 
-FAMILIES = {row.model_type: row for row in (GPT_BIGCODE, STARCODER2)}
+QWEN2 = _decoder(
+    "qwen2", (QWEN,), Keys(**DECODER, **RMS, **WINDOW), _gated(True, False), Gguf("qwen2", (QWEN2_SPLIT,), (SILU,))
+)
+"""Qwen2.5-Coder in all sizes."""
+
+QWEN3 = _decoder(
+    "qwen3", (QWEN,), Keys(**DECODER, **RMS, **WINDOW), _gated("attention_bias", "attention_bias"),
+    Gguf("qwen3", (QWEN2_SPLIT,), (SILU, Fixed("attention_bias", False, frozenset[object]({False})))),
+    head_norms=("attn_q_norm", "attn_k_norm"),
+)  # fmt: skip
+"""The dense Qwen3 models, whose vocabulary holds Qwen2.5-Coder's tokens."""
+
+LLAMA = _decoder(
+    "llama", (SEED_CODER, DEEPSEEK_CODER, MELLUM, STARCODER), Keys(**DECODER, **RMS),
+    _gated("attention_bias", "attention_bias", "mlp_bias"),
+    Gguf("llama", (LLAMA3_SPLIT, SEED_SPLIT, DEEPSEEK_SPLIT, *BIGCODE_SPLITS), (SILU,), ("attn_q", "attn_k")),
+)  # fmt: skip
+"""Seed-Coder, DeepSeek-Coder, Mellum, and Granite-code of 3 and 8 billion weights, which has StarCoder's tokens."""
+
+MISTRAL = _decoder("mistral", (CODESTRAL,), Keys(**DECODER, **RMS, window="sliding_window"), _gated(False, False), None)
+"""Codestral."""
+
+GEMMA = _decoder(
+    "gemma", (CODEGEMMA,), Keys(**DECODER, **RMS), _gated("attention_bias", "attention_bias"), None, tied=True
+)
+"""CodeGemma."""
+
+FAMILIES = {row.model_type: row for row in (GPT_BIGCODE, STARCODER2, QWEN2, QWEN3, LLAMA, MISTRAL, GEMMA)}
 """Every row by its `model_type`."""
 LIMITS = {key: most for row in FAMILIES.values() for key, most in row.keys.limits.items()}
 """Limits of every family's keys: transformers reads some families' keys in other families' configurations too."""
-
-
-TEXT_SENTINELS = frozenset(
-    name for row in FAMILIES.values() for written in row.spellings for name in written.text_sentinels
-)
+_SPELLINGS = tuple(written for row in FAMILIES.values() for written in row.spellings)
+TEXT_SENTINELS = frozenset(name for written in _SPELLINGS for name in written.text_sentinels)
 """Of every family, where the base is not known."""
+SPECIAL = frozenset(name for written in _SPELLINGS for name in (*written.sentinels, *written.stops))
+"""Every special token of every family. Some vocabularies do not mark them as such."""
 
 
 def supported() -> str:
@@ -349,8 +226,8 @@ def of(model_type: str) -> Family:
     """The row of an architecture; raises BaseModelError for one without a row."""
     if model_type not in FAMILIES:
         raise BaseModelError(
-            f"The base has model_type {model_type!r}, and only {supported()} are supported: "
-            "choose a StarCoder-family base."
+            f"The base has model_type {model_type!r}, and only {supported()} are supported: choose one of those, such "
+            "as bigcode/starcoder2-3b or Qwen/Qwen2.5-Coder-1.5B."
         )
     return FAMILIES[model_type]
 
@@ -365,24 +242,45 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
 
     Raises BaseModelError for an unknown `model_type`, a vocabulary without FIM tokens, or ids that are not distinct.
     """
-    family, written = of(model_type), spelling(model_type, tokenizer)
-    ids = [number for name in written.sentinels if (number := tokenizer.special_id(name)) is not None]
-    if len(set(ids)) < len(ids):
+    written = spelling(model_type, tokenizer)
+    found = {name: number for name in written.sentinels if (number := tokenizer.special_id(name)) is not None}
+    if len(set(found.values())) < len(found):
         raise BaseModelError(
             f"The base's tokenizer gives the same id to several of {', '.join(written.sentinels)}: its vocabulary is "
             "damaged; download the base again."
         )
     further = (tokenizer.special_id(name) for name in written.stops)
-    stops = frozenset(ids) | {number for number in further if number is not None}
-    return Fim(model_type, *ids, stops=stops, text_sentinels=written.text_sentinels, order=family.order)
+    return Fim(
+        family=model_type,
+        prefix=found[written.prefix],
+        middle=found[written.middle],
+        suffix=found[written.suffix],
+        pad=found[written.pad or written.end],
+        end=found[written.end],
+        psm=_template(written, written.psm, found),
+        spm=_template(written, written.spm, found),
+        learnt=written.learnt,
+        stops=frozenset(found.values()) | {number for number in further if number is not None},
+        text_sentinels=written.text_sentinels,
+        order=written.learnt[0],
+    )
+
+
+def _template(written: Spelling, form: Form, ids: dict[str, int]) -> Template:
+    """The ids of a prompt's sentinels, with the token that begins every prompt."""
+    spelt: dict[str, int | Text] = {"P": "P", "S": "S"}
+    spelt |= {"prefix": ids[written.prefix], "suffix": ids[written.suffix], "middle": ids[written.middle]}
+    begin = () if written.begin is None else (ids[written.begin],)
+    return (*begin, *(spelt[part] for part in form))
 
 
 def spelling(model_type: str, tokenizer: Names) -> Spelling:
     """The spelling that the vocabulary holds; raises BaseModelError where it holds none."""
     for written in of(model_type).spellings:
-        if all(tokenizer.special_id(name) is not None for name in written.sentinels):
+        if all(tokenizer.special_id(name) is not None for name in (*written.sentinels, *written.known_by)):
             return written
+    known = "; ".join(dict.fromkeys(", ".join((s.prefix, s.suffix, s.middle)) for s in of(model_type).spellings))
     raise BaseModelError(
-        "The base's tokenizer has no fill-in-the-middle tokens (<fim_prefix>, <fim_middle>, <fim_suffix>): "
-        "choose a base that was trained with FIM, such as bigcode/starcoder2-3b."
+        f"The base's tokenizer has no fill-in-the-middle tokens (of {model_type} models: {known}): choose a base that "
+        "was trained with FIM, such as bigcode/starcoder2-3b or Qwen/Qwen2.5-Coder-1.5B."
     )

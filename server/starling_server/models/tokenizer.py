@@ -1,7 +1,8 @@
 """Text to token ids: a tokenizer read from `tokenizer.json` alone, and a cache that re-encodes only changed lines.
 
-Byte-level BPE such as StarCoder's splits text before it merges anything, and no piece spans a visible character and
-the newline behind it. So the ids of a text are the ids of its lines, and the ids of recent lines are cached.
+Byte-level BPE splits text into pieces before it merges anything. StarCoder's pieces never span a visible character and
+the newline behind it; Qwen's and Llama 3's never span the last newline of some white space and what follows it. So the
+ids of a text are the ids of its lines, cut at one place or the other, and the ids of recent lines are cached.
 """
 
 import re
@@ -18,6 +19,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from starling_server.errors import BaseModelError
+from starling_server.models import families
 from starling_server.models.bases import Base
 from starling_server.owners import outgoing
 
@@ -27,10 +29,15 @@ MOST_BYTES = 10 << 20
 """Memory of all cached lines; documents of 2,000 lines take a quarter of a MB."""
 LINE_BYTES, GENERATION_BYTES = 128, 1024
 """Overhead of a dictionary entry, and of an empty generation in all lists."""
-_LINE_ENDS = re.compile(r"(?<=\S)(?=\n)")
+_CUTS = (re.compile(r"(?<=\S)(?=\n)"), re.compile(r"(?<=\n)(?=[^\S\r\n]*(?:\S|\Z))"))
+"""Where lines are cut: before a newline that follows a visible character, or behind the last newline of white space."""
 _PROBE = (
     "def f(a):\n    x = 'caf\u00e9 \U0001f600'  \n\n\tif x:\r\n\t\treturn 10_000\n\n\n  # end <fim_middle>\n}\n \nlast"
+    "(\n  a,\n\n    b);\n\n \n\n\t]}\r\n\r\n  it's\u2028\n\x0c\nx \r\n \r\n 'y'\n\n"
 )
+"""Text that shows which cut changes no ids."""
+DROPPED = ("NFC",)
+"""Normalisers that are not applied: a suggestion continues the document's own characters."""
 Encode = Callable[[str], Sequence[int]]
 Ids = Sequence[int]
 
@@ -53,8 +60,8 @@ class Lines:
     used, at the cost of a dictionary look-up.
     """
 
-    def __init__(self, encode: Encode, most_bytes: int = MOST_BYTES) -> None:
-        self._encode, self._most = encode, most_bytes
+    def __init__(self, encode: Encode, most_bytes: int = MOST_BYTES, cut: re.Pattern[str] = _CUTS[0]) -> None:
+        self._encode, self._most, self._cut = encode, most_bytes, cut
         self._young, self._old = dict[str, Generation](), dict[str, Generation]()
         self._kept = list[Generation]()
         """All generations, least recently used first."""
@@ -65,7 +72,7 @@ class Lines:
     def encode(self, text: str, client: str = "") -> list[int]:
         """Ids of `text`, line by line."""
         known, ids = self._recent(client), list[int]()
-        for piece in _LINE_ENDS.split(text):
+        for piece in self._cut.split(text):
             its = known.get(piece)
             if its is None:
                 its = self._learn(client, piece) if len(piece) <= LONGEST else self._encode(piece)
@@ -140,11 +147,13 @@ def by_lines(encode: Encode) -> Callable[[str, str], list[int]]:
     def whole(text: str, _: str = "") -> list[int]:
         return list(encode(text))
 
-    return Lines(encode).encode if Lines(encode).encode(_PROBE) == whole(_PROBE) else whole
+    ids = whole(_PROBE)
+    cut = next((cut for cut in _CUTS if Lines(encode, cut=cut).encode(_PROBE) == ids), None)
+    return whole if cut is None else Lines(encode, cut=cut).encode
 
 
 class FileTokenizer:
-    """A `tokenizer.json` as `fim.Tokenizer`, with the same ids as `loading.TextTokenizer`."""
+    """A `tokenizer.json` as `fim.Vocabulary`: text is plain text, even if it spells a special token."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -188,6 +197,10 @@ def _read(path: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     keep_no_words(tokenizer.model)
+    if type(tokenizer.normalizer).__name__ in DROPPED:
+        tokenizer.normalizer = None  # pyright: ignore[reportAttributeAccessIssue]
+    added = tokenizer.get_added_tokens_decoder().values()  # Qwen's and DeepSeek's are not marked as special
+    tokenizer.add_special_tokens([token for token in added if token.content in families.SPECIAL])
     return tokenizer
 
 

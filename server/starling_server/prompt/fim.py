@@ -1,12 +1,13 @@
 """Prompts for serving and examples for training, both built here.
 
 `example ids = prompt ids + middle ids + end id`, joined as ids, so a training example begins with exactly
-the prompt that serving sends for the same text. Orders (Bavarian et al. 2022, and StarCoder's released models):
+the prompt that serving sends for the same text. Orders (Bavarian et al. 2022), in the spelling of StarCoder:
 
     PSM   <fim_prefix> P <fim_suffix> S <fim_middle> | M <|endoftext|>
     SPM   <fim_prefix> <fim_suffix> S <fim_middle> P | M <|endoftext|>
 
-SPM puts typed text at the prompt's end, so a keystroke adds tokens instead of moving the suffix.
+SPM puts typed text at the prompt's end, or one token before it, so a keystroke adds tokens instead of moving the
+suffix. `models.families` says how each family writes both, and which it has learnt.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Order = Literal["psm", "spm"]
-SENTINELS = 3
-"""Special tokens in a prompt, the same number in either order."""
+Text = Literal["P", "S"]
+"""The places of a prompt for the text before and after the cursor."""
+Template = tuple[int | Text, ...]
+"""A prompt: the ids of its sentinels, and the places of text."""
 
 
 class Names(Protocol):
@@ -68,8 +71,13 @@ class Fim:
     middle: int
     suffix: int
     pad: int
+    """Fills rows of a batch; the end id where the vocabulary has no token for it."""
     end: int
     """Written after every complete middle."""
+    psm: Template
+    spm: Template
+    learnt: tuple[Order, ...]
+    """The orders that the base was trained with."""
     stops: frozenset[int]
     """Every id that ends a middle; none of them is ever part of a suggestion."""
     text_sentinels: tuple[str, ...]
@@ -77,11 +85,17 @@ class Fim:
     order: Order
     """The order of prompts where a call names none."""
 
+    @property
+    def sentinels(self) -> int:
+        """Special tokens in a prompt, at most."""
+        return max(sum(isinstance(part, int) for part in template) for template in (self.psm, self.spm))
+
     def prompt(self, prefix: Sequence[int], suffix: Sequence[int], order: Order | None = None) -> list[int]:
         """Ids to complete after, from the ids of the text before and after the cursor."""
-        if (order or self.order) == "spm":
-            return [self.prefix, self.suffix, *suffix, self.middle, *prefix]
-        return [self.prefix, *prefix, self.suffix, *suffix, self.middle]
+        ids = list[int]()
+        for part in self.spm if (order or self.order) == "spm" else self.psm:
+            ids += [part] if isinstance(part, int) else prefix if part == "P" else suffix
+        return ids
 
     def example(
         self, prefix: Sequence[int], middle: Sequence[int], suffix: Sequence[int], order: Order | None = None

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from starling_server.prompt.cursor import Cursor
-from starling_server.prompt.fim import SENTINELS
 
 Encode = Callable[[str], Sequence[int]]
 
@@ -39,9 +38,11 @@ class Window:
     """The cursor's held blanks: the completion starts with them."""
 
 
-def budget(context_tokens: int, max_tokens: int) -> int:
-    """Tokens for prefix and suffix together, so that prompt and longest middle fit `context_tokens`."""
-    return context_tokens - max_tokens - SENTINELS
+def budget(context_tokens: int, max_tokens: int, sentinels: int) -> int:
+    """Tokens for prefix and suffix together, so that a prompt with `sentinels` and the longest middle fit
+    `context_tokens`.
+    """
+    return context_tokens - max_tokens - sentinels
 
 
 def clip(prefix: str, suffix: str) -> tuple[str, str]:

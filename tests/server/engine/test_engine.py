@@ -87,7 +87,9 @@ def test_typing_feeds_new_tokens_only(tiny: Loaded, source: str) -> None:
     prompts = cached = 0
     for size in range(len(typed) + 1):
         prefix = source[:at] + typed[:size]
-        cut = window.fit(Cursor.at(prefix, source[at + 500 :]), window.budget(320, 64), tiny.tokenizer.encode)
+        cut = window.fit(
+            Cursor.at(prefix, source[at + 500 :]), window.budget(320, 64, tiny.fim.sentinels), tiny.tokenizer.encode
+        )
         generation = engine.generate(Job(tiny.fim.prompt(cut.prefix, cut.suffix), 0, tiny.fim.stops, GREEDY))
         list(generation)
         if not starts or starts[-1] != cut.prefix[:16]:

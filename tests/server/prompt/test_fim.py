@@ -30,7 +30,7 @@ def test_orders() -> None:
     sentinels = families.resolve("gpt_bigcode", Vocabulary(TOKENS))
     assert sentinels.prompt([10, 11], [20], "psm") == [1, 10, 11, 3, 20, 2]
     assert sentinels.prompt([10, 11], [20], "spm") == [1, 3, 20, 2, 10, 11]
-    assert len(sentinels.prompt([], [])) == fim.SENTINELS
+    assert len(sentinels.prompt([], [])) == sentinels.sentinels
 
 
 @pytest.mark.parametrize("order", ["psm", "spm"])
@@ -62,8 +62,8 @@ def test_santacoder_spelling() -> None:
 
 
 def test_unknown_architecture_names_the_known() -> None:
-    with pytest.raises(BaseModelError, match="gpt_bigcode, starcoder2"):
-        families.resolve("llama", Vocabulary(TOKENS))
+    with pytest.raises(BaseModelError, match="gemma, gpt_bigcode, llama"):
+        families.resolve("bloom", Vocabulary(TOKENS))
 
 
 def test_vocabulary_without_fim() -> None:

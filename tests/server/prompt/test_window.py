@@ -89,7 +89,7 @@ def test_a_line_without_end_is_cut_hard() -> None:
 
 
 def test_the_budget_leaves_room_for_prompt_and_middle(tiny: Loaded, source: str) -> None:
-    cut = window.fit(Cursor.at(source, source), window.budget(1024, 64), tiny.tokenizer.encode)
+    cut = window.fit(Cursor.at(source, source), window.budget(1024, 64, tiny.fim.sentinels), tiny.tokenizer.encode)
     assert len(tiny.fim.prompt(cut.prefix, cut.suffix)) + 64 <= 1024
 
 

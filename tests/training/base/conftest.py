@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from starling_server.backends.torch.loading import Loaded
 from starling_training.base import stream
@@ -15,5 +16,5 @@ SOURCES = sorted((Path(__file__).parents[3] / "server" / "starling_server").rglo
 def made(tiny: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Stream:
     folder = tmp_path_factory.mktemp("stream")
     texts = [path.read_text(encoding="utf-8") for path in SOURCES]
-    stream.write(texts, tiny.tokenizer.hf.backend_tokenizer, tiny.fim.end, folder)
+    stream.write(texts, Tokenizer.from_file(str(tiny.base.path / "tokenizer.json")), tiny.fim.end, folder)
     return Stream(folder, seed=0)

@@ -1,12 +1,14 @@
 """The whole recipe at toy size: real packages, a stop, another go, a base that serves, and its figures."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig, ServiceConfig
@@ -65,8 +67,8 @@ def test_training_without_a_corpus_says_what_to_do(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_learnt(tiny: Loaded, tmp_path: Path) -> None:
     texts = [path.read_text(encoding="utf-8") for path in SOURCES]
-    stream.write(texts, tiny.tokenizer.hf.backend_tokenizer, tiny.fim.end, tmp_path)
-    tiny.tokenizer.hf.save_pretrained(tmp_path / "tokenizer")
+    stream.write(texts, Tokenizer.from_file(str(tiny.base.path / "tokenizer.json")), tiny.fim.end, tmp_path)
+    shutil.copytree(tiny.base.path, tmp_path / "tokenizer", ignore=shutil.ignore_patterns("*.safetensors"))
     endless = ["--tokens", "100000000", *SIZE, "--vocabulary", str(tiny.tokenizer.size), "--step-tokens", "2048"]
     asked = [sys.executable, "-m", "starling_training.base", "train", "--folder", str(tmp_path), *endless]
     with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:

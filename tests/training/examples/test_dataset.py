@@ -37,7 +37,9 @@ def documents(source: str) -> list[Document]:
 
 def serving_prompt(writer: Writer, prefix: str, suffix: str) -> list[int]:
     """As `starling_server.completion.service` builds it."""
-    cropped = window.fit(Cursor.at(prefix, suffix), window.budget(CONTEXT, 64), writer.tokenizer.encode)
+    cropped = window.fit(
+        Cursor.at(prefix, suffix), window.budget(CONTEXT, 64, writer.fim.sentinels), writer.tokenizer.encode
+    )
     return writer.fim.prompt(cropped.prefix, cropped.suffix)
 
 

@@ -15,7 +15,7 @@ SERVER = Path(__file__).parents[3] / "server"
 def test_every_middle_of_an_epoch_sees_its_whole_window(tiny: Loaded) -> None:
     documents = corpus.read([SERVER]).documents
     writer = Writer(tiny.tokenizer, tiny.fim, context_tokens=512, max_tokens=64)
-    budget = window.budget(writer.context_tokens, writer.max_tokens)
+    budget = window.budget(writer.context_tokens, writer.max_tokens, writer.fim.sentinels)
     checked = 0
     for row in epoch_rows(documents, writer, DataConfig(fim_rate=1.0), epoch=1):
         text = documents[row.document].text

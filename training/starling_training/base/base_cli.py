@@ -11,11 +11,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from starling_server.backends.torch import loading
 from starling_server.config import QUANTIZE, Quantize
 from starling_server.errors import UsageError
 from starling_server.models import bases, families
 from starling_server.models.bases import TINY
+from starling_server.models.tokenizer import FileTokenizer
 from starling_training import staging
 from starling_training.base import base_card, collect, measure, pretrain, stream, vocabulary
 from starling_training.base.pretrain import Limits, Run
@@ -174,7 +174,7 @@ def _run(folder: Path, recipe: Recipe, device: str) -> Run:
 
     if not (folder / stream.ENDS).exists():
         raise UsageError(f"{folder} holds no encoded corpus: run `collect` and `tokenize` there first, or `all`.")
-    tokenizer = loading.TextTokenizer(vocabulary.load(folder / TOKENIZER))
+    tokenizer = FileTokenizer(folder / TOKENIZER / "tokenizer.json")
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     sentinels = families.resolve("gpt_bigcode", tokenizer)
     start = bases.find(recipe.start_from).path if recipe.start_from else None

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from starling_server.prompt.cursor import hold_blanks
-from starling_server.prompt.fim import SENTINELS, Fim, Tokenizer
+from starling_server.prompt.fim import Fim, Tokenizer
 from starling_training.base.stream import Stream
 from starling_training.examples.dataset import IGNORED
 from starling_training.examples.spans import Span, draw
@@ -76,7 +76,7 @@ class Rows(Dataset[tuple[Tensor, Tensor]]):
         if span is None:
             return [*ids, self._fim.end]
         written = text[: span.end] if random.random() < BARE_RATE else text
-        return self._fill(written, span, len(ids) + SENTINELS + 1, random)
+        return self._fill(written, span, len(ids) + self._fim.sentinels + 1, random)
 
     def _text(self, part: list[int]) -> str:
         """The part's text, without the end token and without incomplete characters at its cut ends."""

@@ -48,7 +48,7 @@ class Writer:
 
     def hole(self, hole: Hole, order: Order | None = None) -> Example:
         """The example of `hole`; without `order`, the prompt is the one used in serving."""
-        tokens = window.budget(self.context_tokens, self.max_tokens)
+        tokens = window.budget(self.context_tokens, self.max_tokens, self.fim.sentinels)
         cropped = window.fit(Cursor.at(hole.prefix, hole.suffix), tokens, self.tokenizer.encode)
         middle = self.tokenizer.encode(cropped.held + hole.middle)
         return self.fim.example(cropped.prefix, middle, cropped.suffix, order)

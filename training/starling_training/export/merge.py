@@ -25,6 +25,7 @@ from starling_server.models.adapters import Adapter
 from starling_server.models.bases import Base
 from starling_server.models.lora import Lora
 from starling_server.models.manifest import MANIFEST, Manifest, prompt_format
+from starling_server.models.tokenizer import load_tokenizer
 from starling_server.prompt.fim import Example
 from starling_server.untrusted import Unfit
 from starling_training.examples.dataset import Writer, held_out_holes
@@ -170,7 +171,7 @@ def held_out_documents(manifest: Manifest) -> list[Document]:
 
 def held_out_examples(held_out: Sequence[Document], manifest: Manifest, base: Base, count: int) -> list[Example]:
     """Holes in `held_out` with the prompts used in serving; empty if no middle is short enough."""
-    tokenizer = loading.load_tokenizer(base)
+    tokenizer = load_tokenizer(base)
     written = prompt_format(families.resolve(base.model_type, tokenizer), manifest.fim)
     writer = Writer(tokenizer, written, manifest.fim.context_tokens, manifest.fim.max_tokens)
     return [writer.hole(hole) for _, hole in held_out_holes(held_out, writer, count, "export:0")]

@@ -12,10 +12,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from starling_server.backends.torch import loading
-from starling_server.backends.torch.loading import Loaded, TextTokenizer
+from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import BaseModelError, SourceError
 from starling_server.models import bases, families
 from starling_server.models.bases import Base
+from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_training.config import TrainConfig, resolve
 from starling_training.examples.dataset import Row, Writer, epoch_rows, held_out_holes
 from starling_training.examples.spans import Hole
@@ -64,7 +65,7 @@ class Prepared:
 def prepare(config: TrainConfig, read: Corpus) -> Prepared:
     """Find the base, split `read` and write its rows; raises SourceError and BaseModelError."""
     base = loading.find_base(config.model)
-    tokenizer = loading.load_tokenizer(base)
+    tokenizer = load_tokenizer(base)
     sentinels = families.resolve(base.model_type, tokenizer)
     config = resolve(config, base)
     parts = apart(split(read.documents, config.data.held_out, config.data.seed), read)
@@ -103,7 +104,7 @@ def _loss(loaded: Loaded, ids: list[int]) -> float:
     return cross_entropy(logits[0, :-1].float(), row[0, 1:]).item()
 
 
-def _check_lossless(tokenizer: TextTokenizer, base: Base, documents: Sequence[Document]) -> None:
+def _check_lossless(tokenizer: FileTokenizer, base: Base, documents: Sequence[Document]) -> None:
     """Raise BaseModelError if decoding does not restore the text: suggestions would not match the document."""
     for document in documents[:LOSSLESS_FILES]:
         text = document.text[:LOSSLESS_CHARS]

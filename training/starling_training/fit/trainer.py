@@ -19,12 +19,14 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
+from transformers import AutoTokenizer, PreTrainedModel, PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded, quiet
+from starling_server.errors import BaseModelError
+from starling_server.models.bases import Base
 from starling_server.prompt.fim import Example
 from starling_training import processes
 from starling_training.config import Loss, OptimConfig
@@ -159,8 +161,7 @@ def _trainer(
             args=_arguments(loaded, config, pace.steps, folder),
             train_dataset=sets.train,
             eval_dataset=sets.held_out,
-            processing_class=cast(PreTrainedTokenizerBase, loaded.tokenizer.hf),
-            # Not end-of-text, the usual choice: its labels would be masked and the model would never learn to stop.
+            processing_class=_tokenizer(loaded.base),
             data_collator=collator(loaded.fim.pad, config.packing),
             optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, warmup))),
         )
@@ -168,6 +169,14 @@ def _trainer(
     trainer.model_accepts_loss_kwargs = True  # otherwise the loss would be divided a second time
     methods.keep_full_precision(model)
     return trainer
+
+
+def _tokenizer(base: Base) -> Any:
+    """transformers' tokenizer, which trl wants and which encodes nothing here; raises BaseModelError."""
+    try:
+        return AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers and tokenizers raise bare Exceptions here
+        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
 
 
 def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path) -> SFTConfig:

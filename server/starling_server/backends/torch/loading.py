@@ -2,11 +2,10 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,7 +13,7 @@ import bitsandbytes as bnb
 import psutil
 import torch
 from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from starling_server.backends.torch import int8, weight_format
@@ -22,56 +21,11 @@ from starling_server.config import DTYPES, DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
 from starling_server.models import bases, families
 from starling_server.models.bases import Base
-from starling_server.models.tokenizer import by_lines, keep_no_words
+from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_server.prompt.fim import Fim
 from starling_server.untrusted import shown
 
 log = logging.getLogger(__name__)
-NO_LIMIT = 1 << 40
-
-
-class TextTokenizer:
-    """A Hugging Face tokenizer as `fim.Tokenizer`: input is plain text, even if it spells a special token."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.hf = tokenizer
-        keep_no_words(tokenizer.backend_tokenizer.model)
-        self._encode = by_lines(self._encode_whole)
-
-    def encode(self, text: str, client: str = "") -> list[int]:
-        """Ids of `text` without added tokens; `"<fim_middle>"` becomes ordinary tokens. Lone surrogates become '?'."""
-        return self._encode(text.encode("utf-8", "replace").decode("utf-8"), client)
-
-    def _encode_whole(self, text: str) -> list[int]:
-        return self.hf(text, add_special_tokens=False, split_special_tokens=True).input_ids
-
-    @cached_property
-    def _marked(self) -> Any:
-        """A second instance: reading sentinels is a mode stored in the tokenizer, and threads share instances."""
-        marked = deepcopy(self.hf)
-        keep_no_words(marked.backend_tokenizer.model)
-        return marked
-
-    @property
-    def size(self) -> int:
-        """Number of ids."""
-        return len(self.hf)
-
-    def encode_marked(self, text: str) -> list[int]:
-        """Ids of `text` without added tokens; `"<fim_middle>"` becomes the sentinel. Lone surrogates become '?'."""
-        clean = text.encode("utf-8", "replace").decode("utf-8")
-        return self._marked(clean, add_special_tokens=False, split_special_tokens=False).input_ids
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`; bytes that form no character become U+FFFD."""
-        return self.hf.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-    def special_id(self, token: str) -> int | None:
-        """Id of a special token by literal name; None if it is missing.
-
-        The lookup does not compare with `unk`, because StarCoder's unknown token is its end of text, id 0.
-        """
-        return self.hf.get_vocab().get(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +35,7 @@ class Loaded:
     base: Base
     fingerprint: str
     model: PreTrainedModel
-    tokenizer: TextTokenizer
+    tokenizer: FileTokenizer
     fim: Fim
 
     @property
@@ -128,16 +82,6 @@ def load(config: ModelConfig, training: bool = False) -> Loaded:
     if form == "int8":
         int8.quantise(model)
     return Loaded(base, bases.fingerprint(base), model, tokenizer, sentinels)
-
-
-def load_tokenizer(base: Base) -> TextTokenizer:
-    """The base's tokenizer; raises BaseModelError if its files are damaged."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers and tokenizers raise bare Exceptions here
-        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
-    tokenizer.model_max_length = NO_LIMIT  # no warning about long text: windows are cut elsewhere
-    return TextTokenizer(tokenizer)
 
 
 def keep_four_bit_weights_trainable(model: torch.nn.Module) -> None:

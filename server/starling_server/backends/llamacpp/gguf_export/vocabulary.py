@@ -8,9 +8,9 @@ from gguf import GGUFWriter, TokenType
 
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
-from starling_server.models import families
+from starling_server.models import families, tokenizer
 from starling_server.models.bases import TOKENIZER_BYTES, Base
-from starling_server.models.families import Spelling
+from starling_server.models.family import Spelling
 from starling_server.prompt.fim import Fim
 
 PLAIN = {"dropout": None, "continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False}
@@ -32,6 +32,11 @@ class Vocabulary:
     fim: Fim
     spelling: Spelling
 
+    @property
+    def begin(self) -> int:
+        """The token that begins every prompt; the end of text where a family has none."""
+        return self.fim.end if self.spelling.begin is None else self.ids[self.spelling.begin]
+
     def write(self, writer: GGUFWriter) -> None:
         """Add llama.cpp's keys."""
         writer.add_tokenizer_model("gpt2")
@@ -39,11 +44,11 @@ class Vocabulary:
         writer.add_token_list(self.tokens)
         writer.add_token_types(self.types)
         writer.add_token_merges(self.merges)
-        writer.add_bos_token_id(self.fim.end)
+        writer.add_bos_token_id(self.begin)
         writer.add_eos_token_id(self.fim.end)
         writer.add_unk_token_id(self.fim.end)
         writer.add_pad_token_id(self.fim.pad)
-        writer.add_add_bos_token(False)
+        writer.add_add_bos_token(self.spelling.begin is not None)
         writer.add_add_eos_token(False)
         writer.add_add_space_prefix(False)
         for key, token in self._infill():
@@ -51,9 +56,9 @@ class Vocabulary:
 
     def _infill(self) -> list[tuple[str, int]]:
         """llama.cpp's keys for fill-in-the-middle. Pad, repository and file tokens end its text as they end ours."""
-        named = [("pre", self.fim.prefix), ("suf", self.fim.suffix), ("mid", self.fim.middle), ("pad", self.fim.pad)]
-        further = (("rep", self.spelling.repository), ("sep", self.spelling.file))
-        return named + [(key, self.ids[name]) for key, name in further if name in self.ids]
+        named = [("pre", self.fim.prefix), ("suf", self.fim.suffix), ("mid", self.fim.middle)]
+        further = (("pad", self.spelling.pad), ("rep", self.spelling.repository), ("sep", self.spelling.file))
+        return named + [(key, self.ids[name]) for key, name in further if name is not None and name in self.ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +106,13 @@ def of(base: Base) -> Vocabulary:
 def _pre_tokenizer(base: Base, read: dict[str, Any]) -> str:
     model = read["model"]
     plain = model["type"] == "BPE" and all((model.get(name) or empty) == empty for name, empty in PLAIN.items())
-    if plain and not read.get("normalizer") and not model.get("ignore_merges"):
+    terms, normalizer = base.family.gguf, read.get("normalizer") or {}
+    if plain and terms is not None and normalizer.get("type") in (None, *tokenizer.DROPPED):
         top = read["pre_tokenizer"]
         parts: Sequence[dict[str, Any]] = top["pretokenizers"] if top["type"] == "Sequence" else [top]
-        for known in base.family.gguf.pre_tokenizers:
-            if len(known.parts) == len(parts) and all(map(_agrees, known.parts, parts)):
+        for known in terms.pre_tokenizers:
+            alike = known.ignore_merges == bool(model.get("ignore_merges")) and len(known.parts) == len(parts)
+            if alike and all(map(_agrees, known.parts, parts)):
                 return known.name
     raise BaseModelError(
         f"Base {base.id!r} splits text in a way that llama.cpp has no name for, so it cannot be written as GGUF: "
@@ -123,4 +130,5 @@ def _merge(pair: str | list[str]) -> str:
 
 
 def _kind(token: dict[str, Any]) -> TokenType:
-    return TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
+    special = token["special"] or token["content"] in families.SPECIAL
+    return TokenType.CONTROL if special else TokenType.USER_DEFINED

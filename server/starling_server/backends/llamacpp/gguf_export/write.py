@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def write_adapter(adapter: Path, base: Base, path: Path) -> None:
     read, plan = outline.read(), Plan()
     for module, pair in read.pairs.items():
         name = names[module]
-        b = pair.b * np.float32(pair.factor * pair.rank / read.alpha)
+        b = found.rows(name, pair.b) * np.float32(pair.factor * pair.rank / read.alpha)
         for side, matrix in (("a", pair.a), ("b", b)):
             plan[f"{name}.lora_{side}"] = (lambda matrix=matrix: matrix, matrix.shape, GGMLQuantizationType.F32)
     with _writer(path, found) as writer:
@@ -114,11 +115,15 @@ def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], ki
             raise BaseModelError(
                 f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another."
             )
-        plan[name] = (tensor.read, tensor.shape, _stored_as(name, tensor.shape, kind))
+        plan[name] = (partial(_rows, found, name, tensor), tensor.shape, _stored_as(name, tensor.shape, kind))
     missing = [name for name in found.needed if name not in plan]
     if missing:
         raise BaseModelError(f"Base {base.id!r} lacks {missing[0]} and {len(missing) - 1} more: download it again.")
     return plan
+
+
+def _rows(found: Architecture, name: str, tensor: Stored) -> Floats:
+    return found.rows(name, tensor.read())
 
 
 def _stored_as(name: str, shape: tuple[int, ...], kind: Kind) -> GGMLQuantizationType:

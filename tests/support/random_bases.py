@@ -1,0 +1,59 @@
+"""Small random bases of every family, with the bundled vocabulary under the family's own special tokens."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from starling_server.models import bases, families
+from starling_server.models.family import PreTokenizer, Spelling
+
+DECODER = {
+    "vocab_size": 8192, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512, "head_dim": 16,
+    "tie_word_embeddings": False, "initializer_range": 0.15, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+}  # fmt: skip
+"""Weights large enough for logits that say something."""
+OWN: Mapping[str, dict[str, Any]] = {
+    "starcoder2": {"sliding_window": 256, "residual_dropout": 0.0, "embedding_dropout": 0.0},
+    "qwen2": {"sliding_window": 128, "use_sliding_window": False, "rms_norm_eps": 1e-6},
+    "qwen3": {"head_dim": 32},
+    "llama": {"rope_theta": 100_000.0},
+}
+OLD = ("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>", "<reponame>")
+"""Special tokens of the bundled vocabulary, the ids 0 to 6."""
+
+
+def write(
+    folder: Path, model_type: str, spelling: Spelling | None = None, split: PreTokenizer | None = None, **settings: Any
+) -> Path:
+    """A base in `folder`; by default with the family's first spelling, and with the bundled pre-tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(folder, spelling or families.of(model_type).spellings[0], split)
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[model_type](**{**DECODER, **OWN.get(model_type, {}), **settings})
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def write_tokenizer(folder: Path, spelling: Spelling, split: PreTokenizer | None = None) -> None:
+    """The bundled vocabulary with the special tokens of `spelling`, which nothing marks as special."""
+    words = json.loads((bases.TINY_DIR / "tokenizer.json").read_text(encoding="utf-8"))
+    end, prefix, middle, suffix, pad = spelling.end, spelling.prefix, spelling.middle, spelling.suffix, spelling.pad
+    more = [name for name in (pad, spelling.begin, *spelling.known_by, spelling.file) if name is not None]
+    names = [end, prefix, middle, suffix, *more, "<unused>", "<unused2>", "<unused3>"]
+    new = dict(zip(OLD, names, strict=False))
+    vocabulary = {new.get(token, token): number for token, number in words["model"]["vocab"].items()}
+    added = [{**token, "content": new[token["content"]], "special": False} for token in words["added_tokens"]]
+    words["model"] |= {"vocab": vocabulary, "ignore_merges": bool(split and split.ignore_merges)}
+    if split is not None:
+        parts = [{"trim_offsets": False, "invert": False, **part} for part in split.parts]
+        words["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": parts}
+    words["added_tokens"] = added
+    (folder / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "pad_token": pad or end}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
