@@ -18,7 +18,7 @@ import ours
 from starling_server.backends.llamacpp.gguf_export import Kind
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig
-from starling_server.models import adapters, bases, families
+from starling_server.models import adapters, bases
 from starling_server.models.manifest import prompt_format
 from starling_server.prompt import window
 from starling_server.prompt.cursor import Cursor
@@ -105,7 +105,7 @@ class Setting:
         trained = adapters.find(self.adapter).manifest.fim if self.adapter else None
         if trained is not None:
             size, most = trained.context_tokens, trained.max_tokens
-        written = prompt_format(families.resolve(base.model_type, tokenizer), trained)
+        written = prompt_format(base.fim(tokenizer), trained)
         return Prompts(tokenizer, written, window.budget(size, most, written.sentinels))
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from gguf import GGUFReader, quants
 from safetensors.torch import load_file, save_file
-from support import starcoder2
+from support import random_bases, starcoder2
 
 from starling_server.backends.llamacpp.gguf_export import KINDS, Kind
 from starling_server.backends.llamacpp.gguf_export.write import write_adapter, write_base
@@ -144,6 +144,22 @@ def test_what_llama_cpp_would_compute_otherwise_is_refused(
 def test_a_starcoder2_of_another_form_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     base = bases.find(str(starcoder2.write(tmp_path, **settings)))
     with pytest.raises(BaseModelError, match="cannot be written as GGUF"):
+        write_base(base, tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings", "words"),
+    [
+        ("qwen2", {"hidden_act": "gelu"}, "hidden_act 'gelu'"),
+        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "rope_type 'dynamic'"),
+        ("gemma", {}, "no export of gemma models is written yet"),
+    ],
+)
+def test_a_form_of_another_family_that_is_not_written(
+    model_type: str, settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    base = bases.find(str(random_bases.write(tmp_path / "base", model_type, **settings)))
+    with pytest.raises(BaseModelError, match=words):
         write_base(base, tmp_path / "a.gguf")
 
 

@@ -11,14 +11,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
-from support import starcoder2
+from support import random_bases, starcoder2
 
 from starling_server.backends.llamacpp.gguf_export.write import write_adapter, write_base
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig
-from starling_server.models import bases, lora
+from starling_server.models import bases, families, lora
 from starling_server.models.bases import Base
+from starling_server.models.family import PreTokenizer, Spelling
 from starling_training.export import merge
 
 if find_spec("llama_cpp") is None:
@@ -70,10 +71,10 @@ def prompts(loaded: Loaded, source: str, count: int = 24) -> list[list[int]]:
     return [loaded.fim.prompt(encode(before), encode(after)) for before, after in texts]
 
 
-def greedy(model: Any, prompt: Sequence[int]) -> list[int]:
+def greedy(model: Any, prompt: Sequence[int], count: int = TOKENS) -> list[int]:
     """transformers' own search, which no end of text ends."""
     ids = torch.tensor([list(prompt)])
-    settings = {"max_new_tokens": TOKENS, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    settings = {"max_new_tokens": count, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
     return model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **settings)[0, len(prompt) :].tolist()
 
 
@@ -165,6 +166,36 @@ def test_a_starcoder2_computes_the_same_with_and_without_an_adapter(
         check_logits(one, loaded.model, asked)
         one.use(tmp_path / "lora.gguf")
         check_logits(one, over(base, adapter), asked)
+
+
+DECODERS: dict[str, tuple[str, Spelling, PreTokenizer, dict[str, Any]]] = {
+    "qwen2": ("qwen2", families.QWEN, families.QWEN2_SPLIT, {"tie_word_embeddings": True}),
+    "qwen3": ("qwen3", families.QWEN, families.QWEN2_SPLIT, {}),
+    "llama": ("llama", families.STARCODER, families.BIGCODE_SPLITS[0], {"attention_bias": True, "mlp_bias": True}),
+    "deepseek-coder": (
+        "llama", families.DEEPSEEK_CODER, families.DEEPSEEK_SPLIT,
+        {"rope_scaling": {"rope_type": "linear", "factor": 4.0, "rope_theta": 100_000.0}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_families_of_llama_s_kind_compute_the_same(name: str, source: str, tmp_path: Path) -> None:
+    """RMSNorm, a gated feed-forward, biases, rows of q and k in llama.cpp's order; the same of a LoRA on all of it."""
+    model_type, spelling, split, settings = DECODERS[name]
+    folder = random_bases.write(tmp_path / "base", model_type, spelling, split, **settings)
+    base, model = bases.find(str(folder)), random_bases.adapted(folder, tmp_path / "mine")
+    write_base(base, tmp_path / "base.gguf", "f32")
+    write_adapter(tmp_path / "mine", base, tmp_path / "lora.gguf")
+    loaded = loading.load(ModelConfig(base=str(folder), quantize="none", device="cpu", dtype="float32"))
+    asked = prompts(loaded, source, 50)
+    with llama(tmp_path / "base.gguf") as one:
+        for text in (*TEXTS, source):
+            assert one.tokens(text) == loaded.tokenizer.encode(text)
+        check_logits(one, loaded.model, asked[:4], 1e-3)
+        assert [one.greedy(prompt, 4) for prompt in asked] == [greedy(loaded.model, prompt, 4) for prompt in asked]
+        one.use(tmp_path / "lora.gguf")
+        check_logits(one, model, asked[:4], 1e-3)
 
 
 @pytest.mark.parametrize(("kind", "close"), [("f16", 0.05), ("bf16", 0.4), ("q8_0", 1.0)])

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from starling_server.models import bases
 from starling_server.models.adapters import WEIGHTS
 from starling_server.models.manifest import BaseRecord
-from starling_server.prompt.fim import Fim
+from starling_server.models.tokenizer import load_tokenizer
 from starling_training.config import DataConfig, TrainConfig
 from starling_training.examples.spans import Hole, Kind
 from starling_training.fit.schedule import Curve, Point
@@ -66,7 +66,7 @@ def found(judged: list[Trial] | None = None) -> Found:
         resolved(config, config, {"name": "flag", "sources": "flag"}),
         base,
         False,
-        Fim("starcoder", 1, 2, 3, 4, 0, stops=frozenset(range(5)), text_sentinels=(), order="spm"),
+        base.fim(load_tokenizer(base)),
         Path(PRIVATE[0]),
         INVENTORY,
     )

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from starling_server.backends.torch import loading
+from starling_server.config import ModelConfig
 from starling_server.models import bases, families
 from starling_server.models.family import PreTokenizer, Spelling
 
@@ -36,8 +39,31 @@ def write(
     write_tokenizer(folder, spelling or families.of(model_type).spellings[0], split)
     torch.manual_seed(0)
     config = CONFIG_MAPPING[model_type](**{**DECODER, **OWN.get(model_type, {}), **settings})
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config)
+    for name, weight in model.named_parameters():
+        if name.endswith(".bias"):
+            weight.data.normal_(0, 0.3)
+        elif weight.ndim == 1:
+            weight.data.uniform_(0.5, 1.5)
+    with loading.quiet():
+        model.save_pretrained(folder)
     return folder
+
+
+def adapted(base: Path, folder: Path) -> Any:
+    """peft's model over the base in float32, with a random LoRA on every linear layer, which is written to `folder`."""
+    loaded = loading.load(ModelConfig(base=str(base), quantize="none", device="cpu", dtype="float32"))
+    torch.manual_seed(1)
+    config = peft.LoraConfig(
+        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    with loading.quiet():
+        model: Any = peft.get_peft_model(loaded.model, config)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data *= 0.3  # a change the size of the weights themselves would drown everything
+    model.save_pretrained(str(folder))
+    return model.eval()
 
 
 def write_tokenizer(folder: Path, spelling: Spelling, split: PreTokenizer | None = None) -> None:

@@ -15,23 +15,37 @@ from starling_server.models.family import PreTokenizer
 
 PLACE = Path.home() / ".cache" / "starling" / "real-bases" / "vocabularies"
 CONTROL, USER_DEFINED, UNUSED = 3, 4, 5
-Fields = Mapping[str, Any]
 
 
-def fields(name: str) -> Fields:
-    """The keys of a vocabulary file; skips the test where it is not on this disk."""
+def fields(name: str) -> Mapping[str, Any]:
+    """Tokens, their types and merges of a vocabulary file; skips the test where it is not on this disk.
+
+    gguf's reader takes up to a minute, so they are kept beside it as JSON.
+    """
     path = PLACE / f"ggml-vocab-{name}.gguf"
     if not path.is_file():
         pytest.skip(f"{path} is not on this disk")
-    from gguf import GGUFReader
+    kept = path.with_suffix(".json")
+    if not kept.is_file():
+        from gguf import GGUFReader
 
-    return {field.name.removeprefix("tokenizer.ggml."): field.contents() for field in GGUFReader(path).fields.values()}
+        read = GGUFReader(path).fields
+        content = {key: read[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type", "merges")}
+        kept.write_text(json.dumps(content), encoding="utf-8")
+    return json.loads(kept.read_text(encoding="utf-8"))
 
 
-def write(folder: Path, name: str, split: PreTokenizer, renamed: Mapping[int, str], normalizer: str | None) -> Path:
-    """`folder`/tokenizer.json of the vocabulary `name`; `renamed` are tokens that the file has no names for."""
+def expected(name: str) -> list[tuple[str, list[int]]]:
+    """llama.cpp's test texts, and their ids by the base's own tokenizer."""
+    inputs = (PLACE / f"ggml-vocab-{name}.gguf.inp").read_text(encoding="utf-8").split("\n__ggml_vocab_test__\n")
+    outputs = (PLACE / f"ggml-vocab-{name}.gguf.out").read_text(encoding="utf-8").split("\n")
+    return [(text, [int(word) for word in line.split()]) for text, line in zip(inputs, outputs, strict=False)]
+
+
+def write(folder: Path, name: str, split: PreTokenizer, named: Mapping[int, str], normalizer: str | None) -> Path:
+    """`folder`/tokenizer.json of the vocabulary `name`; `named` are tokens that the file has no names for."""
     read = fields(name)
-    tokens: list[str] = [renamed.get(number, token) for number, token in enumerate(read["tokens"])]
+    tokens: list[str] = [named.get(number, token) for number, token in enumerate(read["tokens"])]
     added = [
         {
             "id": number, "content": token, "special": kind == CONTROL, "single_word": False, "lstrip": False,
@@ -40,7 +54,7 @@ def write(folder: Path, name: str, split: PreTokenizer, renamed: Mapping[int, st
         for number, (token, kind) in enumerate(zip(tokens, read["token_type"], strict=True))
         if kind in (CONTROL, USER_DEFINED) and not token.startswith("[PAD")
     ]  # fmt: skip
-    named = {token["content"] for token in added}
+    apart = {token["content"] for token in added}
     parts = [{"trim_offsets": False, "invert": False, **part} for part in split.parts]
     content = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
@@ -51,7 +65,7 @@ def write(folder: Path, name: str, split: PreTokenizer, renamed: Mapping[int, st
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False,
             "ignore_merges": split.ignore_merges,
-            "vocab": {token: number for number, token in enumerate(tokens) if token not in named},
+            "vocab": {token: number for number, token in enumerate(tokens) if token not in apart},
             "merges": read["merges"],
         },
     }  # fmt: skip

@@ -10,6 +10,8 @@ from starling_server.errors import UsageError
 from starling_server.models.bases import Base
 
 Loss = Literal["middle", "all"]
+OrderChoice = Literal["auto", "spm", "psm"]
+"""`auto` is resolved with the base."""
 Method = Literal["qlora", "lora", "full"]
 """A LoRA over a 4-bit base, a LoRA over a 16-bit base, or all weights of the base."""
 
@@ -35,8 +37,14 @@ class DataConfig:
     """Max tokens of a middle with its end token, the same as in serving, which reserves room for it."""
     fim_rate: float = 0.8
     """Share of examples with a hole; the others are plain text from left to right."""
+    order: OrderChoice = "auto"
+    """Order of the prompts that the adapter is served with. `auto` is suffix first (SPM), also over a base that has
+    learnt the other order only: a key then adds a token instead of moving the suffix (docs/decisions.md).
+    """
     spm_rate: float = 0.8
-    """Share of the holes in the order used in serving (suffix first); the others are prefix first."""
+    """Share of the holes in the order of serving (SPM, unless `order` says PSM); the others are in the other order if
+    the base has learnt it.
+    """
     loss: Loss = "middle"
     """Tokens with labels in an example with a hole: the `middle` only, or `all`. On the tiny base, labels on middles
     only gave three times the gain (docs/experiments.md).
@@ -181,7 +189,9 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
     return replace(
         config,
         model=replace(config.model, base=base.id, quantize=_quantize(config)),
-        data=replace(config.data, context_tokens=context),
+        data=replace(
+            config.data, context_tokens=context, order="spm" if config.data.order == "auto" else config.data.order
+        ),
         optim=replace(config.optim, learning_rate=config.optim.learning_rate or rate),
     )
 

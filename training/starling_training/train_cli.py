@@ -15,7 +15,7 @@ from starling_server.errors import UsageError
 from starling_server.flags import MODEL_FLAGS, flags
 from starling_server.models import adapters
 from starling_training import presets, processes, progress, staging
-from starling_training.config import DataConfig, LoraConfig, Loss, Method, OptimConfig, TrainConfig
+from starling_training.config import DataConfig, LoraConfig, Loss, Method, OptimConfig, OrderChoice, TrainConfig
 from starling_training.interrupt import Interrupt
 from starling_training.publish import push
 from starling_training.sources import corpus, origins
@@ -68,7 +68,19 @@ DATA_FLAGS = (
     option(DataConfig, "context_tokens", "Context window in tokens. 0: the base's, at most 2048."),
     option(DataConfig, "max_tokens", "Maximum tokens per suggestion, as in serving."),
     option(DataConfig, "fim_rate", "Share of examples with a hole, from 0 to 1."),
-    option(DataConfig, "spm_rate", "Share of holes in the order of serving (SPM), from 0 to 1."),
+    option(
+        DataConfig,
+        "order",
+        "Order of the adapter's prompts. spm: suffix first, so that a key adds one token to the prompt. psm: prefix "
+        "first. auto: spm, also on a base that was trained with psm alone, which the adapter then teaches.",
+        choices=get_args(OrderChoice),
+    ),
+    option(
+        DataConfig,
+        "spm_rate",
+        "Share of holes in the order of serving (SPM unless --order psm), from 0 to 1; the others are in the other "
+        "order, if the base was trained with it.",
+    ),
     option(DataConfig, "loss", "Tokens of an example with a hole that count in the loss.", choices=get_args(Loss)),
     option(
         DataConfig,

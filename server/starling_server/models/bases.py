@@ -5,9 +5,9 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
@@ -15,10 +15,13 @@ from starling_server.models import families, safetensors_numpy
 from starling_server.models.families import FAMILIES, LIMITS
 from starling_server.models.family import Family
 from starling_server.models.safetensors_numpy import Stored
+from starling_server.prompt.fim import Fim, Names, Order
 from starling_server.untrusted import Unfit, shown
 
 TINY = "tiny"
 TINY_DIR = Path(__file__).parents[1] / "tiny"
+ORDER = "starling_order"
+"""Key of `config.json` with the order of prompts, where training taught another than the family's."""
 NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")
 CONFIG_BYTES, TOKENIZER_BYTES = 1 << 20, 64 << 20
@@ -50,6 +53,11 @@ class Base:
     def family(self) -> Family:
         """Its family's row."""
         return families.of(self.model_type)
+
+    def fim(self, tokenizer: Names) -> Fim:
+        """Its FIM format: the family's, in the order that an adapter taught it if one was merged in."""
+        written = families.resolve(self.model_type, tokenizer)
+        return replace(written, order=self.config.get(ORDER) or written.order)
 
     @property
     def quantization(self) -> str | None:
@@ -233,6 +241,8 @@ def _check_config(name: str, family: Family, config: Mapping[str, Any]) -> None:
     needed = (family.keys.vocabulary, family.keys.width, family.keys.positions)
     if missing := next((key for key in needed if not config.get(key)), None):
         raise _damaged(name, f"{missing} is missing")
+    if config.get(ORDER) not in (None, *get_args(Order)):
+        raise _damaged(name, f"{ORDER} is {shown(config[ORDER])}")
     quantised: Any = config.get("quantization_config") or {}
     if not isinstance(quantised, dict) or not isinstance(quantised.get("quant_method", ""), str):  # pyright: ignore[reportUnknownMemberType]
         raise _damaged(name, "quantization_config is none")

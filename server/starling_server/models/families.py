@@ -73,7 +73,7 @@ DEEPSEEK_CODER = Spelling(
 """DeepSeek-Coder's card: the hole's token stands between prefix and suffix, and the end's token before the answer."""
 MELLUM = Spelling(
     "<fim_prefix>", "<fim_middle>", "<fim_suffix>", None, spm=SUFFIX_FIRST, learnt=("spm",),
-    repository="<reponame>", file="<filename>", others=("<fim_pad>", "<gh_stars>"), unlike_text=("<fim_pad>",),
+    file="<filename>", others=("<fim_pad>", "<reponame>", "<gh_stars>"), unlike_text=("<fim_pad>",),
     known_by=("10",),
 )  # fmt: skip
 """Mellum's card. Its vocabulary joins digits, unlike that of Granite-code, which is StarCoder's."""

@@ -46,6 +46,12 @@ class Writer:
     max_tokens: int
     """Max tokens of a middle with its end id."""
 
+    @property
+    def other_order(self) -> Order:
+        """The order that prompts are not served in, or the served one where the base has not learnt the other."""
+        other: Order = "psm" if self.fim.order == "spm" else "spm"
+        return other if other in self.fim.learnt else self.fim.order
+
     def hole(self, hole: Hole, order: Order | None = None) -> Example:
         """The example of `hole`; without `order`, the prompt is the one used in serving."""
         tokens = window.budget(self.context_tokens, self.max_tokens, self.fim.sentinels)
@@ -112,8 +118,8 @@ def _document_rows(
     count = int(expected + random.random())  # rounded at random, so that weights affect small files too
     for span in writer.draw(documents[number], count, random):
         if random.random() < config.fim_rate:
-            form: Form = "spm" if random.random() < config.spm_rate else "psm"
-            yield Row(number, span.start, span.end, span.kind, form)
+            served = random.random() < config.spm_rate
+            yield Row(number, span.start, span.end, span.kind, writer.fim.order if served else writer.other_order)
         else:
             start = text.rfind("\n", 0, span.start) + 1
             yield Row(number, start, start, "plain", "plain")

@@ -20,13 +20,13 @@ from starling_server.backends.torch import loading
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError, BaseModelError
-from starling_server.models import bases, families, safetensors_numpy
+from starling_server.models import bases, safetensors_numpy
 from starling_server.models.adapters import Adapter
 from starling_server.models.bases import Base
 from starling_server.models.lora import Lora
 from starling_server.models.manifest import MANIFEST, Manifest, prompt_format
 from starling_server.models.tokenizer import load_tokenizer
-from starling_server.prompt.fim import Example
+from starling_server.prompt.fim import Example, Order
 from starling_server.untrusted import Unfit
 from starling_training.examples.dataset import Writer, held_out_holes
 from starling_training.export import export_config
@@ -43,8 +43,10 @@ COPIED = frozenset({".json", ".txt", ".jinja"})
 """Extensions of configuration and tokenizer files."""
 
 
-def write(base: Base, lora: Lora, others: Weights, folder: Path) -> None:
+def write(base: Base, lora: Lora, others: Weights, folder: Path, order: Order | None = None) -> None:
     """Write `base` plus `lora` into the empty `folder`; `others` replace the base's own weights.
+
+    `order` is the order of prompts that the adapter was trained for, by default the base's own.
 
     Raises BaseModelError, and AdapterError if a layer of the adapter is not in the base.
     """
@@ -56,7 +58,7 @@ def write(base: Base, lora: Lora, others: Weights, folder: Path) -> None:
         size += sum(weight.numel() * weight.element_size() for weight in merged.values())
     if left:
         raise AdapterError(f"The adapter targets {min(left)}, which base {base.id!r} does not have: train it again.")
-    _copy_rest(base, folder, size)
+    _copy_rest(base, folder, size, {bases.ORDER: order} if order else {})
 
 
 def _merged(name: str, weight: Tensor, lora: Lora, others: Weights, left: set[str]) -> Tensor:
@@ -78,12 +80,13 @@ def _read(base: Base, file: Path) -> Mapping[str, Tensor]:
         raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
 
 
-def _copy_rest(base: Base, folder: Path, size: int) -> None:
+def _copy_rest(base: Base, folder: Path, size: int, settings: Mapping[str, object]) -> None:
     for file in base.path.iterdir():
         if file.is_file() and file.name not in PRIVATE and (file.suffix in COPIED or file.name.startswith("LICENSE")):
             shutil.copyfile(file, folder / file.name)
     config = {key: value for key, value in base.config.items() if key != "quantization_config"}
     config |= {key: "bfloat16" for key in ("dtype", "torch_dtype") if key in config} or {"dtype": "bfloat16"}
+    config |= settings
     _dump(config, folder / "config.json")
     with suppress(FileNotFoundError, Unfit):  # a damaged index beside a single weights file was never read
         index = untrusted.parsed(untrusted.read(folder / safetensors_numpy.INDEX, safetensors_numpy.INDEX_BYTES))
@@ -141,7 +144,13 @@ def _measured(asked: Job, examples: Sequence[Example], folder: Path) -> Choice:
 def _write(asked: Job, onto: Onto, folder: Path) -> None:
     """Write the merged model to `folder`."""
     with _weights(asked, onto) as weights:
-        write(asked.base, asked.lora, weights, folder)
+        write(asked.base, asked.lora, weights, folder, taught(asked))
+
+
+def taught(asked: Job) -> Order | None:
+    """The order of prompts that the adapter taught; None where it is the base's own."""
+    order = asked.adapter.manifest.fim.order
+    return None if order == asked.base.fim(load_tokenizer(asked.base)).order else order
 
 
 @contextmanager
@@ -172,7 +181,7 @@ def held_out_documents(manifest: Manifest) -> list[Document]:
 def held_out_examples(held_out: Sequence[Document], manifest: Manifest, base: Base, count: int) -> list[Example]:
     """Holes in `held_out` with the prompts used in serving; empty if no middle is short enough."""
     tokenizer = load_tokenizer(base)
-    written = prompt_format(families.resolve(base.model_type, tokenizer), manifest.fim)
+    written = prompt_format(base.fim(tokenizer), manifest.fim)
     writer = Writer(tokenizer, written, manifest.fim.context_tokens, manifest.fim.max_tokens)
     return [writer.hole(hole) for _, hole in held_out_holes(held_out, writer, count, "export:0")]
 

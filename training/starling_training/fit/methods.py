@@ -19,6 +19,8 @@ from transformers import PreTrainedModel
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import BaseModelError, UsageError
+from starling_server.models import bases
+from starling_server.prompt.fim import Order
 from starling_training import staging
 from starling_training.config import LoraConfig, TrainConfig
 
@@ -49,7 +51,8 @@ def load(config: TrainConfig) -> Trainee:
     torch.manual_seed(config.data.seed)
     if config.lora.method == "full":
         loaded = loading.load(replace(config.model, quantize="none", dtype="float32"))
-        return Trainee(unfreeze(loaded), loaded, lambda folder: save_base(loaded, folder))
+        order: Order = "psm" if config.data.order == "psm" else "spm"
+        return Trainee(unfreeze(loaded), loaded, lambda folder: save_base(loaded, folder, order))
     loaded = loading.load(config.model, training=True)
     model = wrap(loaded, config.lora)
     return Trainee(model, loaded, lambda folder: save_adapter(model, loaded, folder))
@@ -125,8 +128,8 @@ def unfreeze(loaded: Loaded) -> PreTrainedModel:
     return loaded.model.requires_grad_(True)
 
 
-def save_base(loaded: Loaded, folder: Path) -> None:
-    """Write the current weights as a base of their own, with the tokenizer."""
+def save_base(loaded: Loaded, folder: Path, order: Order) -> None:
+    """Write the current weights as a base of their own, with the tokenizer and the order of its prompts."""
     half = torch.bfloat16
     with staging.staged(folder, overwrite=True) as new:
         for pattern in COPIED:
@@ -140,4 +143,6 @@ def save_base(loaded: Loaded, folder: Path) -> None:
             loaded.model.save_pretrained(str(new), state_dict=weights)
         config = json.loads((new / CONFIG).read_text(encoding="utf-8"))
         config |= {"dtype": str(half).removeprefix("torch."), "use_cache": True}  # undo the changes for training
+        if order != loaded.fim.order:
+            config |= {bases.ORDER: order}
         (new / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

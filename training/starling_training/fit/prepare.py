@@ -5,7 +5,7 @@ Only the base's tokenizer is loaded, except for the data dump filter, which need
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import BaseModelError, SourceError
-from starling_server.models import bases, families
+from starling_server.models import bases
 from starling_server.models.bases import Base
 from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_training.config import TrainConfig, resolve
@@ -66,13 +66,14 @@ def prepare(config: TrainConfig, read: Corpus) -> Prepared:
     """Find the base, split `read` and write its rows; raises SourceError and BaseModelError."""
     base = loading.find_base(config.model)
     tokenizer = load_tokenizer(base)
-    sentinels = families.resolve(base.model_type, tokenizer)
     config = resolve(config, base)
+    assert config.data.order != "auto"  # resolved above
+    written = replace(base.fim(tokenizer), order=config.data.order)
     parts = apart(split(read.documents, config.data.held_out, config.data.seed), read)
     if not parts.train:
         raise SourceError(f"Every file of {read.title} is a near duplicate of a held-out file: add another source.")
     _check_lossless(tokenizer, base, parts.train)
-    writer = Writer(tokenizer, sentinels, config.data.context_tokens, config.data.max_tokens)
+    writer = Writer(tokenizer, written, config.data.context_tokens, config.data.max_tokens)
     rows = [row for epoch in range(config.optim.epochs) for row in epoch_rows(parts.train, writer, config.data, epoch)]
     if not rows:
         raise SourceError(

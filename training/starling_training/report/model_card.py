@@ -23,7 +23,18 @@ TAGS = ["code", "code-completion", "fill-in-the-middle", "lora", "starling"]
 METRICS = {"exact match": "exact_match", "edit similarity": "edit_similarity", "middle loss": "loss"}
 """Metrics in the card's front matter, with the Hub's names."""
 SHAPE = ("method", "rank", "alpha", "dropout", "targets")
-COURSE = ("learning_rate", "batch", "accumulation", "warmup", "weight_decay", "epochs", "fim_rate", "spm_rate", "loss")
+COURSE = (
+    "learning_rate",
+    "batch",
+    "accumulation",
+    "warmup",
+    "weight_decay",
+    "epochs",
+    "fim_rate",
+    "order",
+    "spm_rate",
+    "loss",
+)
 KINDS = {
     "adapter": "A LoRA adapter over the base {base},",
     "model": "The model {base}, all of its weights trained further,",
@@ -44,7 +55,7 @@ serve-copilot {flags}
 ```
 
 `starling-lsp {flags}` gives the same suggestions to editors.
-RemoteModels it loads with `{loads}`; prompts are the FIM format of {family}, suffix first, in a window of
+RemoteModels it loads with `{loads}`; prompts are the FIM format of {family}, {order} first, in a window of
 {context:,} tokens of which {most} are left to the middle.
 
 ## Is it better than its base?
@@ -93,6 +104,7 @@ def render(manifest: Manifest, scores: Scores, licence: str | None) -> str:
         version=__version__,
         sources=", ".join(map(prose, public.sources(manifest))) or "unnamed sources",
         family=manifest.fim.family,
+        order="suffix" if manifest.fim.order == "spm" else "prefix",
         context=manifest.fim.context_tokens,
         most=manifest.fim.max_tokens,
         quality=_quality(made, scores, manifest.results.get("holes", 0)),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starling_server.backends.llamacpp.gguf_export import export_cache
 from starling_server.config import ModelConfig
-from starling_server.models import bases, families
+from starling_server.models import bases
 from starling_server.models.bases import Base
 from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_server.prompt.fim import Fim
@@ -33,7 +33,7 @@ def load(config: ModelConfig) -> Loaded:
     base = find_base(config)
     tokenizer = load_tokenizer(base)
     fingerprint = bases.fingerprint(base)
-    sentinels = families.resolve(base.model_type, tokenizer)
+    sentinels = base.fim(tokenizer)
     file = export_cache.base(base, fingerprint, config.ggml_type)
     return Loaded(base, fingerprint, file, tokenizer, sentinels, config.device != "cpu")
 

@@ -8,7 +8,7 @@ from starling_server.backends.openai.remote_engine import RemoteEngine, RemoteMo
 from starling_server.config import OPENAI, ModelConfig
 from starling_server.engine.backend import Backend
 from starling_server.errors import UpstreamDown, UsageError
-from starling_server.models import adapters, bases, families
+from starling_server.models import adapters, bases
 from starling_server.models.adapters import Adapter
 from starling_server.models.tokenizer import load_tokenizer
 
@@ -25,7 +25,7 @@ def load(model: ModelConfig, served: Sequence[Adapter] = ()) -> Backend:
         raise UsageError("--engine needs --base: the name of the base that the server there has, or its folder.")
     base = bases.find_vocabulary(model.base)
     tokenizer = load_tokenizer(base)
-    sentinels = families.resolve(base.model_type, tokenizer)
+    sentinels = base.fim(tokenizer)
     upstream = Upstream(model.engine.removeprefix(OPENAI), os.environ.get(KEY))
     names = {adapter.name for adapter in (*served, *adapters.every())}
     listed = _listed(upstream)

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from starling_server.backends.torch import int8, weight_format
 from starling_server.config import DTYPES, DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
-from starling_server.models import bases, families
+from starling_server.models import bases
 from starling_server.models.bases import Base
 from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_server.prompt.fim import Fim
@@ -67,7 +67,7 @@ def load(config: ModelConfig, training: bool = False) -> Loaded:
     """Load base and tokenizer in the fastest form for serving, or a trainable one; raises BaseModelError."""
     base = find_base(config)
     tokenizer = load_tokenizer(base)
-    sentinels = families.resolve(base.model_type, tokenizer)
+    sentinels = base.fim(tokenizer)
     if max(sentinels.stops) >= base.config["vocab_size"]:
         raise BaseModelError(
             f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know: choose a base that was "
