@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from importlib.util import find_spec
 
 from starling_server.completion.service import Service
-from starling_server.config import HERE, ModelConfig, ServiceConfig
+from starling_server.config import HERE, ModelConfig, RunnerName, ServiceConfig
 from starling_server.engine.backend import Backend
 from starling_server.errors import UsageError
+from starling_server.models import bases
 from starling_server.models.adapter_memory import AdapterMemory
 from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.models.adapters import Adapter
@@ -41,7 +43,7 @@ def _load(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter])
         from starling_server.backends.openai import backend as openai
 
         return openai.load(model, served)
-    if model.runner == "ggml":
+    if _runner(model) == "ggml":
         try:
             from starling_server.backends.llamacpp import backend as llamacpp
 
@@ -51,6 +53,18 @@ def _load(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter])
     from starling_server.backends.torch import backend as torch
 
     return torch.load(model, service)
+
+
+def _runner(model: ModelConfig) -> RunnerName:
+    """The runner; `auto` is ggml for a GGUF file where llama.cpp is installed, and torch otherwise."""
+    if model.runner != "auto":
+        return model.runner
+    if not bases.is_gguf(model.base):
+        return "torch"
+    if find_spec("llama_cpp") is not None:
+        return "ggml"
+    log.warning("llama.cpp, which computes a GGUF file as it is, is not installed: pip install 'starling[ggml]'")
+    return "torch"
 
 
 def in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":

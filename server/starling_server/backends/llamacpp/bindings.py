@@ -99,12 +99,6 @@ class Weights:
         self.bytes = path.stat().st_size
         self.close = weakref.finalize(self, self.api.llama_model_free, self.handle)
 
-    def token_floats(self) -> int:
-        """Number of floats in one token's keys and values, over all layers."""
-        heads, keys = self.api.llama_model_n_head(self.handle), self.api.llama_model_n_head_kv(self.handle)
-        width = self.api.llama_model_n_embd(self.handle) // heads * keys
-        return int(2 * width * self.api.llama_model_n_layer(self.handle))
-
     def adapter(self, path: Path) -> Handle:
         """Load the GGUF LoRA in this file for `Context.use`; raises AdapterError if llama.cpp rejects it."""
         handle = self.api.llama_adapter_lora_init(self.handle, str(path).encode())

@@ -29,12 +29,12 @@ class Loaded:
 
 
 def load(config: ModelConfig) -> Loaded:
-    """Find the base and export it to GGUF unless that was done before; raises BaseModelError, OutputError."""
+    """Find the base and, unless it is a GGUF file, export it to one once; raises BaseModelError, OutputError."""
     base = find_base(config)
     tokenizer = load_tokenizer(base)
     fingerprint = bases.fingerprint(base)
     sentinels = base.fim(tokenizer)
-    file = export_cache.base(base, fingerprint, config.ggml_type)
+    file = export_cache.base(base, fingerprint, config.ggml_type) if base.gguf is None else base.gguf.files[0]
     return Loaded(base, fingerprint, file, tokenizer, sentinels, config.device != "cpu")
 
 

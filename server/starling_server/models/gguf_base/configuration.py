@@ -5,7 +5,7 @@ from typing import Any
 
 from starling_server.errors import BaseModelError
 from starling_server.models import families
-from starling_server.models.family import Family
+from starling_server.models.family import Family, Spelling
 from starling_server.models.gguf_base import vocabulary
 from starling_server.models.gguf_base.header import Header
 from starling_server.untrusted import shown
@@ -16,32 +16,40 @@ IMAGE = ("clip", "vl", "mllama", "flux", "sd1", "sd3", "sdxl", "image", "siglip"
 EMBEDDING_TABLE, HEAD, OWN_FREQUENCIES = "token_embd.weight", "output.weight", "rope_freqs.weight"
 
 
-def configuration(name: str, header: Header) -> dict[str, Any]:
-    """The content of config.json for the base `name`; raises BaseModelError for a file that is none."""
+def configuration(name: str, header: Header) -> tuple[dict[str, Any], Spelling]:
+    """The content of config.json for the base `name`, and how it spells its sentinels.
+
+    Raises BaseModelError for a file that is no base for completion.
+    """
     family = _family(name, header)
     table = header.tensors.get(EMBEDDING_TABLE)
     if table is None or len(table.shape) != 2:
         raise BaseModelError(f"Base {name!r} holds a vocabulary and no weights: take a file with a whole model.")
     words = vocabulary.tokens(name, header.fields)
+    written = _spelling(name, family, header, words)
+    config = _sizes(family, header) | _switches(family, header)
+    return config | {
+        "architectures": [], "model_type": family.model_type, family.keys.vocabulary: table.shape[0],
+        "tie_word_embeddings": HEAD not in header.tensors, "dtype": "bfloat16",
+        "bos_token_id": words.index(written.begin or written.end), "eos_token_id": words.index(written.end),
+    }, written  # fmt: skip
+
+
+def weights(header: Header) -> int:
+    """Number of weights."""
+    return sum(prod(tensor.shape) for tensor in header.tensors.values())
+
+
+def _spelling(name: str, family: Family, header: Header, words: list[str]) -> Spelling:
+    """The family's spelling that the vocabulary holds; raises BaseModelError where it holds none."""
     try:
-        written = families.spelling(family.model_type, vocabulary.Names(words))
+        return families.spelling(family.model_type, vocabulary.Names(words))
     except BaseModelError as error:
         called = header.fields.get("general.name")
         raise BaseModelError(
             f"Base {name!r}{f' ({shown(called)})' if called else ''} has no fill-in-the-middle tokens, so it cannot "
             f"complete inside a text: take one that has them, such as {FIM_BASES}."
         ) from error
-    config = _sizes(family, header) | _switches(family, header)
-    return config | {
-        "architectures": [], "model_type": family.model_type, family.keys.vocabulary: table.shape[0],
-        "tie_word_embeddings": HEAD not in header.tensors, "dtype": "bfloat16",
-        "bos_token_id": words.index(written.begin or written.end), "eos_token_id": words.index(written.end),
-    }  # fmt: skip
-
-
-def weights(header: Header) -> int:
-    """Number of weights."""
-    return sum(prod(tensor.shape) for tensor in header.tensors.values())
 
 
 def _family(name: str, header: Header) -> Family:
@@ -73,7 +81,12 @@ def _sizes(family: Family, header: Header) -> dict[str, Any]:
         keys.window: "attention.sliding_window",
     }  # fmt: skip
     found = {key: header.of(field) for key, field in named.items() if key is not None}
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: _short(value) for key, value in found.items() if value is not None}
+
+
+def _short(value: Any) -> Any:
+    """A float32 in the digits that it was written with."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _switches(family: Family, header: Header) -> dict[str, Any]:

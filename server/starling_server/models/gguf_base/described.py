@@ -36,8 +36,8 @@ def describe(name: str, path: Path) -> Described:
     """Read the base in `path` and write its folder, unless that was done before; raises BaseModelError, OutputError."""
     header = read(path)
     try:
-        config = configuration.configuration(name, header)
-        words = vocabulary.tokenizer(name, header.fields)
+        config, written = configuration.configuration(name, header)
+        words = vocabulary.tokenizer(name, header.fields, written)
     except (KeyError, TypeError, ValueError) as error:
         raise BaseModelError(f"Base {name!r} has a damaged header: download it again.") from error
     return Described(_written(config, words), header)

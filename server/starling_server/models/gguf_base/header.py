@@ -74,6 +74,12 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
+def is_later_part(path: Path) -> bool:
+    """Whether this is a part of a split file, and not the first."""
+    match = _PART.fullmatch(path.name)
+    return match is not None and int(match["number"]) != 1
+
+
 def read(path: Path) -> Header:
     """The header of the base in `path`, whose other parts lie beside it; raises BaseModelError."""
     files = _parts(path)
@@ -139,6 +145,19 @@ class _Cursor:
         """A length and so many bytes."""
         return self.bytes(self.count(MOST_TEXT, "bytes of text")).decode("utf-8", "replace")
 
+    def _texts(self, count: int) -> list[str]:
+        """So many texts, in a loop of its own: a vocabulary has 300,000."""
+        data, at, size, found, length_of = self._data, self.at, self.size, list[str](), struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            begin = at + 8
+            end = begin + length_of(data, at)[0] if begin <= size else size + 1
+            if end > size:
+                raise Unfit("is cut off in its header")
+            found.append(data[begin:end].decode("utf-8", "replace"))
+            at = end
+        self.at = at
+        return found
+
     def value(self, kind: int) -> Any:
         """A field of ggml's type `kind`; lists hold no lists."""
         if kind == _TEXT:
@@ -146,7 +165,7 @@ class _Cursor:
         if kind == _ARRAY:
             inner, count = self.number("I"), self.count(MOST_ITEMS, "items of a list")
             if inner == _TEXT:
-                return [self.text() for _ in range(count)]
+                return self._texts(count)
             code = _code(inner)
             return list(struct.unpack(f"<{count}{code}", self.bytes(count * struct.calcsize(f"<{code}"))))
         return self.number(_code(kind))

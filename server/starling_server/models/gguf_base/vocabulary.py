@@ -5,7 +5,7 @@ from typing import Any
 
 from starling_server.errors import BaseModelError
 from starling_server.models import families
-from starling_server.models.family import PreTokenizer
+from starling_server.models.family import PreTokenizer, Spelling
 from starling_server.untrusted import shown
 
 KEY = "tokenizer.ggml."
@@ -48,19 +48,23 @@ def tokens(name: str, fields: Fields) -> list[str]:
     return lists[0]
 
 
-def tokenizer(name: str, fields: Fields) -> dict[str, Any]:
-    """The content of tokenizer.json; raises BaseModelError for a way of splitting that no family has."""
+def tokenizer(name: str, fields: Fields, written: Spelling) -> dict[str, Any]:
+    """The content of tokenizer.json, with the special tokens of `written` also where the file calls them text.
+
+    Raises BaseModelError for a way of splitting that no family has.
+    """
     words, split = tokens(name, fields), _split(name, fields)
+    special = {*written.sentinels, *written.stops}
     kinds = fields.get(f"{KEY}token_type", [1] * len(words))
     added = [
         {
-            "id": number, "content": word, "special": kind == CONTROL or word in families.SPECIAL,
+            "id": number, "content": word, "special": kind == CONTROL or word in special,
             "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
         }
         for number, (word, kind) in enumerate(zip(words, kinds, strict=True))
-        if kind in (CONTROL, USER_DEFINED) or word in families.SPECIAL
+        if kind in (CONTROL, USER_DEFINED) or word in special
     ]  # fmt: skip
-    apart = {token["content"] for token in added}
+    apart = {word for word, kind in zip(words, kinds, strict=True) if kind in (CONTROL, USER_DEFINED)}
     parts = [{"trim_offsets": False, "invert": False, **part} for part in split.parts]
     return {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
