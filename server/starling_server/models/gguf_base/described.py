@@ -14,7 +14,7 @@ from starling_server.errors import BaseModelError, OutputError
 from starling_server.models.gguf_base import configuration, vocabulary
 from starling_server.models.gguf_base.header import Header, read
 
-VERSION = 1
+VERSION = 2
 """Of what is written: a higher one makes every folder stale."""
 DIGITS = 24
 

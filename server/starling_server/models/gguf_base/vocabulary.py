@@ -64,7 +64,6 @@ def tokenizer(name: str, fields: Fields, written: Spelling) -> dict[str, Any]:
         for number, (word, kind) in enumerate(zip(words, kinds, strict=True))
         if kind in (CONTROL, USER_DEFINED) or word in special
     ]  # fmt: skip
-    apart = {word for word, kind in zip(words, kinds, strict=True) if kind in (CONTROL, USER_DEFINED)}
     parts = [{"trim_offsets": False, "invert": False, **part} for part in split.parts]
     return {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
@@ -73,7 +72,7 @@ def tokenizer(name: str, fields: Fields, written: Spelling) -> dict[str, Any]:
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False, "ignore_merges": split.ignore_merges,
-            "vocab": {word: number for number, word in enumerate(words) if word not in apart},
+            "vocab": {word: number for number, word in enumerate(words)},  # also what is added: else it gets new ids
             "merges": fields[f"{KEY}merges"],
         },
     }  # fmt: skip
