@@ -50,6 +50,24 @@ def write(
     return folder
 
 
+def make_likely(base: Path, text: str) -> None:
+    """Give the base in this folder the frequencies of the tokens in `text`: random weights are refused in training.
+
+    One number of every hidden vector is nearly constant, so the head's column for it decides.
+    """
+    loaded = loading.load(ModelConfig(base=str(base), quantize="none", device="cpu", dtype="float32"))
+    model: Any = loaded.model
+    ids = torch.tensor([loaded.tokenizer.encode(text) + [loaded.fim.end] * 50])
+    counts = torch.bincount(ids[0], minlength=model.config.vocab_size) + 0.01
+    with torch.inference_mode():
+        model.model.embed_tokens.weight[:, 0] = 50.0
+        hidden = model.model(ids[:, :64]).last_hidden_state[0, -1, 0]
+        model.lm_head.weight *= 0.02
+        model.lm_head.weight[:, 0] = (counts / counts.sum()).log() / hidden
+    with loading.quiet():
+        model.save_pretrained(base)
+
+
 def adapted(base: Path, folder: Path) -> Any:
     """peft's model over the base in float32, with a random LoRA on every linear layer, which is written to `folder`."""
     loaded = loading.load(ModelConfig(base=str(base), quantize="none", device="cpu", dtype="float32"))

@@ -54,7 +54,6 @@ def write(folder: Path, name: str, split: PreTokenizer, named: Mapping[int, str]
         for number, (token, kind) in enumerate(zip(tokens, read["token_type"], strict=True))
         if kind in (CONTROL, USER_DEFINED) and not token.startswith("[PAD")
     ]  # fmt: skip
-    apart = {token["content"] for token in added}
     parts = [{"trim_offsets": False, "invert": False, **part} for part in split.parts]
     content = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
@@ -65,7 +64,7 @@ def write(folder: Path, name: str, split: PreTokenizer, named: Mapping[int, str]
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": False, "byte_fallback": False,
             "ignore_merges": split.ignore_merges,
-            "vocab": {token: number for number, token in enumerate(tokens) if token not in apart},
+            "vocab": {token: number for number, token in enumerate(tokens)},
             "merges": read["merges"],
         },
     }  # fmt: skip

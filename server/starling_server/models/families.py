@@ -77,6 +77,11 @@ MELLUM = Spelling(
     known_by=("10",),
 )  # fmt: skip
 """Mellum's card. Its vocabulary joins digits, unlike that of Granite-code, which is StarCoder's."""
+CODELLAMA = Spelling(
+    "\u2581<PRE>", "\u2581<MID>", "\u2581<SUF>", None, "\u2581<EOT>", "<s>", learnt=("psm", "spm"), others=("</s>",),
+    like_text=("<s>",),
+)  # fmt: skip
+"""CodeLlama's report (arXiv 2308.12950), half of its holes in either order."""
 CODESTRAL = Spelling(
     "[PREFIX]", "[MIDDLE]", "[SUFFIX]", None, "</s>", "<s>",
     spm=("suffix", "S", "prefix", "P"), learnt=("spm",), like_text=("[PREFIX]", "[MIDDLE]", "[SUFFIX]", "</s>", "<s>"),
@@ -192,11 +197,11 @@ QWEN3 = _decoder(
 """The dense Qwen3 models, whose vocabulary holds Qwen2.5-Coder's tokens."""
 
 LLAMA = _decoder(
-    "llama", (SEED_CODER, DEEPSEEK_CODER, MELLUM, STARCODER), Keys(**DECODER, **RMS),
+    "llama", (SEED_CODER, DEEPSEEK_CODER, CODELLAMA, MELLUM, STARCODER), Keys(**DECODER, **RMS),
     _gated("attention_bias", "attention_bias", "mlp_bias"),
     Gguf("llama", (LLAMA3_SPLIT, SEED_SPLIT, DEEPSEEK_SPLIT, *BIGCODE_SPLITS), (SILU,), ("attn_q", "attn_k")),
 )  # fmt: skip
-"""Seed-Coder, DeepSeek-Coder, Mellum, and Granite-code of 3 and 8 billion weights, which has StarCoder's tokens."""
+"""Seed-Coder, DeepSeek-Coder, CodeLlama, Mellum, and Granite-code of 3 and 8 billion weights (StarCoder's tokens)."""
 
 MISTRAL = _decoder("mistral", (CODESTRAL,), Keys(**DECODER, **RMS, window="sliding_window"), _gated(False, False), None)
 """Codestral."""
@@ -257,6 +262,7 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
         suffix=found[written.suffix],
         pad=found[written.pad or written.end],
         end=found[written.end],
+        begin=None if written.begin is None else found[written.begin],
         psm=_template(written, written.psm, found),
         spm=_template(written, written.spm, found),
         learnt=written.learnt,

@@ -5,6 +5,7 @@ the newline behind it; Qwen's and Llama 3's never span the last newline of some 
 ids of a text are the ids of its lines, cut at one place or the other, and the ids of recent lines are cached.
 """
 
+import json
 import re
 import sys
 from array import array
@@ -18,9 +19,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from starling_server import untrusted
 from starling_server.errors import BaseModelError
 from starling_server.models import families
-from starling_server.models.bases import Base
+from starling_server.models.bases import TOKENIZER_BYTES, Base
 from starling_server.owners import outgoing
 
 LONGEST = 400
@@ -36,6 +38,8 @@ _PROBE = (
     "(\n  a,\n\n    b);\n\n \n\n\t]}\r\n\r\n  it's\u2028\n\x0c\nx \r\n \r\n 'y'\n\n"
 )
 """Text that shows which cut changes no ids."""
+_PARTS = ("x", " x\n  x ")
+"""Parts of a text, which their ids must restore together."""
 DROPPED = ("NFC",)
 """Normalisers that are not applied: a suggestion continues the document's own characters."""
 Encode = Callable[[str], Sequence[int]]
@@ -193,7 +197,15 @@ class FileTokenizer:
 
 
 def _read(path: Path) -> Tokenizer:
+    """A tokenizer that restores the blanks of a text; raises BaseModelError where there is none to be had."""
     tokenizer = Tokenizer.from_file(str(path))
+    if not _restores(tokenizer):
+        tokenizer = Tokenizer.from_str(_without_added_blank(path))
+    if not _restores(tokenizer):
+        raise BaseModelError(
+            f"The tokenizer in {path.parent} does not restore the blanks of a text, so suggestions would not fit the "
+            "document: choose a base with a byte-level tokenizer, such as bigcode/starcoder2-3b."
+        )
     tokenizer.no_truncation()
     tokenizer.no_padding()
     keep_no_words(tokenizer.model)
@@ -204,9 +216,39 @@ def _read(path: Path) -> Tokenizer:
     return tokenizer
 
 
+def _restores(tokenizer: Tokenizer) -> bool:
+    ids = [number for part in _PARTS for number in tokenizer.encode(part, add_special_tokens=False).ids]
+    return tokenizer.decode(ids, skip_special_tokens=False) == "".join(_PARTS)
+
+
+def _without_added_blank(path: Path) -> str:
+    """The file without what SentencePiece does to a whole text: a blank put before it, and removed when it is decoded.
+
+    A suggestion and the text around it are encoded and decoded in parts, which begin within the document.
+    """
+    content = untrusted.parsed(untrusted.read(path, TOKENIZER_BYTES))
+    return json.dumps(
+        content | {name: _plain(content.get(name)) for name in ("normalizer", "pre_tokenizer", "decoder")}
+    )
+
+
+def _plain(part: Any) -> Any:
+    """A part of a tokenizer.json without the steps of `_without_added_blank`."""
+    if not isinstance(part, dict) or part.get("type") in ("Prepend", "Strip"):  # pyright: ignore[reportUnknownMemberType]
+        return None
+    steps = {
+        name: [step for step in map(_plain, part[name]) if step is not None]
+        for name in ("normalizers", "pretokenizers", "decoders")
+        if name in part
+    }
+    return part | steps | ({"prepend_scheme": "never"} if "prepend_scheme" in part else {})
+
+
 def load_tokenizer(base: Base) -> FileTokenizer:
     """The base's tokenizer; raises BaseModelError where its file is damaged."""
     try:
         return FileTokenizer(base.path / "tokenizer.json")
+    except BaseModelError:
+        raise
     except Exception as error:  # tokenizers raises bare Exceptions
         raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error

@@ -74,6 +74,8 @@ class Fim:
     """Fills rows of a batch; the end id where the vocabulary has no token for it."""
     end: int
     """Written after every complete middle."""
+    begin: int | None
+    """Begins every prompt and every document, where the base has learnt so."""
     psm: Template
     spm: Template
     learnt: tuple[Order, ...]

@@ -210,9 +210,7 @@ def test_ids_on_the_published_vocabulary(name: str, tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_without_such_tokens_is_refused(tmp_path: Path) -> None:
-    vocabularies.write(tmp_path, "llama-bpe", families.LLAMA3_SPLIT, {}, None)
+    random_bases.write_tokenizer(tmp_path, families.QWEN)
     tokenizer = FileTokenizer(tmp_path / "tokenizer.json")
-    for text, ids in vocabularies.expected("llama-bpe"):
-        assert tokenizer.encode(text) == ids
     with pytest.raises(BaseModelError, match=r"no fill-in-the-middle tokens .*Qwen2\.5-Coder"):
         families.resolve("llama", tokenizer)

@@ -1,5 +1,6 @@
 """A remembered line changes no id."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from support import random_bases
 from transformers import AutoTokenizer
 
 from starling_server.backends.torch.loading import Loaded
+from starling_server.errors import BaseModelError
 from starling_server.models import families
+from starling_server.models.family import Spelling
 from starling_server.models.tokenizer import FileTokenizer, by_lines
 
 ROOT = Path(__file__).parents[3]
@@ -80,3 +83,57 @@ def test_a_tokenizer_that_merges_across_lines_is_asked_for_the_whole() -> None:
 
     by_lines(encode)("a\nb", "")
     assert asked[-1] == "a\nb"
+
+
+def sentencepiece(folder: Path, spelling: Spelling) -> Path:
+    """A tokenizer.json of Codestral's kind: it puts a blank before a text and drops it when decoding."""
+    letters = sorted(set("▁\ndefabnrtu+():,x0123456789"))
+    special = list(dict.fromkeys((*spelling.sentinels, *spelling.stops)))
+    vocabulary = {token: number for number, token in enumerate((*special, *letters, "▁▁", "de", "def", "▁def"))}
+    blank = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    steps = [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "Fuse"}]
+    content = {
+        "version": "1.0", "truncation": None, "padding": None, "post_processor": None, "pre_tokenizer": None,
+        "added_tokens": [
+            {
+                "id": vocabulary[name], "content": name, "special": True, "single_word": False, "lstrip": False,
+                "rstrip": False, "normalized": False,
+            }
+            for name in special
+        ],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, blank]},
+        "decoder": {
+            "type": "Sequence", "decoders": [*steps, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]
+        },
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": False, "vocab": vocabulary,
+            "merges": [["▁", "▁"], ["d", "e"], ["de", "f"], ["▁", "def"]],
+        },
+    }  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder / "tokenizer.json"
+
+
+@pytest.mark.parametrize(("model_type", "spelling"), [("mistral", families.CODESTRAL), ("llama", families.CODELLAMA)])
+def test_the_blank_that_sentencepiece_adds_is_left_out(model_type: str, spelling: Spelling, tmp_path: Path) -> None:
+    """Parts of a prompt begin within the document, and so does the answer."""
+    tokenizer = FileTokenizer(sentencepiece(tmp_path, spelling))
+    for text in ("def f", " def", "\n  return x ", "  ", ""):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    fim = families.resolve(model_type, tokenizer)
+    before, after = tokenizer.encode("def f(a):\n    return"), tokenizer.encode(" x\n")
+    assert tokenizer.decode(tokenizer.encode("def")) == "def"
+    written = {
+        "mistral": "<s>[SUFFIX] x\n[PREFIX]def f(a):\n    return",
+        "llama": "<s> <PRE>def f(a):\n    return <SUF> x\n <MID>",
+    }
+    assert tokenizer.decode(fim.prompt(before, after)) == written[model_type]
+
+
+def test_a_tokenizer_that_loses_blanks_is_refused(tmp_path: Path) -> None:
+    path = sentencepiece(tmp_path, families.CODESTRAL)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "pre_tokenizer": {"type": "WhitespaceSplit"}}), encoding="utf-8")
+    with pytest.raises(BaseModelError, match="does not restore the blanks"):
+        FileTokenizer(path)

@@ -62,7 +62,8 @@ class Writer:
     def plain(self, text: str, start: int) -> Example:
         """Text from `start` on, up to the context size; the end id follows if the text ends there."""
         ids = self.tokenizer.encode(text[start : start + self.context_tokens * LONGEST_TOKEN])
-        return Example([*ids, self.fim.end][: self.context_tokens], 0)
+        begin = [] if self.fim.begin is None else [self.fim.begin]
+        return Example([*begin, *ids, self.fim.end][: self.context_tokens], 0)
 
     def fits(self, text: str, span: Span) -> bool:
         """Whether the middle and its end id have at most `max_tokens` ids."""

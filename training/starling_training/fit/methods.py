@@ -29,7 +29,7 @@ UNTRAINED = 0.8
 fixed limit does not work: 5.5 was a broken base with a vocabulary of 49k in a published notebook (0.51 of its random
 loss), while the tiny base starts at 4.6 on middles, also near 0.51. Random weights start at 1.0."""
 USUAL = (0.3, 3.5)
-"""Start losses of the released StarCoders; a notice is printed outside this range."""
+"""Start losses of released code models; a notice is printed outside this range."""
 CONFIG = "config.json"
 COPIED = ("*.json", "*.txt", "*.model")
 """Files of a base besides its weights: the tokenizer's, in any format."""
@@ -114,7 +114,7 @@ def check_start(loss: float, vocabulary: int) -> str | None:
         )
     if not USUAL[0] <= loss <= USUAL[1]:
         low, high = USUAL
-        return f"The base's initial loss is {loss:.2f} nats per token; StarCoders start between {low} and {high}."
+        return f"The base's initial loss is {loss:.2f} nats per token; released bases start between {low} and {high}."
     return None
 
 

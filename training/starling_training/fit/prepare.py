@@ -93,7 +93,8 @@ def losses(loaded: Loaded, documents: Sequence[Document], done: Callable[[int], 
     for document in documents:
         ids = loaded.tokenizer.encode(document.text)
         start = max(0, (len(ids) - LOSS_TOKENS) // 2)
-        part = [loaded.fim.end, *ids[start : start + LOSS_TOKENS]]
+        begin = loaded.fim.end if loaded.fim.begin is None else loaded.fim.begin
+        part = [begin, *ids[start : start + LOSS_TOKENS]]
         made.append(_loss(loaded, part) if len(part) > MIN_LOSS_TOKENS else 0.0)
         done(len(made))
     return made
