@@ -111,7 +111,7 @@ MODEL = (
     Option(
         "base",
         "Base model: auto (the largest StarCoder that fits this GPU, otherwise tiny), tiny (the bundled demonstration "
-        "model), a Hugging Face Hub id such as bigcode/starcoder2-3b, or a directory.",
+        "model), a Hugging Face Hub id such as bigcode/starcoder2-3b, a directory, or a GGUF file.",
         (*BOTH, "vscode", "neovim"),
         ModelConfig,
         loads=True,
@@ -143,7 +143,8 @@ DTYPE = (
 RUNNER = (
     Option(
         "runner",
-        "Inference backend: torch, or ggml (llama.cpp, faster on CPUs; pip install 'starling[ggml]'). auto: torch.",
+        "Inference backend: torch, or ggml (llama.cpp, faster on CPUs; pip install 'starling[ggml]'). auto: ggml for a "
+        "GGUF file, otherwise torch.",
         (*BOTH, "vscode"),
         ModelConfig,
         choices=RUNNERS,

@@ -14,7 +14,7 @@ from starling_server.errors import BaseModelError
 from starling_server.models import families, safetensors_numpy
 from starling_server.models.families import FAMILIES, LIMITS
 from starling_server.models.family import Family
-from starling_server.models.gguf_base import configuration, described, header
+from starling_server.models.gguf_base import configuration, described, header, tensors
 from starling_server.models.gguf_base.header import Header
 from starling_server.models.safetensors_numpy import Stored
 from starling_server.prompt.fim import Fim, Names, Order
@@ -101,6 +101,7 @@ def find(name: str) -> Base:
     if not files:
         raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
     try:
+        safetensors_numpy.check_one_form(path)
         _check_shapes(base, safetensors_numpy.listed(files))
     except PermissionError as error:
         raise unreadable(Path(error.filename or path), error) from error
@@ -175,6 +176,30 @@ def fingerprint(base: Base) -> str:
         except OSError as error:
             raise unreadable(file, error) from error
     return digest.hexdigest()
+
+
+def kin(base: Base) -> str:
+    """Hash of shape and norms: the same for every GGUF form of a base and for its Hugging Face form.
+
+    Conversions keep norms in float32 and quantise matrices only. A model that was fine-tuned as a whole has other
+    norms, whatever its name; one into which a LoRA was merged has the same. Raises BaseModelError.
+    """
+    sizes = base.family.shape(base.config)
+    shape = (base.model_type, sizes.layers, sizes.width, sizes.heads, sizes.key_heads, sizes.head, sizes.inner)
+    try:
+        if base.gguf is None:
+            stored = safetensors_numpy.listed(_weights(base))
+            norms = [found.read() for name, found in stored.items() if _is_norm(name, found.shape)]
+        else:
+            norms = [tensors.values(found) for name, found in base.gguf.tensors.items() if _is_norm(name, found.shape)]
+    except (OSError, ValueError) as error:
+        raise _damaged_weights(base.id, Unfit(str(error))) from error
+    vectors = sorted(hashlib.sha256(norm.tobytes()).hexdigest() for norm in norms)
+    return hashlib.sha256(json.dumps([shape, vectors]).encode()).hexdigest()
+
+
+def _is_norm(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) == 1 and ("norm" in name or ".ln_" in name)
 
 
 def _sampled(file: Path) -> Iterator[bytes]:

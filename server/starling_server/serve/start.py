@@ -29,7 +29,10 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
         log.info("base %s: the one that adapter %s was trained on", model.base, served[0].name)
     backend = _load(model, service, served)
     memory = AdapterMemory(backend.adapters, service.adapters_mb << 20, backend.engine.forget)
-    registry = AdapterRegistry(memory, backend.id, backend.fingerprint, backend.fim.family)
+    kin = bases.kin(backend.base) if backend.fingerprint else None
+    registry = AdapterRegistry(
+        memory, backend.id, backend.fingerprint, backend.fim.family, kin, bases.is_gguf(backend.base.id)
+    )
     for adapter in served:
         registry.take(adapter)
     registry.default = served[0].name if served else None
