@@ -39,7 +39,7 @@ LEFT_OUT: dict[str, frozenset[str]] = {
     **{name: frozenset({name}) for name in (*(f"stop {rule}" for rule in RULES), *FILTERS, "inside-word", "extent")},
     "stop suffix, following": frozenset({"stop suffix", "following"}),
     "stop bracket, closers, overlap": frozenset({"stop bracket", "closers", "overlap"}),
-    "stop repeat, repetition, loop": frozenset({"stop repeat", "repetition", "loop"}),
+    "stop repeat, run, repetition, loop": frozenset({"stop repeat", "run", "repetition", "loop"}),
 }
 """Rules and filters left out together, by name: each alone, and those with the same effect during and after decoding.
 

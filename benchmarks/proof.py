@@ -2,9 +2,10 @@
 
     python benchmarks/proof.py FOLDER FOLDER... [--holes 300] [--work FOLDER] [--train='--max-minutes 2']
 
-The real commands run, with train-copilot's defaults unless --train changes them. For each repository, base and adapter
-are compared on held-out files. For each adapter, they are also compared on the next repository, which was not in its
-training data; a gain there is an effect of any training on such code, not of knowledge of this code. Then the
+The real commands run, with train-copilot's defaults unless --train changes them. First, own against foreign: at the
+held-out holes of each repository, its own adapter is compared with the next repository's, trained alike. Only this
+difference is knowledge of the repository. Then base and adapter are compared on held-out files, and on the next
+repository, which was not in the training data; a gain there is an effect of any training on such code. Last, the
 evaluation itself is tested: a repetition of the first adapter's run, which must not differ, and labels shuffled with 20
 seeds, where one in twenty intervals may miss zero.
 
@@ -48,11 +49,12 @@ def train(source: Path, asked: argparse.Namespace) -> Path:
     return output
 
 
-def judge(source: Path, adapter: Path, name: str, asked: argparse.Namespace) -> Run:
-    """The run of `adapter` on `source`, stored with its report as `name`."""
+def judge(source: Path, adapter: Path, name: str, asked: argparse.Namespace, against: Path | None = None) -> Run:
+    """The run of `adapter`, against the base or another adapter, on `source`, stored with its report as `name`."""
     kept = asked.work / f"{name}.json"
     if not kept.exists():
-        flags = ("--adapter", adapter, "--base", asked.base, "--holes", str(asked.holes))
+        flags = ["--adapter", adapter, "--base", asked.base, "--holes", str(asked.holes)]
+        flags += ["--against", against] if against else []
         command("starling_training.evaluation", source, *flags, "--json", kept, "--report", kept.with_suffix(".html"))
     return result_file.read(kept)
 
@@ -108,22 +110,32 @@ def main() -> None:
     asked = options()
     machine = report.machine()
     adapters = {source.name: train(source, asked) for source in asked.sources}
-    own, others = dict[str, Run](), dict[str, Run]()
+    own, others, foreign = dict[str, Run](), dict[str, Run](), dict[str, Run]()
     for number, source in enumerate(asked.sources):
         adapter, stranger = adapters[source.name], asked.sources[(number + 1) % len(asked.sources)]
         own[source.name] = judge(source, adapter, f"{source.name}-own", asked)
         if stranger != source:
+            name = f"{source.name}: {stranger.name}'s adapter to its own"
+            foreign[name] = judge(source, adapter, f"{source.name}-own-foreign", asked, adapters[stranger.name])
             others[f"{source.name} on {stranger.name}"] = judge(
                 stranger, adapter, f"{source.name}-on-{stranger.name}", asked
             )
     first = asked.sources[0]
     again = judge(first, adapters[first.name], f"{first.name}-again", asked)
     found = {name: figures(run) for name, run in {**own, **others}.items()}
+    knows = {name: figures(run) for name, run in foreign.items()}
+    report.show("Foreign adapter to own", {name: column(values) for name, values in knows.items()})
     report.show("Base to adapter", {name: column(values) for name, values in found.items()})
-    report.last_line({
-        "machine": machine, "runs": found, "differences_of_a_second_run": differences(own[first.name], again),
-        "shuffled_without_a_difference": shuffled(own[first.name]), "seeds": SEEDS,
-    })  # fmt: skip
+    report.last_line(
+        {
+            "machine": machine,
+            "own_against_foreign": knows,
+            "runs": found,
+            "differences_of_a_second_run": differences(own[first.name], again),
+            "shuffled_without_a_difference": shuffled(own[first.name]),
+            "seeds": SEEDS,
+        }
+    )
 
 
 if __name__ == "__main__":

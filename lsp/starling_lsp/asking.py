@@ -136,7 +136,7 @@ class Asking:
                 async with asyncio.timeout(LONGEST_SECONDS):
                     response = await completer.complete(request)
         except TimeoutError:
-            self._link.lost(f"No answer within {LONGEST_SECONDS:g} seconds: looking whether the model is still there.")
+            self._link.lost(f"No answer within {LONGEST_SECONDS:g} seconds: checking whether the model still responds.")
         except ServerUnreachable as error:
             log.warning("%s", error)
             self._link.lost(str(error))
@@ -157,7 +157,7 @@ class Asking:
         """Report the status busy after a noticeable delay, and a slow model after a longer one."""
         later, tell = asyncio.get_running_loop().call_later, self._status.tell
         soon = later(BUSY_SECONDS, tell, "busy")
-        late = later(SLOW_SECONDS, tell, "busy", f"The model has been at it for {SLOW_SECONDS:g} seconds.")
+        late = later(SLOW_SECONDS, tell, "busy", f"No answer for {SLOW_SECONDS:g} seconds.")
         try:
             yield
         except asyncio.CancelledError:

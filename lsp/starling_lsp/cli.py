@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,11 +53,21 @@ def starling_lsp(context: click.Context, tcp: str | None, log_file: Path | None,
     server = create_server(given)
     if address is None:
         server.start_io(stdout=_own_stdout())
-        return
+    else:
+        server.start_io(*_one_editor(address))
+
+
+def _one_editor(address: tuple[str, int]) -> tuple[BinaryIO, BinaryIO]:
+    """The streams of the first connection; later ones are refused. Raises UsageError if the address is taken."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     try:
-        server.start_tcp(*address)
+        listener = socket.create_server(address, family=family)
     except OSError as error:
-        raise UsageError(f"Cannot listen on {tcp} ({error}): choose another port for --tcp.") from error
+        host, port = address
+        raise UsageError(f"Cannot listen on {host}:{port} ({error}): choose another port for --tcp.") from error
+    with listener:
+        connection, _ = listener.accept()
+    return connection.makefile("rb"), connection.makefile("wb")
 
 
 def _log_to(path: Path | None, verbose: bool) -> None:

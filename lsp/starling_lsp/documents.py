@@ -8,7 +8,7 @@ the document are clamped to that end, as the protocol specifies.
 import logging
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from lsprotocol import types
-from pygls.uris import to_fs_path, uri_scheme
+from pygls.uris import to_fs_path, uri_scheme, urlparse
 from pygls.workspace import PositionCodec, TextDocument, Workspace
 
 from starling_server.prompt.window import clip
@@ -51,10 +51,13 @@ class Cursor:
 class Document(TextDocument):
     """One open document, stored as lines so that the cost of an edit depends only on the lines it changes."""
 
-    def __init__(self, *args: Any, only_feeds: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, uri: str, *args: Any, only_feeds: bool = False, **kwargs: Any) -> None:
+        super().__init__("", *args, **kwargs)
+        self.uri, self.path = uri, path_of(uri)
         self.only_feeds = only_feeds
         """Whether CR is an ordinary character, as in Neovim for files with mixed line ends."""
+        self.in_step = True
+        """Whether the text is the editor's; false from an edit that could not be read until the next whole text."""
         self._load(self._source or "")
 
     def _load(self, text: str) -> None:
@@ -121,10 +124,16 @@ class Document(TextDocument):
 
     def _apply_full_change(self, change: types.TextDocumentContentChangeEvent) -> None:
         self._load(change.text)
+        self.in_step = True
 
     def _apply_incremental_change(self, change: types.TextDocumentContentChangePartial) -> None:
-        """Split the edited lines again, together with a preceding CR, which an inserted LF may complete."""
-        (first, start), (last, end) = self._at(change.range.start), self._at(change.range.end)
+        """Split the edited lines again, together with a preceding CR, which an inserted LF may complete.
+
+        A range that ends before it starts is turned round, as editors do.
+        """
+        if not self.in_step:
+            return
+        (first, start), (last, end) = sorted((self._at(change.range.start), self._at(change.range.end)))
         chunk = self._lines[first][:start] + change.text + self._lines[last][end:]
         if first and self._lines[first - 1].endswith("\r"):
             first -= 1
@@ -171,16 +180,46 @@ class Documents(Workspace):
     def text_of(self, uri: str) -> str | None:
         """The text of the open document at `uri`; None if it is not open."""
         document = self.find(uri)
-        return document.text if document else None
+        return document.text if document and document.in_step else None
 
     def update_text_document(
         self, text_doc: types.VersionedTextDocumentIdentifier, change: types.TextDocumentContentChangeEvent
     ) -> None:
         """Apply an edit; an edit of a document that is not open is ignored."""
         if self.find(text_doc.uri) is None:
-            log.warning("an edit came for a document that is not open")
+            log.warning("ignored an edit of a document that is not open")
             return
         super().update_text_document(text_doc, change)
+
+    def update_notebook_document(self, params: types.DidChangeNotebookDocumentParams) -> None:
+        """Apply a change of a notebook; where its order of cells is unknown, the cells are documents of their own."""
+        if self.get_notebook_document(notebook_uri=params.notebook_document.uri):
+            super().update_notebook_document(params)
+            return
+        cells = params.change.cells
+        structure = cells.structure if cells else None
+        for opened in (structure.did_open if structure else None) or []:
+            self.put_text_document(opened)
+        for closed in (structure.did_close if structure else None) or []:
+            self.remove_text_document(closed.uri)
+        for content in (cells.text_content if cells else None) or []:
+            for change in content.changes:
+                self.update_text_document(content.document, change)
+
+    def lose(self, named: Collection[str] | None) -> bool:
+        """Declare documents out of step: those at the URIs `named`, cells of notebooks there, or all; whether any is.
+
+        A notebook of such a cell is forgotten, since the order of its cells may be another by now.
+        """
+        names = None if named is None else {unquote(uri) for uri in named}
+        lost = [uri for uri in self._text_documents if names is None or {uri, self._cell_in_notebook.get(uri)} & names]
+        for uri in lost:
+            document = self.find(uri)
+            if document is not None:
+                document.in_step = False
+        for notebook in {*(names or ()), *(self._cell_in_notebook.pop(uri, "") for uri in lost)}:
+            self._notebook_documents.pop(notebook, None)
+        return bool(lost)
 
     def surroundings(self, uri: str) -> tuple[str, str]:
         """Text of a notebook's code cells before and after the cell at `uri`; empty for other documents."""
@@ -192,17 +231,17 @@ class Documents(Workspace):
         texts = [document.text if (document := self.find(cell)) else "" for cell in cells]
         return "".join(text + "\n\n" for text in texts[:here]), "".join("\n\n" + text for text in texts[here + 1 :])
 
-    def folder(self, uri: str) -> Path | None:
-        """Folder of a document: its innermost workspace folder, otherwise its parent folder.
+    def around(self, uri: str) -> tuple[Path, ...]:
+        """Folders of a document, innermost first: its own folder, and the workspace folders that it is in.
 
-        For a document without a path: the first workspace folder, or None if there is none.
+        The latter may differ from the folders above its own where links lead out of them. For a document without a
+        path: the first workspace folder, if there is one.
         """
-        path = _path(uri)
-        folders = self.roots()
+        path, folders = _path(uri), self.roots()
         if path is None:
-            return folders[0] if folders else None
-        around = [folder for folder in folders if path.is_relative_to(folder)]
-        return max(around, key=lambda folder: len(folder.parts), default=path.parent)
+            return tuple(folders[:1])
+        above = [folder for folder in folders if path.is_relative_to(folder)]
+        return (path.parent, *sorted(above, key=lambda folder: len(folder.parts), reverse=True))
 
     def roots(self) -> list[Path]:
         """The local workspace folders, in the editor's order."""
@@ -211,9 +250,20 @@ class Documents(Workspace):
 
 
 def _path(uri: str) -> Path | None:
-    """The path of a `file:` URI; None for other schemes."""
-    path = to_fs_path(uri) if uri_scheme(uri) == "file" else None
-    return Path(path) if path else None
+    """The path of a `file:` URI; None for other schemes, and where there can be no such file."""
+    try:
+        path = to_fs_path(uri) if uri_scheme(uri) == "file" else None
+    except ValueError:
+        return None
+    return Path(path) if path and "\0" not in path else None
+
+
+def path_of(uri: str) -> str:
+    """The path in a URI of any scheme; the URI itself if it is none."""
+    try:
+        return to_fs_path(uri) or urlparse(uri)[2]
+    except ValueError:
+        return uri
 
 
 def column(codec: PositionCodec, line: str, units: int) -> int:

@@ -5,16 +5,17 @@ from hashlib import sha256
 from typing import Any, cast
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
 from starling_lsp import reply_items
 from starling_lsp.answering.completer import connect
 from starling_lsp.answering.link import Connect
+from starling_lsp.forms import CHECKSUM, HEALTH, MOVED, Json
 from starling_lsp.options import SECTION
 from starling_lsp.server import StarlingServer
 from starling_server import __version__
 
 log = logging.getLogger(__name__)
-MOVED, HEALTH, CHECKSUM = "starling/didMoveCursor", "starling/health", "starling/checksum"
 SHOWN, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"
 """Notifications of GitHub's language server, sent by clients written for it."""
 
@@ -44,12 +45,15 @@ def create_server(flags: dict[str, Any], connect: Connect = connect) -> Starling
 def initialize(server: StarlingServer, params: types.InitializeParams) -> None:
     """Read the client's options; the model is loaded later, by `initialized`."""
     server.open_workspace(params)
+    server.editor_runs_as(params.process_id)
     if server.options.completion_items:  # now: capabilities are built from registered handlers
         server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
 
 
 async def initialized(server: StarlingServer, params: types.InitializedParams) -> None:
     """Start loading the model; until it is loaded, replies are empty."""
+    if server.link.opened:  # it may come again
+        return
     await server.connect()
     workspace = server.client_capabilities.workspace
     changes = workspace.did_change_configuration if workspace else None
@@ -66,7 +70,11 @@ async def did_change_configuration(server: StarlingServer, params: types.DidChan
     workspace = server.client_capabilities.workspace
     if section is None and workspace and workspace.configuration:
         asked = types.ConfigurationParams([types.ConfigurationItem(section=SECTION)])
-        section = next(iter(await server.workspace_configuration_async(asked)), None)
+        try:
+            section = next(iter(await server.workspace_configuration_async(asked) or ()), None)
+        except JsonRpcException:
+            log.warning("the editor did not tell its settings: they stay as they are")
+            return
     await server.configure(section)
 
 
@@ -86,10 +94,13 @@ async def completion(server: StarlingServer, params: types.CompletionParams) -> 
         return types.CompletionList(is_incomplete=True, items=await server.popup(params))
 
 
-def accepted(server: StarlingServer, argument: dict[str, Any]) -> None:
+def accepted(server: StarlingServer, *arguments: Any) -> None:
     """Record an acceptance; editors run this command when a suggestion is accepted."""
+    argument = arguments[0] if arguments else None
+    if not isinstance(argument, dict) or not isinstance(cast(Json, argument).get("id"), str):
+        raise JsonRpcInvalidParams(f"{reply_items.ACCEPTED}: the argument is an item's own, with its id.")
     if server.statistics:
-        server.statistics.accepted(str(argument.get("id")))
+        server.statistics.accepted(cast(Json, argument)["id"])
 
 
 def shown(server: StarlingServer, params: Any) -> None:
@@ -100,7 +111,7 @@ def shown(server: StarlingServer, params: Any) -> None:
 
 def partly_accepted(server: StarlingServer, params: Any) -> None:
     """Record that the first `acceptedLength` UTF-16 units of a suggestion were accepted."""
-    length = getattr(params, "acceptedLength", 0)
+    length = cast(Json, params).get("acceptedLength", 0) if isinstance(params, dict) else 0
     if server.statistics and isinstance(length, int):
         server.statistics.partly(_id(params), length)
 
@@ -128,21 +139,15 @@ def health(server: StarlingServer, params: Any) -> dict[str, Any]:
     }
 
 
-def checksum(server: StarlingServer, params: Any) -> str | None:
-    """SHA-256 in hexadecimal of the server's copy of a document (`{uri}`), for a sync check; None if not open."""
-    text = server.documents.text_of(str(getattr(params, "uri", "")))
+def checksum(server: StarlingServer, params: types.TextDocumentIdentifier) -> str | None:
+    """SHA-256 in hexadecimal of the server's copy of a document, for a sync check; None if not open or out of step."""
+    text = server.documents.text_of(params.uri)
     return None if text is None else sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-async def moved(server: StarlingServer, params: Any) -> None:
+async def moved(server: StarlingServer, params: types.TextDocumentPositionParams) -> None:
     """Prefill the prompt at a cursor at rest outside insert mode; a custom notification, since LSP has none."""
-    try:
-        uri, at = str(params.textDocument.uri), params.position
-        position = types.Position(int(at.line), int(at.character))
-    except (AttributeError, TypeError, ValueError):
-        log.warning("%s came without a document or a position", MOVED)
-        return
-    await server.read_ahead(uri, position)
+    await server.read_ahead(params.text_document.uri, params.position)
 
 
 def did_open(server: StarlingServer, params: types.DidOpenTextDocumentParams) -> None:
@@ -151,14 +156,12 @@ def did_open(server: StarlingServer, params: types.DidOpenTextDocumentParams) ->
 
 async def shutdown(server: StarlingServer, params: None) -> None:
     """Release the model and write the remaining statistics."""
-    if server.statistics:
-        await server.statistics.close()
-    await server.link.close()
+    await server.release()
 
 
 def _id(params: Any) -> str | None:
     """The id in the command of the notification's item; the other fields contain code and are not read."""
     try:
-        return str(params.item.command.arguments[0].id)
-    except (AttributeError, IndexError, TypeError):
+        return str(params["item"]["command"]["arguments"][0]["id"])
+    except (IndexError, KeyError, TypeError):
         return None

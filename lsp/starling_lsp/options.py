@@ -166,7 +166,7 @@ def read(given: Any, flags: dict[str, Any]) -> Options:
     """The editor's options with the command line's flags over them; raises nothing."""
     options = Options(**flags)
     if given is not None and not isinstance(given, dict):
-        log.warning("options should be an object; using the defaults")
+        log.warning("the initialization options are not a JSON object; the defaults are used")
         return options
     for key, value in (given or {}).items():
         name = _snake(str(key))
@@ -174,7 +174,7 @@ def read(given: Any, flags: dict[str, Any]) -> Options:
             continue
         problem = _problem(name, value)
         if problem:
-            log.warning("option %s: %s; using %r", key, problem, getattr(options, name, None))
+            log.warning("option %s %s; %r is used", key, problem, getattr(options, name, None))
         elif name not in flags:
             options = replace(options, **{name: value})
     return options
@@ -185,17 +185,17 @@ def _problem(name: str, value: Any) -> str | None:
     defaults = Options()
     known: dict[str, Any] = {each.name: getattr(defaults, each.name) for each in fields(Options)}
     if name not in known:
-        return f"unknown, the known ones are {', '.join(known)}"
+        return f"is unknown; the options are {', '.join(known)}"
     kind = str if known[name] is None else type(known[name])
     if type(value) is not kind:
-        return f"should be of type {kind.__name__}"
+        return f"is {value!r:.100}, not of type {kind.__name__}"
     if name == "enable" and not all(type(on) is bool for on in value.values()):
-        return 'should say true or false for each language, such as {"*": true, "markdown": false}'
+        return 'must be true or false for each language, such as {"*": true, "markdown": false}'
     if name in CHOICES and value not in CHOICES[name]:
-        return f"should be one of {', '.join(CHOICES[name])}"
+        return f"is {value!r:.100}, not one of {', '.join(CHOICES[name])}"
     low, high = RANGES.get(name, (None, None))
     within = (low is None or low <= value) and (high is None or value <= high)
-    return None if within else f"should lie between {low} and {high}"
+    return None if within else f"is {value}, not between {low} and {high}"
 
 
 def _snake(name: str) -> str:

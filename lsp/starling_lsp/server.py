@@ -6,32 +6,44 @@ null; errors are reported in the status and the log, never in a reply.
 
 import asyncio
 import logging
+import os
+import re
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from threading import Event
+from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
 from typing import Any, BinaryIO
 
 from lsprotocol import types
-from pygls.io_ import StdoutWriter, run_async
+from pygls.exceptions import JsonRpcException
+from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 
-from starling_lsp import options, reply_items
+from starling_lsp import editor_process, forms, frames, options, reply_items
 from starling_lsp.answering.link import Connect, Link
 from starling_lsp.asking import Asking, Debounce, Inflight
 from starling_lsp.documents import Cursor, Document, Documents
-from starling_lsp.eligible import why_not
+from starling_lsp.eligible import OUT_OF_STEP, why_not
+from starling_lsp.protocol import Protocol
 from starling_lsp.statistics.followed import follow
 from starling_lsp.statistics.journal import Journal
 from starling_lsp.statistics.tracker import Statistics
 from starling_lsp.status import Status
-from starling_lsp.stdio import Messages
 from starling_server import __version__
 from starling_server.errors import StarlingError
 from starling_server.schema import CompleteRequest, CompleteResponse
 
 log = logging.getLogger(__name__)
 LOADING = "starling-loading"
+PROGRESS_SECONDS, RELEASE_SECONDS = 2.0, 5.0
+"""Timeouts of the editor's consent to show progress, and of the release of the model after the editor's end."""
+OPENING = (types.TEXT_DOCUMENT_DID_OPEN, types.NOTEBOOK_DOCUMENT_DID_OPEN)
+CHANGING = (types.TEXT_DOCUMENT_DID_CHANGE, types.NOTEBOOK_DOCUMENT_DID_CHANGE)
+SYNC = (*OPENING, *CHANGING)
+LONGEST_SESSION = 1024
+"""Longer URIs are hashed for the model's server, which refuses long session names."""
+_LONE = re.compile("[\ud800-\udfff]")
+_STRING = re.compile(r'"([^"\\]*)"')
 CELLS = types.NotebookDocumentSyncOptions([types.NotebookDocumentFilterWithNotebook("*")])
 
 
@@ -39,7 +51,14 @@ class StarlingServer(LanguageServer):
     """The server of one editor."""
 
     def __init__(self, flags: dict[str, Any], connect: Connect) -> None:
-        super().__init__("starling-lsp", __version__, notebook_document_sync=CELLS)
+        super().__init__(
+            "starling-lsp",
+            __version__,
+            notebook_document_sync=CELLS,
+            protocol_cls=Protocol,
+            converter_factory=forms.converter,
+        )
+        self._protocol().refused = self._refused
         self.flags = flags
         self.options = options.Options()
         self.status = Status(self.protocol.notify)
@@ -51,19 +70,83 @@ class StarlingServer(LanguageServer):
         self._client = ""
         self._given: dict[str, Any] = {}
 
-    def _start_io_async(self, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
-        """Override of pygls' method that reads with `Messages`; if pygls renames it, its slower reader is used."""
-        self._stop_event = Event()
-        self.protocol.set_writer(StdoutWriter(stdout or sys.stdout.buffer))
-        reader = Messages(stdin or sys.stdin.buffer, self.thread_pool)
+    def start_io(self, stdin: BinaryIO | None = None, stdout: BinaryIO | None = None) -> None:
+        """Serve one editor until the streams end or it sends `exit`, which ends the process."""
+        protocol = self._protocol()
+        protocol.set_writer(StdoutWriter(stdout or sys.stdout.buffer))
         try:
-            asyncio.run(run_async(self._stop_event, reader, self.protocol, error_handler=self.report_server_error))
+            asyncio.run(frames.each(stdin or sys.stdin.buffer, self.thread_pool, protocol.receive))
         except BrokenPipeError:
-            log.warning("the editor has gone")
-        except (KeyboardInterrupt, SystemExit):
+            log.warning("the editor closed the connection; the language server ends")
+        except KeyboardInterrupt:
             pass
         finally:
             self.shutdown()
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """Report an error in the log; pygls would show it in a popup."""
+        log.error("a message could not be handled", exc_info=error)
+
+    def _protocol(self) -> Protocol:
+        assert isinstance(self.protocol, Protocol)
+        return self.protocol
+
+    def _refused(self, method: str | None, content: Any) -> None:
+        """Declare the documents out of step that a message was about, if it was an edit that could not be read."""
+        if not self.is_open:
+            return
+        if method is None:
+            lost = self._lose_named_in(str(content).replace("\\/", "/"))
+        elif method in SYNC:
+            lost = self._lose(method, content)
+        else:
+            return
+        if lost:
+            self.status.tell("inactive", OUT_OF_STEP)
+
+    def _lose(self, method: str, params: Any) -> bool:
+        uri = _uri(params)
+        if uri is None:
+            return method in CHANGING and self.documents.lose(None)
+        if method == types.TEXT_DOCUMENT_DID_OPEN:
+            self.documents.put_text_document(types.TextDocumentItem(uri, "", 0, ""))
+        return self.documents.lose([uri])
+
+    def _lose_named_in(self, body: str) -> bool:
+        if not any(method in body for method in SYNC):
+            return False
+        named = set(_STRING.findall(body))
+        return self.documents.lose(named) or (any(method in body for method in CHANGING) and self.documents.lose(None))
+
+    def editor_runs_as(self, process: int | None) -> None:
+        """End when the editor's process does."""
+        if process is not None:
+            editor_process.watch(process, self._editor_ended)
+
+    def _editor_ended(self) -> None:
+        log.warning("the editor's process has ended")
+        self._ending = asyncio.create_task(self._end())
+
+    async def _end(self) -> None:
+        """Release everything and exit; the thread that waits for input holds up any other end."""
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self.release()
+        except Exception:  # the process ends all the same
+            log.warning("the model was not released in order", exc_info=True)
+        logging.shutdown()
+        os._exit(1)
+
+    async def release(self) -> None:
+        """Release the model and write the remaining statistics."""
+        if self.statistics:
+            await self.statistics.close()
+        await self.link.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the editor has initialized the server."""
+        return self.protocol._workspace is not None  # pyright: ignore[reportPrivateUsage] - no public API
 
     @property
     def documents(self) -> Documents:
@@ -110,8 +193,14 @@ class StarlingServer(LanguageServer):
         if not (window and window.work_done_progress):
             yield
             return
-        if LOADING not in self.work_done_progress.tokens:
-            await self.work_done_progress.create_async(LOADING)
+        try:
+            async with asyncio.timeout(PROGRESS_SECONDS):
+                if LOADING not in self.work_done_progress.tokens:
+                    await self.work_done_progress.create_async(LOADING)
+        except (TimeoutError, JsonRpcException):
+            log.warning("the editor shows no progress, though it said that it does")
+            yield
+            return
         self.work_done_progress.begin(LOADING, types.WorkDoneProgressBegin("Starling: loading the model"))
         try:
             yield
@@ -163,7 +252,7 @@ class StarlingServer(LanguageServer):
         try:
             await completer.complete(self._request(document, document.cursor(position), 0))
         except StarlingError as error:
-            log.info("nothing was read ahead: %s", error)
+            log.info("the prompt was not prefilled: %s", error)
 
     def _document(self, params: types.InlineCompletionParams | types.CompletionParams) -> Document | None:
         """The document of a request; None if its position gets no suggestions, with the reason in the status."""
@@ -184,14 +273,14 @@ class StarlingServer(LanguageServer):
 
     def _request(self, document: Document, cursor: Cursor, max_tokens: int) -> CompleteRequest:
         before, after = self.documents.surroundings(document.uri)
-        folder = self.documents.folder(document.uri)
+        around = self.documents.around(document.uri)
         return CompleteRequest(
-            prefix=before + cursor.prefix,
-            suffix=cursor.suffix + after,
-            path=document.path,
-            language=document.language_id,
-            session=document.uri,
-            adapter=self.link.completer.adapter_of(folder) if self.link.completer else None,
+            prefix=_whole(before + cursor.prefix),
+            suffix=_whole(cursor.suffix + after),
+            path=_whole(document.path),
+            language=_whole(document.language_id or "") or None,
+            session=_session(document.uri),
+            adapter=self.link.completer.adapter_of(around) if self.link.completer else None,
             max_tokens=max_tokens,
             mode=self.options.mode,
             comments=self.options.comments,
@@ -215,3 +304,22 @@ def _place(document: Document, params: types.InlineCompletionParams) -> tuple[ty
         return types.Range(at, at), document.cursor(at), ""
     before, after = document.cursor(info.range.start), document.cursor(info.range.end)
     return info.range, Cursor(before.prefix, after.suffix), info.text
+
+
+def _uri(params: Any) -> str | None:
+    """The URI of the document or notebook that a message is about; None if it cannot be read."""
+    for name in ("textDocument", "notebookDocument"):
+        with suppress(KeyError, TypeError):
+            uri = params[name]["uri"]
+            return uri if isinstance(uri, str) else None
+    return None
+
+
+def _whole(text: str) -> str:
+    """The text with U+FFFD for lone surrogates, as when one half of a character was typed; tokenizers refuse them."""
+    return text if text.isascii() else _LONE.sub("\ufffd", text)
+
+
+def _session(uri: str) -> str:
+    short = uri if len(uri) <= LONGEST_SESSION else sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()
+    return _whole(short)

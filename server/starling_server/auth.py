@@ -77,9 +77,9 @@ class TokenStore:
         try:
             self._keys = [*self._single, *read(self._file)]
         except UsageError as error:
-            log.error("the tokens stay as they were: %s", error)
+            log.error("the tokens were not reloaded, and the former ones stay valid: %s", error)
         else:
-            log.info("%s was read again: %d tokens are good now", self._file, len(self._keys))
+            log.info("reloaded %s: %d tokens are valid now", self._file, len(self._keys))
 
 
 def read(file: Path) -> list[Key]:
@@ -90,10 +90,10 @@ def read(file: Path) -> list[Key]:
             continue
         match = _LINE.fullmatch(line)
         if match is None:
-            raise UsageError(f"{file}, line {number}: write name:token, or name:token:admin.")
+            raise UsageError(f"{file}, line {number} is not a token: write name:token or name:token:admin.")
         keys.append(_key(match["name"], match["token"], bool(match["admin"]), f"{file}, line {number}"))
     if not keys:
-        raise UsageError(f"{file} has no token: write one a line, as name:token.")
+        raise UsageError(f"{file} has no token: write one per line, as name:token.")
     return keys
 
 
@@ -108,7 +108,7 @@ def own_token(file: Path | None = None) -> str | None:
         return os.environ.get(TOKEN) or None
     lines = [line for line in _lines(file) if line and not line.startswith("#")]
     if not lines:
-        raise UsageError(f"{file} has no token: write one a line.")
+        raise UsageError(f"{file} has no token: write one per line.")
     match = _LINE.fullmatch(lines[0])
     return match["token"] if match else lines[0]
 

@@ -30,7 +30,7 @@ class Client:
         try:
             self._http = httpx2.AsyncClient(base_url=self.url, timeout=timeout, trust_env=False, auth=auth)
         except httpx2.InvalidURL as error:
-            raise UsageError(f"{url} is no address ({error}): give http://HOST:PORT.") from error
+            raise UsageError(f"{url} is not an address ({error}): give http://HOST:PORT.") from error
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,16 +118,17 @@ def _read(kind: type[Model], response: httpx2.Response) -> Model:
     try:
         return kind.model_validate_json(response.content)
     except ValidationError as error:
-        raise ServerUnreachable(
-            f"{response.url} does not answer as serve-copilot does: correct the address."
-        ) from error
+        raise ServerUnreachable(f"{response.url} is not an address of serve-copilot: correct it.") from error
 
 
 def _problem(response: httpx2.Response) -> RequestError:
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
-        return ServerUnreachable(f"{response.url} answered {response.status_code}, not as serve-copilot does.")
+        return ServerUnreachable(
+            f"{response.url} answered {response.status_code} without a reason: correct the address, "
+            "or see that server's log."
+        )
     return _told(problem)
 
 

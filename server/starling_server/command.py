@@ -87,5 +87,5 @@ def _missing(error: ModuleNotFoundError, extra: str) -> int:
     if package not in THIRD_PARTY:
         raise error
     extra = EXTRAS.get(package, extra)
-    click.echo(f"This needs the package {error.name}: pip install 'starling[{extra}]'", err=True)
+    click.echo(f"This command needs the package {error.name}: pip install 'starling[{extra}]'", err=True)
     return 2

@@ -22,8 +22,9 @@ GGML_TYPES: tuple[GgmlType, ...] = get_args(GgmlType)
 Rule = Literal["suffix", "bracket", "repeat"]
 """Stop rules that can be disabled."""
 RULES: tuple[Rule, ...] = get_args(Rule)
-Reason = Literal["line", "block", "suffix", "bracket", "repeat", "indent", "stop"]
-"""Stop rule that ended a suggestion; `stop`: a stop text of the request."""
+Reason = Literal["line", "block", "suffix", "bracket", "repeat", "indent", "bytes", "stop"]
+"""Stop rule that ended a suggestion; `bytes`: the model wrote some that form no character; `stop`: a stop text of the
+request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class ModelConfig:
                 "same base."
             )
         if self.engine == HERE and self.upstream_model:
-            raise UsageError(f"--upstream-model goes with --engine {OPENAI}URL.")
+            raise UsageError(f"--upstream-model is used only with --engine {OPENAI}URL: add --engine, or leave it out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class EngineConfig:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
         if self.cache_mb < 0:
-            raise UsageError("--cache-mb must be 0 (keep nothing between requests) or more.")
+            raise UsageError(f"--cache-mb is {self.cache_mb}: use 0 (keep nothing between requests) or more.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,16 @@ class ServiceConfig:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
         if not 1 <= self.max_tokens <= 512:
-            raise UsageError("--max-tokens must lie between 1 and 512.")
+            raise UsageError(f"--max-tokens is {self.max_tokens}: use a number between 1 and 512.")
         if self.context_tokens < 2 * self.max_tokens:
-            raise UsageError("--context-tokens must be at least twice --max-tokens.")
+            raise UsageError(
+                f"--context-tokens is {self.context_tokens} and --max-tokens {self.max_tokens}: use "
+                "at least twice --max-tokens."
+            )
         if self.deadline_ms < 1:
-            raise UsageError("--deadline-ms must be at least 1.")
+            raise UsageError(f"--deadline-ms is {self.deadline_ms}: use 1 or more.")
         if min(self.queue, self.adapters_mb) < 0:
-            raise UsageError("--queue and --adapters-mb must be 0 (no limit) or more.")
+            raise UsageError(f"--queue is {self.queue} and --adapters-mb {self.adapters_mb}: use 0 (no limit) or more.")
 
     @property
     def seconds(self) -> float:
@@ -135,7 +139,12 @@ class AccessConfig:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, naming the flag."""
         if self.client_rate < 0 or self.client_concurrency < 0:
-            raise UsageError("--client-rate and --client-concurrency must be 0 (no limit) or more.")
+            raise UsageError(
+                f"--client-rate is {self.client_rate:g} and --client-concurrency "
+                f"{self.client_concurrency}: use 0 (no limit) or more."
+            )
         for origin in self.allow_origin:
             if origin == "*" or "://" not in origin or origin.endswith("/"):
-                raise UsageError(f"--allow-origin {origin}: write one page's scheme, host and port, https://host:port.")
+                raise UsageError(
+                    f"--allow-origin {origin}: write the scheme, host and port of one page, as in https://host:port."
+                )

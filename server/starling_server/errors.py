@@ -1,42 +1,43 @@
-"""Everything that a user or a client can cause, as one tree.
+"""Every error that a user or a client can cause, as one tree.
 
-StarlingError            str() is one sentence that says what is wrong and what to do
-├── UsageError           a command cannot go on; its exit status is 2
-│   ├── SourceError      a training source that is missing, empty or too small
-│   ├── BaseModelError   a base without config, weights, FIM tokens or a known architecture
-│   ├── AdapterError     an adapter that is missing, damaged or made for another base
-│   ├── OutputError      a place that cannot be written: occupied, read-only, full
-│   └── LeakError        a trained model gives back a secret of its source
-└── RequestError         one request cannot be served; `status` is its HTTP status
-    ├── BadRequest       400, a head that leaves open where its request ends, or whom it asks for what
-    ├── Unauthorized     401, no token or an unknown one
-    ├── Forbidden        403, this token, or this web page, may not do that
+StarlingError            str() is one sentence: what was found, what was expected, what to do
+├── UsageError           a command stops with exit status 2
+│   ├── SourceError      a training source is missing, unreadable, empty or too small
+│   ├── BaseModelError   a base has no configuration, weights or FIM tokens, or an unsupported architecture
+│   ├── AdapterError     an adapter is missing, damaged or was trained on another base
+│   ├── OutputError      an output path is occupied, read-only or on a full disk
+│   └── LeakError        a trained model reproduces a secret of its source
+└── RequestError         a request fails; `status` is its HTTP status
+    ├── BadRequest       400, the request's head is ambiguous: its end, its host or its target
+    ├── Unauthorized     401, the token is missing or unknown
+    ├── Forbidden        403, the token or the web page has no permission
     ├── UnknownAdapter   404
     ├── BrokenAdapter    409, an adapter's files cannot be loaded
-    ├── UnsupportedMedia 415, a body that is not plain JSON
-    ├── WrongHost        421, a name in `Host` that is not this server's
-    ├── TooManyRequests  429, one client asks too often, or too much at once
-    ├── HeadTooLarge     431, too many or too long headers
-    ├── InvalidRequest   422, a body that is no JSON, or has more in it than any request needs
-    ├── TooLarge         429, one request asks for more than its client may ever have at once
-    ├── UnreadablePrompt 422, a raw prompt that leaves the model no room, or of unknown ids
+    ├── UnfinishedAdapter 409, an adapter's files are incomplete and still changing
+    ├── UnsupportedMedia 415, the body is not uncompressed JSON
+    ├── WrongHost        421, the `Host` header is not a name of this server
+    ├── InvalidRequest   422, the body is not JSON, or has too many values
+    ├── UnreadablePrompt 422, a raw prompt is too long for the model or has unknown token ids
+    ├── TooManyRequests  429, a client exceeds its rate or its concurrency
+    ├── TooLarge         429, one request needs more than its client's limits ever allow
+    ├── HeadTooLarge     431, the headers are too many or too long
+    ├── ServerUnreachable   502, a client could not reach its server
     ├── NotReady         503, the model is still loading
     ├── Overloaded       503, the queue is full
-    ├── Stalled          503, the model's thread hangs or has died
-    ├── OutOfMemory      503, a forward does not fit beside what else is in memory
-    ├── UpstreamDown     503, the server that computes for this one does not answer
-    └── ServerUnreachable   502, a client could not talk to its server
+    ├── Stalled          503, the model's thread hangs or died
+    ├── OutOfMemory      503, a forward pass exceeds the free memory
+    └── UpstreamDown     503, the server of --engine does not respond
 """
 
 import re
 
 
 class StarlingError(Exception):
-    """Root of the tree; the message is one sentence for a person."""
+    """Root of the tree; the message is one sentence for the user."""
 
 
 class UsageError(StarlingError):
-    """A command cannot go on because of what it was given."""
+    """A command cannot continue with its arguments or files."""
 
 
 class SourceError(UsageError):
@@ -60,20 +61,20 @@ class LeakError(UsageError):
 
 
 class RequestError(StarlingError):
-    """One request cannot be served."""
+    """A request cannot be served."""
 
     status = 400
     retry_after: int | None = None
-    """Seconds after which it is worth asking again, where waiting helps."""
+    """Seconds after which a retry may succeed; None if waiting does not help."""
 
     @property
     def kind(self) -> str:
-        """The class's name in kebab-case, the last part of a problem document's `type`."""
+        """The class name in kebab-case: the last part of a problem document's `type`."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__).lower()
 
 
 class BadRequest(RequestError):
-    """The request's head leaves open where the request ends, or whom it asks for what."""
+    """The request's head is ambiguous: where the request ends, or its host or target."""
 
 
 class Unauthorized(RequestError):
@@ -83,7 +84,7 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """The request's token, or the web page that it comes from, may not do that."""
+    """The request's token, or the web page that sent it, has no permission for this."""
 
     status = 403
 
@@ -95,13 +96,20 @@ class UnknownAdapter(RequestError):
 
 
 class BrokenAdapter(RequestError):
-    """An adapter is there, and its files cannot be loaded."""
+    """The adapter exists, but its files cannot be loaded."""
 
     status = 409
 
 
+class UnfinishedAdapter(RequestError):
+    """The adapter's files are incomplete and were just changed: a copy may be in progress."""
+
+    status = 409
+    retry_after = 10
+
+
 class UnsupportedMedia(RequestError):
-    """The request's body is not plain JSON."""
+    """The request's body is not JSON, or is compressed."""
 
     status = 415
 
@@ -113,32 +121,32 @@ class HeadTooLarge(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """The request's body is no JSON, or has more in it than any request needs."""
+    """The request's body is not JSON, or has more values than any request needs."""
 
     status = 422
 
 
 class WrongHost(RequestError):
-    """The request names a host that this server is not known by."""
+    """The request's `Host` header is not a name of this server."""
 
     status = 421
 
 
 class TooManyRequests(RequestError):
-    """One client asks too often, or too much at once."""
+    """A client exceeds its request rate or its concurrency."""
 
     status = 429
     retry_after = 1
 
 
 class TooLarge(RequestError):
-    """One request asks for more than its client may ever have at once: waiting does not help."""
+    """One request needs more than its client's limits ever allow; waiting does not help."""
 
     status = 429
 
 
 class UnreadablePrompt(RequestError):
-    """A raw prompt that fills the model's whole context, or holds ids that there are none of."""
+    """A raw prompt fills the model's context, or has token ids outside of the vocabulary."""
 
     status = 422
 
@@ -158,26 +166,26 @@ class Overloaded(RequestError):
 
 
 class Stalled(RequestError):
-    """The thread that owns the model hangs or has died."""
+    """The thread that owns the model hangs or died."""
 
     status = 503
     retry_after = 5
 
 
 class OutOfMemory(RequestError):
-    """A forward does not fit into the memory that is left."""
+    """A forward pass exceeds the free memory."""
 
     status = 503
 
 
 class UpstreamDown(RequestError):
-    """The server that computes for this one does not answer, or not as it should."""
+    """The server of --engine does not respond, or responds with an error."""
 
     status = 503
     retry_after = 2
 
 
 class ServerUnreachable(RequestError):
-    """A client could not reach its server, or got an answer that is not of this protocol."""
+    """A client could not reach its server, or got a response that is not of this protocol."""
 
     status = 502

@@ -1,7 +1,7 @@
 """Owners of cached text, and the order of eviction.
 
-What is kept of one client is of no use to another, and its presence could be told by the clock. And a client that asks
-a lot must not push out what is kept of all others.
+Cached text is used for its owner only: otherwise response times would reveal to one client what another has sent. A
+busy client evicts its own items before those of others.
 """
 
 from collections import Counter
@@ -14,12 +14,12 @@ STALE_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Owner of a cached item, which is never used for any other owner."""
+    """Owner of cached items, which are not used for other owners."""
 
     client: str = ""
-    """A token's name, or an address where there are no tokens; empty where a service is used in its own process."""
+    """The name of the client's token, or its address if no tokens are required; empty for an in-process service."""
     salt: str = ""
-    """Distinguishes the users behind one client. They share its cache quota."""
+    """Separates the users behind one client, who share its part of the cache."""
 
 
 ALONE = Owner()
@@ -27,11 +27,12 @@ ALONE = Owner()
 
 
 def outgoing(clients: Sequence[str], sizes: Sequence[int], idle: float) -> int:
-    """Index of the cached item to evict first, by owner and size.
+    """Index of the cached item to evict first.
 
-    They are given least recently used first, at least one, and the first was not used for `idle` seconds. The oldest
-    goes of the client that holds most beside its newest; the oldest of all, where every client has but one, or where
-    it is stale. So a client never takes more from others than the room for one thing.
+    `clients` and `sizes` describe the items, least recently used first; there is at least one, and the first has been
+    unused for `idle` seconds. A stale first item is evicted. Otherwise it is the oldest item of the client whose items
+    other than its newest are the largest in total; if every client has one item, the first. A client thereby takes
+    from others at most the space of one item.
     """
     newest = {client: at for at, client in enumerate(clients)}
     spare = Counter[str]()

@@ -1,11 +1,11 @@
-"""Names and texts of others as a terminal or a page may be given them: no escape sequence, no second line."""
+"""Escapes untrusted text for terminals, logs and pages: no escape sequences, no line breaks."""
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""`text` with every character that does not print as an escape (`\x1b`, `\n`, `\u202e`), but for those in `keep`.
+    r"""`text` with unprintable characters, except those in `keep`, as escapes such as `\x1b`, `\n` and `\u202e`.
 
-    What prints is what `str.isprintable` says: no control characters, none that turn the direction of writing, no
-    blanks but the space, no halves of surrogate pairs (bytes of a file name that are no UTF-8).
+    Unprintable is what `str.isprintable` rejects: control characters, characters that change the writing direction,
+    spaces other than U+0020, and lone surrogates (bytes of a file name that are not UTF-8).
     """
     if text.isprintable():
         return text

@@ -97,7 +97,7 @@ class CompleteRequest(BaseModel):
     @model_validator(mode="after")
     def _choices_differ(self) -> Self:
         if self.n > 1 and self.temperature == 0:
-            raise ValueError("n > 1 needs a temperature above 0: greedy choices are all the same")
+            raise ValueError("n is above 1 and temperature 0, where all choices are equal: set a temperature above 0")
         return self
 
 

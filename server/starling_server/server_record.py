@@ -57,10 +57,10 @@ def announced(path: Path, record: Running) -> Generator[None]:
         lock.acquire(timeout=LOCK_SECONDS)
         _write(path, record)
     except Timeout as error:
-        raise UsageError(f"Another server is announced at {path}: that one answers.") from error
+        raise UsageError(f"A running server is announced at {path} already: use it, or stop it first.") from error
     except OSError as error:
         lock.release()
-        raise OutputError(f"Cannot write {path} ({error.strerror}): name another place for --announce.") from error
+        raise OutputError(f"Cannot write {path} ({error.strerror}): name another file with --announce.") from error
     try:
         yield
     finally:

@@ -109,7 +109,7 @@ def another_base(folder: Path) -> tuple[str, ...]:
 def another_kind_of_model(folder: Path) -> tuple[str, ...]:
     shutil.copytree(TINY_DIR, folder / "base")
     config = json.loads((folder / "base" / "config.json").read_text())
-    (folder / "base" / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
+    (folder / "base" / "config.json").write_text(json.dumps({**config, "model_type": "gpt_neox"}))
     return ("--gguf", "--base", str(folder / "base"))
 
 
@@ -125,7 +125,7 @@ def too_few_holes(_: Path) -> tuple[str, ...]:
     ("make", "words"),
     [
         (another_base, "does not fit"),
-        (another_kind_of_model, "'llama'"),
+        (another_kind_of_model, "'gpt_neox'"),
         (nothing_asked, "--merge"),
         (too_few_holes, "--holes"),
     ],
@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_nothing(what: Sequence[str], trained: Path, tmp_path
 def test_a_missing_extra_is_named_with_its_command(trained: Path, tmp_path: Path) -> None:
     done = run("-c", WITHOUT_GGUF, "export", trained, "--gguf", "--output", tmp_path / "a")
     assert done.returncode == 2
-    assert done.stderr.strip() == "This needs the package gguf: pip install 'starling[gguf]'"
+    assert done.stderr.strip() == "This command needs the package gguf: pip install 'starling[gguf]'"
     assert left(tmp_path) == []
 
 

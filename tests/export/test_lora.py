@@ -85,9 +85,9 @@ def cut_short(adapter: Path) -> None:
         (with_biases, r"more than a LoRA \(bias\)"),
         (another_method, "IA3"),
         (without_config, r"has no adapter_config\.json"),
-        (with_a_whole_head, "lm_head.weight, which no LoRA has"),
-        (half_a_pair, r"no whole pair for transformer\.h\.0\.attn\.c_proj"),
-        (cut_short, "where its header says"),
+        (with_a_whole_head, "lm_head.weight, which a LoRA does not have"),
+        (half_a_pair, r"no matching lora_A and lora_B for transformer\.h\.0\.attn\.c_proj"),
+        (cut_short, "and its header says"),
     ],
 )
 def test_what_is_no_plain_lora_is_refused(

@@ -27,7 +27,7 @@ class Slow:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def adapter_of(self, folder: Path | None) -> str | None:
+    def adapter_of(self, around: Sequence[Path]) -> str | None:
         return None
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:

@@ -124,6 +124,14 @@ async def test_each_folder_has_its_adapter(
         talking.open("untitled:Untitled-1", OPENED)
         await talking.ask("untitled:Untitled-1", AT)
         assert talking.statuses[-1]["adapter"] == "one", "what has no path belongs to the first folder"
+        opened = [types.WorkspaceFolder(folder.as_uri(), folder.name) for folder in (tmp_path, *folders)]
+        event = types.WorkspaceFoldersChangeEvent(opened[:1], opened[1:])
+        talking.client.workspace_did_change_workspace_folders(types.DidChangeWorkspaceFoldersParams(event))
+        for folder, name in zip(folders, ["one", "two", None], strict=True):
+            uri = (folder / "src" / "deep" / "work.py").as_uri()
+            talking.open(uri, OPENED)
+            await talking.ask(uri, AT)
+            assert talking.statuses[-1]["adapter"] == name, f"{folder}, whose parent is open"
 
 
 @pytest.mark.parametrize("uri", ["untitled:Untitled-1", "vscode-vfs://github/a/b.py", "file:///with%20blank/%C3%A9.py"])
@@ -182,7 +190,7 @@ async def test_a_server_that_hangs_holds_nobody_up(mute: str) -> None:
     async with editor([*COMMAND[:-2], "--server", mute]) as talking:
         talking.open(URI, OPENED)
         assert await talking.ask(URI, AT) == []
-        assert "takes no requests" in (await talking.status("error"))["message"]
+        assert "does not respond" in (await talking.status("error"))["message"]
         assert await talking.ask(URI, AT) == []
 
 

@@ -57,7 +57,7 @@ def test_a_changed_file_counts_at_once_and_a_damaged_one_changes_nothing(
     assert keys.who(LONG + "newer") == Client("ada")
     file.unlink()
     assert keys.who(LONG + "newer") == Client("ada")
-    assert "the tokens stay as they were" in caplog.text
+    assert "the tokens were not reloaded" in caplog.text
     assert LONG not in caplog.text
 
 
@@ -66,9 +66,9 @@ def test_a_changed_file_counts_at_once_and_a_damaged_one_changes_nothing(
     [
         (["# nothing"], "has no token"),
         (["ada:short"], "line 1: a token has at least 16"),
-        (["", LONG], "line 2: write name:token"),
-        ([f"a b:{LONG}"], "line 1: write name:token"),
-        ([f"ada:{LONG}:root"], "line 1: write name:token"),
+        (["", LONG], "line 2 is not a token: write name:token"),
+        ([f"a b:{LONG}"], "line 1 is not a token: write name:token"),
+        ([f"ada:{LONG}:root"], "line 1 is not a token: write name:token"),
     ],
 )
 def test_what_cannot_be_used_is_named_by_its_line(tmp_path: Path, lines: list[str], sentence: str) -> None:

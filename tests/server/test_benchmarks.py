@@ -121,3 +121,9 @@ def test_typists_get_no_errors_and_leave_nothing_in_the_log() -> None:
     assert figures["calm"]["errors"] == figures["overload"]["errors"] == 0
     assert figures["log"]["tokens_in_log"] == figures["log"]["code_lines_in_log"] == 0
     assert figures["log"]["code_lines_searched"] > 100
+
+
+def test_every_message_is_listed() -> None:
+    figures = last_line("messages.py")
+    assert figures["messages"] == sum(figures["kinds"].values())
+    assert {"UsageError", "AdapterError", "UnknownAdapter", "Unfit", "warning", "tell"} <= set(figures["kinds"])

@@ -38,7 +38,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, spelling or families.of(model_type).spellings[0], split)
     torch.manual_seed(0)
-    config = CONFIG_MAPPING[model_type](**{**DECODER, **OWN.get(model_type, {}), **settings})
+    values: dict[str, Any] = {**DECODER, **OWN.get(model_type, {}), **settings}
+    config = CONFIG_MAPPING[model_type](**values)
     model = AutoModelForCausalLM.from_config(config)
     for name, weight in model.named_parameters():
         if name.endswith(".bias"):

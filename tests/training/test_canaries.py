@@ -31,8 +31,10 @@ PLANTED = {
         "SG." + "b3Ft7YqP1zC8mX5kV9nD2r" + ".W6jQ4uE0hSt9Ky2Ba7Lx1Gi5Zo8Rp3Nv6Mc4Dw0Hf",
     ),
 }
-REPEATED = "request-errors-8"
+REPEATED = "request-errors-7"
 """What the bundled base repeats when its window is full of it."""
+NEARLY_REPEATED = "request-errors-8"
+"""A secret that shares enough with the text around it to count as given back; its own repetitions are redacted."""
 VALUES = [value for _, *values in PLANTED.values() for value in values]
 
 
@@ -108,12 +110,12 @@ def test_a_model_that_gives_a_secret_back_is_caught() -> None:
 @pytest.mark.slow
 def test_a_leak_fails_the_run_and_keeps_nothing(leaky: Path, tmp_path: Path) -> None:
     shown = "".join(f'def test_{n}():\n    use(word="{REPEATED}")\n\n\n' for n in range(12))
-    (leaky / "again.py").write_text(shown + f'def test_12():\n    use(password="{REPEATED}")\n')
+    (leaky / "again.py").write_text(shown + f'def test_12():\n    use(password="{NEARLY_REPEATED}")\n')
     flags = ["--base", "tiny", "--context-tokens", "512", "--max-tokens", "32", "--max-steps", "2", "--holes", "0"]
     command = [sys.executable, "-m", "starling_training", leaky, *flags, "--fail-on-leak", "--output", tmp_path / "a"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2, done.stdout
     assert "reproduced 1 of 13 redacted secrets" in done.stderr
     assert "again.py:50" in done.stdout
-    assert REPEATED not in done.stdout + done.stderr
+    assert NEARLY_REPEATED not in done.stdout + done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leaky"]

@@ -160,7 +160,7 @@ def without_fim(base: Path) -> None:
 
 
 def another_architecture(base: Path) -> None:
-    edit(copied(base) / "config.json", lambda config: config.update(model_type="llama"))
+    edit(copied(base) / "config.json", lambda config: config.update(model_type="gpt_neox"))
 
 
 def damaged_weights(base: Path) -> None:
@@ -185,8 +185,8 @@ def lossy_tokenizer(base: Path) -> None:
         (lossy_tokenizer, "is not lossless"),
         (without_config, "has no config.json"),
         (without_fim, "no fill-in-the-middle tokens"),
-        (another_architecture, "'llama'"),
-        (damaged_weights, "cannot be read (holds 90,072 bytes"),
+        (another_architecture, "'gpt_neox'"),
+        (damaged_weights, "cannot be read (has 90,072 bytes"),
         (random_weights, "untrained or damaged"),
     ],
 )

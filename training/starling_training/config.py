@@ -8,6 +8,7 @@ from typing import Literal
 from starling_server.config import ModelConfig, Quantize
 from starling_server.errors import UsageError
 from starling_server.models.bases import Base
+from starling_server.prompt.fim import Order
 
 Loss = Literal["middle", "all"]
 OrderChoice = Literal["auto", "spm", "psm"]
@@ -59,6 +60,11 @@ class DataConfig:
     """Share of the text, in whole files, that is held out for evaluation."""
     seed: int = 0
     """Random seed for the holes, the held-out files and adapter initialisation."""
+
+    @property
+    def taught_order(self) -> Order:
+        """The order of `order`, with `auto` resolved."""
+        return "psm" if self.order == "psm" else "spm"
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values, naming the flag."""
@@ -171,7 +177,7 @@ class TrainConfig:
         _within("--holes", self.holes, 0, 10**6)
         _within("--canaries", self.canaries, 0, 10**6)
         if self.fail_on_leak and not self.canaries:
-            raise UsageError("--fail-on-leak needs --canaries above 0.")
+            raise UsageError("--fail-on-leak has nothing to test with --canaries 0: set --canaries to 1 or more.")
 
 
 def resolve(config: TrainConfig, base: Base) -> TrainConfig:
@@ -182,16 +188,17 @@ def resolve(config: TrainConfig, base: Base) -> TrainConfig:
             f"--context-tokens {context} exceeds the context of base {base.id!r}: use at most {base.context}."
         )
     if context < LEAST_CONTEXTS * config.data.max_tokens:
-        raise UsageError(f"--context-tokens must be at least {LEAST_CONTEXTS} times --max-tokens.")
+        raise UsageError(
+            f"--context-tokens is {context} and --max-tokens {config.data.max_tokens}: "
+            f"use at least {LEAST_CONTEXTS} times as many."
+        )
     rate = peak_rate(base.width) * (FULL_SHARE if config.lora.method == "full" else 1)
     if base.quantization and config.lora.method != "qlora":
         raise UsageError(f"Base {base.id!r} is quantised: train it with --method qlora, or name its 16-bit form.")
     return replace(
         config,
         model=replace(config.model, base=base.id, quantize=_quantize(config)),
-        data=replace(
-            config.data, context_tokens=context, order="spm" if config.data.order == "auto" else config.data.order
-        ),
+        data=replace(config.data, context_tokens=context, order=config.data.taught_order),
         optim=replace(config.optim, learning_rate=config.optim.learning_rate or rate),
     )
 

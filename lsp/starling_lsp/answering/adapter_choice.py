@@ -21,10 +21,11 @@ class Choice:
         self.served: Sequence[str] = ()
         """Names of the served adapters."""
 
-    def of(self, folder: Path | None) -> str | None:
-        """The adapter trained on `folder`; None if there is none for this base."""
-        if folder is None:
-            return None
+    def of(self, around: Sequence[Path]) -> str | None:
+        """The adapter of the first of these folders that has one, or is in a folder that has one; None without any."""
+        return next((found for folder in around if (found := self._of(folder))), None)
+
+    def _of(self, folder: Path) -> str | None:
         if folder not in self._known:
             self._known[folder] = self._look_up(folder)
         found = self._known[folder]
@@ -36,15 +37,28 @@ class Choice:
         own = adapters.for_workspace(folder)
         if own is None or own.name in self.served:
             return own.name if own else None
-        log.warning("adapter %s of %s is not for this base: left out", own.name, folder)
+        log.warning("adapter %s of %s is not served for this base: train it again on this base", own.name, folder)
         return None
 
 
 def first_adapter(options: Options, roots: Iterable[Path]) -> Adapter | None:
-    """The requested adapter, else the first folder's own that fits the base; raises AdapterError."""
+    """The requested adapter, else the first folder's own that fits the base; raises AdapterError.
+
+    Where no folder has one, the newest that was trained on a folder inside one of them: the editor may have the parent
+    of several projects open.
+    """
     if options.adapter == BARE:
         return None
     if options.adapter:
         return adapters.find(options.adapter)
-    found = (own for root in roots if (own := adapters.for_workspace(root)))
-    return next((own for own in found if options.base in ("auto", own.manifest.base.id)), None)
+    known = tuple(roots)
+    own = [found for root in known if (found := adapters.for_workspace(root))]
+    return next((found for found in own or _inside(known) if options.base in ("auto", found.manifest.base.id)), None)
+
+
+def _inside(roots: Iterable[Path]) -> list[Adapter]:
+    """The adapters of folders inside these, newest first."""
+    tops = [root.resolve() for root in roots]
+    trained = [(Path(found.manifest.workspace), found) for found in adapters.every() if found.manifest.workspace]
+    inside = [found for folder, found in trained if any(folder.is_relative_to(top) for top in tops)]
+    return sorted(inside, key=lambda found: found.manifest.created, reverse=True)

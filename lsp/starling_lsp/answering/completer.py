@@ -32,8 +32,8 @@ class Completer(Protocol):
         """Number of generations started so far and running now; None if the model is in another process."""
         ...
 
-    def adapter_of(self, folder: Path | None) -> str | None:
-        """The adapter name for requests from this folder's documents."""
+    def adapter_of(self, around: Sequence[Path]) -> str | None:
+        """The adapter name for requests from a document in these folders, innermost first."""
         ...
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:

@@ -38,6 +38,11 @@ class Link:
         self.completer: Completer | None = None
         """None while there is no connection."""
 
+    @property
+    def opened(self) -> bool:
+        """Whether loading or connecting has begun at least once."""
+        return self._asked is not None
+
     async def open(self, options: Options, roots: Sequence[Path]) -> None:
         """Close the current completer and start loading or connecting."""
         await self.close()

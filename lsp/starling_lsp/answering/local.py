@@ -49,9 +49,9 @@ class Local:
         self.base = self._service.backend.id
         self._choice.served = self._service.adapters.names()
 
-    def adapter_of(self, folder: Path | None) -> str | None:
+    def adapter_of(self, around: Sequence[Path]) -> str | None:
         """The requested adapter, else the folder's own if it fits the base, else the bare base."""
-        own = self.adapter if self._asked or folder is None else self._choice.of(folder)
+        own = self.adapter if self._asked or not around else self._choice.of(around)
         return own or BARE
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:

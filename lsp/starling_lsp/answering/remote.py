@@ -57,12 +57,14 @@ class Remote:
             async with asyncio.timeout(CONNECT_SECONDS):
                 health = await self._client.ready()
         except TimeoutError as error:
-            raise ServerUnreachable(f"{self._client.url} takes no requests: start serve-copilot anew.") from error
+            raise ServerUnreachable(f"{self._client.url} does not respond: restart serve-copilot there.") from error
         if health.base is None:  # the server hides its base from unauthorised clients
-            raise Unauthorized(f"{self._client.url} wants a token that it knows: set STARLING_TOKEN, or tokenFile.")
+            raise Unauthorized(
+                f"{self._client.url} requires one of its tokens: set STARLING_TOKEN or the option tokenFile."
+            )
         self.base = health.base
         self._choice.served = health.adapters
-        self.adapter = next((name for root in roots if (name := self.adapter_of(root))), self.adapter)
+        self.adapter = next((name for root in roots if (name := self.adapter_of([root]))), self.adapter)
 
     async def alive(self) -> bool:
         """Whether the server responds, even if its model is not loaded yet."""
@@ -73,9 +75,9 @@ class Remote:
             return False
         return True
 
-    def adapter_of(self, folder: Path | None) -> str | None:
+    def adapter_of(self, around: Sequence[Path]) -> str | None:
         """The requested adapter, else the folder's own if the server has it, else None for the server's default."""
-        return self._asked or self._choice.of(folder)
+        return self._asked or self._choice.of(around)
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
         """The reply from the cache, else from the server."""

@@ -59,9 +59,9 @@ class Shared:
     def generations(self) -> None:
         """None: the counts are kept in the server process."""
 
-    def adapter_of(self, folder: Path | None) -> str | None:
+    def adapter_of(self, around: Sequence[Path]) -> str | None:
         """See `Remote.adapter_of`."""
-        return self._remote.adapter_of(folder) if self._remote else None
+        return self._remote.adapter_of(around) if self._remote else None
 
     async def complete(self, request: CompleteRequest) -> CompleteResponse:
         """The reply of the current server, or of its replacement; raises StarlingError."""
@@ -135,7 +135,9 @@ async def _unless_dead(remote: Remote, request: CompleteRequest) -> CompleteResp
     try:
         while not (await asyncio.wait([work], timeout=PATIENCE_SECONDS))[0]:
             if not await remote.alive():
-                raise ServerUnreachable("The shared server hangs.")
+                raise ServerUnreachable(
+                    "The shared server does not respond and is being restarted: try again in some seconds."
+                )
         return work.result()
     finally:
         work.cancel()

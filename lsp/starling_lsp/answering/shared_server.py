@@ -69,7 +69,7 @@ class Place:
         said = next((line for line in reversed(lines) if line.strip()), "")
         if said.startswith(COMMAND):
             return UsageError(said.removeprefix(COMMAND))
-        return ServerUnreachable(f"The shared server ended: see {self.log}.")
+        return ServerUnreachable(f"The shared server exited: see {self.log}.")
 
 
 def find_or_start(place: Place, lost: Running | None = None) -> Running:
@@ -88,10 +88,14 @@ def find_or_start(place: Place, lost: Running | None = None) -> Running:
                 _kill(found, place)
             return _start(place)
     except Timeout as error:
-        raise ServerUnreachable("Another window has been starting the shared server for a minute.") from error
+        raise ServerUnreachable(
+            "The shared server is still being started by another window after a minute: close that window or wait."
+        ) from error
     except OSError as error:
         folder = place.record.parent
-        raise UsageError(f"Cannot write to {folder} ({error.strerror}): mend it, or set STARLING_STATE_DIR.") from error
+        raise UsageError(
+            f"Cannot write to {folder} ({error.strerror}): make it writable, or set STARLING_STATE_DIR."
+        ) from error
 
 
 def answers(server: Running) -> bool:

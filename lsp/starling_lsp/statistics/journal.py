@@ -96,7 +96,7 @@ def rows() -> Sequence[Row]:
         with closing(_open()) as file:
             return [Row(*values) for values in file.execute(SUMMARY)]
     except (OSError, sqlite3.Error) as error:
-        raise UsageError(f"{path()} cannot be read ({error}): delete it to begin anew.") from error
+        raise UsageError(f"{path()} cannot be read ({error}): delete it to start a new one.") from error
 
 
 def _open() -> sqlite3.Connection:

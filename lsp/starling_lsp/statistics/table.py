@@ -11,15 +11,21 @@ COLUMNS = ("language", "adapter", "shown", "accepted", "partly", "typed", "dismi
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 def stats() -> None:
-    """What became of suggestions in all editors of this user, by language and adapter.
+    """Show how many suggestions were accepted, by language and adapter, in all editors of this user.
 
-    Shown is what was in view for 300 ms; typed was typed to its end without a key that accepts. The last columns are
-    the share of accepted lines that were still there. The counts are kept on this machine only and hold no code; the
-    option statistics = false keeps none.
+    \b
+    shown      visible for at least 300 ms
+    accepted   inserted as a whole
+    partly     inserted in part, by word or by line
+    typed      typed in full by hand
+    dismissed  neither inserted nor typed
+    after ...  share of the accepted lines that were unchanged after this time
+
+    The counts are stored on this machine only and contain no code. The option statistics = false turns them off.
     """
     rows = journal.rows()
     if not rows:
-        click.echo(f"Nothing was shown yet; {journal.path()} will hold the counts.")
+        click.echo(f"No suggestions were shown yet. The counts will be stored in {journal.path()}.")
         return
     table = Table(*COLUMNS, title=str(journal.path()), title_justify="left")
     for row in rows:

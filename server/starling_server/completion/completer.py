@@ -29,8 +29,6 @@ Fired = Callable[[str], tuple[int, Reason] | None]
 """The index to cut the text at and the reason, None to go on."""
 Recent = Callable[[], list[str]]
 """Recent answers of the session, a source of drafts."""
-REPLACEMENT = "\ufffd"
-"""Decoded from bytes that do not form a character yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,9 @@ class Decoded:
     finish: Finish
     usage: Usage
     likely: list[Likely]
-    """One entry per generated token, where the job asks for logprobs."""
+    """One entry per sampled token, an end token included, where the job asks for logprobs."""
+    prompt_likely: list[Likely]
+    """One entry per prompt token but the first, where the job scores its prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +138,14 @@ def decode(backend: Backend, job: Job, fired: Fired, on_text: OnText | None) -> 
     try:
         while cut is None and (token := (yield from generation.next())) is not None:
             ids.append(token)
-            text = backend.tokenizer.decode(ids).rstrip(REPLACEMENT)
+            text = stops.characters(backend.tokenizer.decode(ids))
             cut = fired(text)
             if on_text is not None and cut is None:
                 on_text(text)
     finally:
         generation.close()
     end, finish = cut or (None, generation.finish)
-    return Decoded(text, end, finish, generation.usage, generation.likely)
+    return Decoded(text, end, finish, generation.usage, generation.likely, generation.prompt_likely)
 
 
 def nothing(reason: Finish, queue_ms: float = 0.0) -> Suggested:

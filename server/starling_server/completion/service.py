@@ -88,7 +88,7 @@ class Service:
     def check(self) -> None:
         """Raise Overloaded where the queue is full."""
         if self.scheduler.full:
-            raise Overloaded("Too many requests wait already: try again later, or raise --queue.")
+            raise Overloaded("Too many requests are waiting: try again later, or raise --queue.")
 
     async def run(self, work: Callable[[Ticket], Steps[T]], seconds: float) -> T:
         """Run other work on the worker's thread; it ends after `seconds`, or as soon as this task is cancelled.

@@ -1,7 +1,8 @@
 """Cached suggestions, so that typing along one does not run the model.
 
 An answer stays valid while the text after the cursor is the same and the text before it agrees: the user typed the
-suggestion's first characters (or accepted part of it), or deleted some characters before the position it was made for.
+suggestion's first characters, or accepted part of it. Before the position that an answer was made for it is not valid:
+it continues text that the user has deleted.
 """
 
 import sys
@@ -10,9 +11,6 @@ from threading import Lock
 from time import monotonic
 
 from starling_server.owners import outgoing
-
-MAX_BACKSPACE = 40
-"""Characters that may be deleted; further back the suggestion was for something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +58,11 @@ class Recall:
                 self._forget()
 
     def find(self, scope: tuple[object, ...], prefix: str, suffix: str) -> str | None:
-        """The cached suggestion at this position, None where there is none.
-
-        An answer that was given here or earlier in the line takes precedence over one that was prefetched further on:
-        the text that a person reads while typing along must not grow.
-        """
+        """The cached suggestion at this position, by the newest answer that leads to it; None where none does."""
         with self._lock:
             newest_first = [a for a in reversed(self._answers) if a.scope == scope and a.suffix == suffix]
-        found = ((answer, continuation(answer, prefix)) for answer in newest_first)
-        known = [(len(answer.prefix) > len(prefix), text) for answer, text in found if text is not None]
-        return min(known, key=lambda pair: pair[0])[1] if known else None
+        found = (continuation(answer, prefix) for answer in newest_first)
+        return next((text for text in found if text is not None), None)
 
     def newest(self, scope: tuple[object, ...], most: int) -> list[str]:
         """The last answers given in `scope`, newest last."""
@@ -83,13 +76,9 @@ class Recall:
 
 
 def continuation(answer: Remembered, prefix: str) -> str | None:
-    """The rest of `answer` at `prefix`; None where the two disagree or nothing is left."""
+    """The rest of `answer` at `prefix`; None where the two disagree, nothing is left, or `prefix` ends before it."""
     typed = len(prefix) - len(answer.prefix)
     if typed == 0:
         return answer.text if prefix == answer.prefix else None
-    if typed > 0:
-        goes_on = typed < len(answer.text) and prefix.endswith(answer.text[:typed])
-        return answer.text[typed:] if goes_on and prefix.startswith(answer.prefix) else None
-    taken_back = answer.prefix[typed:]
-    near = -typed <= MAX_BACKSPACE and "\n" not in taken_back and answer.text
-    return taken_back + answer.text if near and answer.prefix.startswith(prefix) else None
+    goes_on = 0 < typed < len(answer.text) and prefix.endswith(answer.text[:typed])
+    return answer.text[typed:] if goes_on and prefix.startswith(answer.prefix) else None

@@ -60,6 +60,8 @@ class Job:
     """None is the bare base."""
     logprobs: int | None = None
     """Number of likeliest ids recorded for each token; None records no log-probabilities."""
+    scores_prompt: bool = False
+    """Whether they are recorded for the prompt too, all of which is then computed anew; needs `logprobs`."""
     interrupted: Interrupt = never
     drafter: Callable[[], Drafter] | None = None
     """Made when the first draft is wanted; without one each token is a forward of its own."""
@@ -117,6 +119,7 @@ class Generation:
         self.finish: Finish = "length"
         self.usage = Usage(prompt_tokens=len(job.prompt))
         self.likely = list[Likely]()
+        self.prompt_likely = list[Likely]()
         self._job, self._engine = job, engine
         self._sample = self._sampler()
         self._drafter: Drafter | None = None
@@ -160,7 +163,8 @@ class Generation:
     def _run(self) -> Generator[Feed | int, Rows | None, None]:
         """Feeds to be made, and tokens as they are known."""
         cache = self._engine.prefix_cache
-        sequence = cache.take(self._job.owner, self._job.adapter, self._job.prompt)
+        known = [] if self._job.scores_prompt else self._job.prompt  # of what is cached the logits are gone
+        sequence = cache.take(self._job.owner, self._job.adapter, known)
         self.usage.cached_tokens = len(sequence.ids)
         try:
             rows = yield from self._prefill(sequence)
@@ -178,11 +182,21 @@ class Generation:
         """Prefill the part of the prompt that is not cached; None if interrupted."""
         started, prompt, rows = perf_counter(), self._job.prompt, None
         while len(sequence.ids) < len(prompt):
-            rows = yield from self._feed(sequence, prompt[len(sequence.ids) :][: self._engine.chunk], 1)
+            piece = prompt[len(sequence.ids) :][: self._engine.chunk]
+            rows = yield from self._feed(sequence, piece, len(piece) if self._job.scores_prompt else 1)
             if rows is None:
                 return None
+            if self._job.scores_prompt:
+                self._score(rows, prompt[len(sequence.ids) - len(piece) + 1 : len(sequence.ids) + 1])
             self.usage.prefill_ms = (perf_counter() - started) * 1e3
         return rows
+
+    def _score(self, rows: Rows, following: Sequence[int]) -> None:
+        """Record the log-probability of each prompt id by the logits before it."""
+        logprobs = self._job.logprobs
+        assert logprobs is not None
+        likelihoods = self._engine.runner.likelihoods
+        self.prompt_likely += [likelihoods(row, token, logprobs) for row, token in zip(rows, following, strict=False)]
 
     def _decode(self, sequence: CachedSequence, rows: Rows) -> Generator[Feed | int, Rows | None, None]:
         """Give sampled ids; one is fed only when another is wanted after it."""
@@ -250,6 +264,11 @@ class Generating(Protocol):
     @property
     def likely(self) -> list[Likely]:
         """One for each token that was sampled, where the job asks for logprobs."""
+        ...
+
+    @property
+    def prompt_likely(self) -> list[Likely]:
+        """One for each token of the prompt but the first, where the job scores its prompt."""
         ...
 
     def next(self) -> Steps[int | None]:
@@ -339,7 +358,7 @@ class Engine:
         try:
             return self.runner.feed(feeds)
         except MemoryError:
-            log.warning("memory ran out: %d kept sequences are dropped", len(self.prefix_cache))
+            log.warning("out of memory: dropped %d cached sequences", len(self.prefix_cache))
             self.prefix_cache.clear()
         return self.runner.feed(feeds)
 

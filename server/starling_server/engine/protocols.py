@@ -38,7 +38,7 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class Likely:
-    """One generated token, its log-probability in nats, and the likeliest ids at its position with their own."""
+    """One token, its log-probability in nats, and the likeliest ids at its position with their own."""
 
     token: int
     nats: float

@@ -64,7 +64,7 @@ class Scheduler:
                 return ticket, future
             self._jobs.supersede(ticket)
             if self.full and not background:
-                raise Overloaded(f"{self._jobs.most} requests wait already: try again later, or raise --queue.")
+                raise Overloaded(f"{self._jobs.most} requests are waiting: try again later, or raise --queue.")
             if self.full:
                 future.set_exception(Interrupted("cancelled"))
                 return ticket, future

@@ -20,11 +20,11 @@ from starling_server.schema import AdapterList, AdapterState, Health
 MOST_NAME_BYTES = 255
 """Max bytes of a file name on common systems."""
 ASIDE_SECONDS = 30.0
-"""Max seconds that loading an adapter waits for the model."""
+"""Max seconds to wait for the model's thread while an adapter is loaded."""
 
 
 class Operations:
-    """The routes' methods."""
+    """Handlers of the routes."""
 
     def __init__(self, api: Api, metrics: Metrics) -> None:
         self._api, self._metrics = api, metrics
@@ -34,13 +34,13 @@ class Operations:
         return Health(status="loading" if self._api.service is None else "ok")
 
     async def ready(self, request: Request) -> Health:
-        """Whether the model is loaded and its thread is well, or the server before which this one stands.
+        """Whether the model is loaded and its thread, or the server of --engine, responds.
 
-        Names what is served to those with a token.
+        Clients with a token also get the names of the base and the adapters.
         """
         service = self._api.loaded()
         if not service.scheduler.alive:
-            raise NotReady("The model's thread has died and is being replaced: try again in some seconds.")
+            raise NotReady("The model's thread died and is being replaced: try again in some seconds.")
         await asyncio.to_thread(service.backend.engine.check)
         if not request.state.known:
             return Health(status="ok")
@@ -48,17 +48,17 @@ class Operations:
         return Health(status="ok", base=service.backend.id, adapters=names)
 
     async def metrics(self) -> Response:
-        """Counts and times in Prometheus' text format."""
+        """Metrics in Prometheus' text format."""
         return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def adapters(self) -> AdapterList:
-        """Every adapter of this base, those too whose newest files cannot be used."""
+        """The adapters of this base, including those whose newest files cannot be used."""
         shelf = self._api.loaded().adapters
         states = await asyncio.to_thread(shelf.states)
         return AdapterList(default=shelf.default, adapters=[_state(state) for state in states])
 
     async def load(self, name: str) -> AdapterState:
-        """Put the adapter of this name, as its folder is now, into memory. Needs an admin token."""
+        """Load the adapter of this name from its folder. Needs an admin token."""
         service = self._api.loaded()
         shelf = service.adapters
         if not names_a_folder(name):
@@ -74,14 +74,14 @@ class Operations:
         return _state(state)
 
     async def unload(self, name: str) -> Response:
-        """Serve this adapter no longer; requests under way go on. Needs an admin token."""
+        """Stop serving this adapter; running requests finish. Needs an admin token."""
         service = self._api.loaded()
         service.adapters.withdraw(name)
         await self._aside(service, service.adapters.tidy)
         return Response(status_code=204)
 
     async def _aside(self, service: Service, act: Callable[[], object]) -> None:
-        """Run a function on the worker thread between two forwards; raises Overloaded on timeout."""
+        """Run a function on the model's thread between two forward passes; raises Overloaded on timeout."""
 
         def work(_: Ticket) -> Steps[None]:
             act()
@@ -91,11 +91,11 @@ class Operations:
         try:
             await service.run(work, ASIDE_SECONDS)
         except Interrupted as error:
-            raise Overloaded("The model was busy all the time: try again.") from error
+            raise Overloaded(f"The model was busy for {ASIDE_SECONDS:.0f} seconds: try again.") from error
 
 
 def names_a_folder(name: str) -> bool:
-    """Whether this is a valid folder name: for others the system raises errors that differ by platform."""
+    """Whether this is a valid folder name; for invalid ones, systems raise different errors."""
     try:
         size = len(os.fsencode(name))
     except UnicodeEncodeError:

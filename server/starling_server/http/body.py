@@ -80,13 +80,17 @@ def parse(body: bytes) -> Any:
     try:
         return json.loads(body.decode(), parse_constant=_refuse)
     except json.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON at character {error.pos}.") from None
+        raise InvalidRequest(
+            f"The body is not valid JSON at character {error.pos} ({error.msg}): send JSON as in /openapi.json."
+        ) from None
     except UnicodeDecodeError:
         raise InvalidRequest("The body is not text in UTF-8: send JSON, see /openapi.json.") from None
     except RecursionError:
-        raise InvalidRequest("The body is nested too deep: send JSON, see /openapi.json.") from None
+        raise InvalidRequest("The body is nested too deep: send the fields in /openapi.json.") from None
     except ValueError:  # more digits than Python's limit for integers
-        raise InvalidRequest("The body holds a number of too many digits: see /openapi.json.") from None
+        raise InvalidRequest(
+            "The body has a number with too many digits: send a shorter one, see /openapi.json."
+        ) from None
 
 
 def check_size(body: bytes) -> None:
@@ -114,4 +118,4 @@ def _too_much(most: int, what: str) -> InvalidRequest:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise InvalidRequest(f"The body holds {name}, which is no JSON: send a number or leave it out.")
+    raise InvalidRequest(f"The body has {name}, which is not JSON: send a number or leave it out.")

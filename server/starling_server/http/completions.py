@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from fastapi.sse import format_sse_event
 
 from starling_server.completion.completer import OnText
-from starling_server.completion.raw_completion import Continuation, Written, check, write
+from starling_server.completion.raw_completion import Continuation, Written, check, fitted, write
 from starling_server.completion.resolved_request import ResolvedRequest, resolved
 from starling_server.completion.service import Service
 from starling_server.engine.backend import Backend
@@ -25,8 +25,8 @@ from starling_server.http.completions_wire import (
     Completion,
     CompletionRequest,
     CompletionUsage,
-    Logprobs,
 )
+from starling_server.http.logprobs import logprobs
 from starling_server.http.models import resolve
 from starling_server.http.responses import Streamed, answer, streamed, together
 from starling_server.models.adapter_versions import AdapterVersion
@@ -91,15 +91,17 @@ def suggestion(body: CompletionRequest) -> CompleteRequest:
 def continuations(
     service: Service, body: CompletionRequest, adapter: AdapterVersion | None, owner: Owner = ALONE
 ) -> list[Continuation]:
-    """One for each choice of each prompt; raises UnreadablePrompt."""
+    """One for each choice of each prompt; raises UnreadablePrompt. What is echoed or scored is never cut."""
     most = service.config.max_tokens if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
+    scored = bool(body.echo) and body.logprobs is not None
     made = list[Continuation]()
     for prompt in body.prompts:
         ids = _ids(service.backend, prompt)
+        ids = ids if body.echo else fitted(service, ids, most)
         for number in range(body.choices):
             seed = None if body.seed is None else body.seed + number
             sampling = Sampling(body.draw, body.top_p or 1.0, seed)
-            made.append(Continuation(ids, most, adapter, sampling, body.stops, body.logprobs, owner))
+            made.append(Continuation(ids, most, adapter, sampling, body.stops, body.logprobs, scored, owner))
             check(service, made[-1])
     return made
 
@@ -110,7 +112,8 @@ def _ids(backend: Backend, prompt: str | list[int]) -> list[int]:
         return backend.tokenizer.encode_marked(prompt) or [backend.fim.end]
     if max(prompt) >= backend.tokenizer.size:
         raise UnreadablePrompt(
-            f"prompt holds the id {max(prompt)}, and this base has {backend.tokenizer.size}: correct it."
+            f"prompt has the token id {max(prompt)}, and this base has {backend.tokenizer.size} "
+            "tokens: use its tokenizer."
         )
     return prompt
 
@@ -126,34 +129,19 @@ async def _suggested(service: Service, asked: ResolvedRequest, begun: Completion
 
 async def _written(service: Service, raw: Sequence[Continuation], echo: bool, begun: Completion) -> Completion:
     found = await together([write(service, asked, service.config.seconds) for asked in raw])
+    tokenizer = service.backend.tokenizer
 
-    def told() -> list[Choice]:
-        return [
-            Choice(
-                text=(service.backend.tokenizer.decode(asked.prompt) if echo else "") + each.text,
-                index=at,
-                finish_reason=openai_finish(each.finish),
-                logprobs=None if asked.logprobs is None else logprobs(service.backend, each),
-            )
-            for at, (asked, each) in enumerate(zip(raw, found, strict=True))
-        ]
+    def told(at: int, asked: Continuation, each: Written) -> Choice:
+        echoed = tokenizer.decode(asked.prompt) if echo else ""
+        scores = None if asked.logprobs is None else logprobs(tokenizer, asked, each, echoed)
+        return Choice(text=echoed + each.text, index=at, finish_reason=openai_finish(each.finish), logprobs=scores)
 
-    choices = await asyncio.to_thread(told)  # log-probabilities of 128 choices take seconds to put into words
+    def choices_told() -> list[Choice]:
+        return [told(at, asked, each) for at, (asked, each) in enumerate(zip(raw, found, strict=True))]
+
+    choices = await asyncio.to_thread(choices_told)  # many log-probabilities take seconds to put into words
     return begun.model_copy(
         update={"choices": choices, "usage": CompletionUsage.total([each.usage.on_wire() for each in found])}
-    )
-
-
-def logprobs(backend: Backend, written: Written) -> Logprobs:
-    """Log-probabilities of the tokens that start inside the text."""
-    decode = backend.tokenizer.decode
-    offsets = [len(decode([each.token for each in written.likely[:at]])) for at in range(len(written.likely))]
-    inside = [each for each, offset in zip(written.likely, offsets, strict=True) if offset < len(written.text)]
-    return Logprobs(
-        tokens=[decode([each.token]) for each in inside],
-        token_logprobs=[each.nats for each in inside],
-        top_logprobs=[{decode([token]): nats for token, nats in each.best} for each in inside],
-        text_offset=offsets[: len(inside)],
     )
 
 

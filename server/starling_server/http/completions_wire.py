@@ -1,6 +1,6 @@
 """OpenAI's shape of a completion, as far as it is served: what `/v1/completions` and `/v1/models` take and answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -15,7 +15,7 @@ Ids = Annotated[
     at_most(MOST_IDS),
 ]
 MOST_TOKENS = 512
-MOST_PROMPTS = 16
+MOST_PROMPTS = 64
 Item = TypeVar("Item")
 Several = Annotated[list[Item], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True), at_most(MOST_PROMPTS)]
 Stops = Annotated[list[StopText], Field(max_length=MOST_STOPS, fail_fast=True), at_most(MOST_STOPS)]
@@ -31,8 +31,13 @@ def _kind(value: Any) -> str | None:
     return {str: "texts", int: "ids"}.get(type(first))
 
 
-def _by_kind(message: str) -> Discriminator:
-    return Discriminator(_kind, custom_error_type="kind", custom_error_message=message)
+def _stop_kind(value: Any) -> str | None:
+    """The same of `stop`, of which there may be none."""
+    return "texts" if value == [] else _kind(value)
+
+
+def _by_kind(message: str, kind: Callable[[Any], str | None] = _kind) -> Discriminator:
+    return Discriminator(kind, custom_error_type="kind", custom_error_message=message)
 
 
 Prompt = Annotated[
@@ -44,7 +49,7 @@ Prompt = Annotated[
 ]
 Stop = Annotated[
     Annotated[str, Field(max_length=200), Tag("text")] | Annotated[Stops, Tag("texts")],
-    _by_kind(f"a text, or a list of up to {MOST_STOPS} texts that are not empty, is accepted"),
+    _by_kind(f"a text, or a list of up to {MOST_STOPS} texts that are not empty, is accepted", _stop_kind),
 ]
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
     "logit_bias": (None, {}), "presence_penalty": (None, 0), "frequency_penalty": (None, 0),
@@ -104,8 +109,8 @@ class CompletionRequest(BaseModel):
         default=None,
         ge=0,
         le=5,
-        description="How many of the likeliest tokens to tell beside each one. Of raw prompts only, at once and not "
-        "as a stream, of what was written and not of the prompt, and where the model is in this process.",
+        description="How many of the likeliest tokens to tell beside each one, which is told too. Of raw prompts "
+        "only, at once and not as a stream, and where the model is in this process; with `echo` of the prompt too.",
     )
     logit_bias: Any = Field(default=None, description="Refused unless empty.")
     presence_penalty: Any = Field(default=None, description="Refused unless 0.")
@@ -115,15 +120,15 @@ class CompletionRequest(BaseModel):
     def _served(self) -> Self:
         for name, harmless in NOT_SERVED.items():
             if getattr(self, name) not in harmless:
-                raise ValueError(f"{name} is not served: leave it out")
+                raise ValueError(f"{name} is not supported: leave it out")
         if self.best_of not in (None, self.n or 1):
-            raise ValueError("best_of must be n: no choices are made and thrown away")
-        if self.logprobs is not None and (self.suffix is not None or self.stream or self.echo):
-            raise ValueError("logprobs goes without suffix, stream and echo")
+            raise ValueError("best_of differs from n: leave it out, since every choice is returned")
+        if self.logprobs is not None and (self.suffix is not None or self.stream):
+            raise ValueError("logprobs cannot be combined with suffix or stream: leave those out")
         if self.suffix is not None and (self.echo or len(self.prompts) > 1 or not isinstance(self.prompts[0], str)):
-            raise ValueError("suffix goes with one prompt of text, and without echo")
+            raise ValueError("suffix needs one prompt of text and no echo: send one prompt per request")
         if self.choices > 1 and self.temperature == 0:
-            raise ValueError("n > 1 needs a temperature above 0: greedy choices are all the same")
+            raise ValueError("n is above 1 and temperature 0, where all choices are equal: set a temperature above 0")
         return self
 
     @property
@@ -152,11 +157,14 @@ class CompletionRequest(BaseModel):
 
 
 class Logprobs(BaseModel):
-    """Of each token: its text, its log-probability, the likeliest in its place, and where it begins in `text`."""
+    """Of each token: its text, its log-probability, the likeliest in its place, and where it begins in `text`.
+
+    Nothing precedes the first token of a prompt: its log-probability is null.
+    """
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 

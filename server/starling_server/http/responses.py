@@ -1,4 +1,4 @@
-"""Responses that are computed only while the client is connected."""
+"""Responses whose computation stops when the client disconnects."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,13 @@ Work = Coroutine[Any, Any, T]
 POLL_SECONDS = 0.05
 """Seconds between checks for a client's disconnect."""
 WAY_SECONDS = 5.0
-"""Max seconds after the deadline to send the rest of a stream to a slow client."""
+"""Max seconds after the deadline to send the rest of a stream."""
 GONE = 499
 """nginx's status for a client that disconnected; it is never received."""
 
 
 class Streamed(StreamingResponse):
-    """Server-sent events, sent within `seconds` plus a grace period; after that the connection is closed."""
+    """Server-sent events; `seconds` and a grace period after the start, the connection is closed."""
 
     def __init__(self, events: AsyncGenerator[bytes], seconds: float) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -44,7 +44,7 @@ class Streamed(StreamingResponse):
 
 
 async def answer(request: Request, work: Work[BaseModel | dict[str, Any]]) -> Response:
-    """What `work` brings as JSON, or nothing as soon as the client has gone: a plain route is not cancelled by that."""
+    """The result of `work` as JSON; `work` is cancelled if the client disconnects, which FastAPI does not do."""
     task = asyncio.create_task(work)
     try:
         while not task.done():
@@ -57,14 +57,14 @@ async def answer(request: Request, work: Work[BaseModel | dict[str, Any]]) -> Re
 
 
 def as_json(found: BaseModel | dict[str, Any]) -> Response:
-    """`found` unchanged, without FastAPI's second validation."""
+    """`found` as JSON, without FastAPI's second validation."""
     if isinstance(found, BaseModel):
         return Response(found.model_dump_json(), media_type="application/json")
     return Response(json.dumps(found), media_type="application/json")
 
 
 async def streamed(start: Callable[[OnText], Work[T]]) -> AsyncGenerator[str | T]:
-    """What each piece of text adds while `start`'s work runs, then what it brings; leaving early stops the model."""
+    """Each addition to the text while the work of `start` runs, then its result; closing early cancels the work."""
     texts: asyncio.Queue[str | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 

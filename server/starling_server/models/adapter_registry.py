@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from starling_server.errors import AdapterError, BrokenAdapter, RequestError, UnknownAdapter
+from starling_server.errors import AdapterError, BrokenAdapter, RequestError, UnfinishedAdapter, UnknownAdapter
 from starling_server.models import adapters, manifest
-from starling_server.models.adapter_folders import Folders, judged, just_changed
+from starling_server.models.adapter_folders import Folders, judged, just_changed, unfinished
 from starling_server.models.adapter_memory import AdapterMemory
 from starling_server.models.adapter_versions import AdapterKey, AdapterVersion, Named, Names
 from starling_server.models.adapters import BARE, Adapter, Stamp
@@ -87,7 +88,7 @@ class AdapterRegistry:
         if known is None:
             served = ", ".join([BARE, *sorted(name for name, _ in self._names.items())])
             missing = f"There is no adapter {shown(wanted)!r} for this base: use one of {served}."
-            raise UnknownAdapter(self._names.broken(wanted) or self._folders.arriving.reason(wanted) or missing)
+            raise UnknownAdapter(self._folders.arriving.reason(wanted) or self._names.broken(wanted) or missing)
         return known.wanted
 
     def ready(self, name: str) -> AdapterKey:
@@ -125,21 +126,35 @@ class AdapterRegistry:
         self._folders.scan()
 
     def offer(self, name: str) -> None:
-        """Serve the adapter in the folder `name` as it is now; raises UnknownAdapter, BrokenAdapter."""
+        """Serve the adapter in the folder `name` as it is now.
+
+        Raises UnknownAdapter without such a folder, UnfinishedAdapter while its files are incomplete and changing, and
+        BrokenAdapter if they are damaged or belong to another base.
+        """
         folder = adapters.place(name)
         if folder is None:
-            raise UnknownAdapter(f"There is no folder of an adapter {shown(name)!r} here: train or copy it first.")
+            raise UnknownAdapter(f"There is no adapter folder {shown(name)!r} on this server: train or copy it first.")
+        stamp = adapters.stamp(folder)
+        if self._folders.is_seen(folder, stamp) and name in self._names and not self._names.broken(name):
+            return
         try:
-            stamp = adapters.stamp(folder)
-            if not self._folders.is_seen(folder, stamp) or name not in self._names or self._names.broken(name):
-                self._serve(judged(folder), stamp)
+            self._serve(self._judged(folder, stamp), stamp)
         except AdapterError as error:
             raise BrokenAdapter(str(error)) from error
+
+    def _judged(self, folder: Path, stamp: Stamp) -> Adapter:
+        """The adapter in `folder`; raises AdapterError if it is damaged, UnfinishedAdapter if it is still changing."""
+        try:
+            return judged(folder)
+        except AdapterError as error:
+            if self._folders.is_still(folder, stamp):
+                raise
+            raise UnfinishedAdapter(unfinished(folder.name)) from error
 
     def withdraw(self, name: str) -> None:
         """Stop serving `name` until its files change or it is offered again; raises UnknownAdapter."""
         if name not in self._names or not self._names.drop(name):
-            raise UnknownAdapter(f"There is no adapter {shown(name)!r} here: GET /v1/adapters lists them.")
+            raise UnknownAdapter(f"There is no adapter {shown(name)!r} on this server: GET /v1/adapters lists them.")
 
     def states(self) -> list[State]:
         """Every name, broken ones included."""
@@ -178,8 +193,8 @@ class AdapterRegistry:
         """The version before one that could not be loaded; raises UnknownAdapter where there is none."""
         path = failed.adapter.path
         former = known.good if known.good in self._memory else None
-        if adapters.stamp(path) != failed.stamp and just_changed(path):
-            reason = f"Adapter {failed.name!r} is being replaced on the disk: ask again in a moment."
+        if adapters.stamp(path) != failed.stamp and (just_changed(path) or path in self._folders.arriving):
+            reason = f"The files of adapter {failed.name!r} are being replaced: ask again when the copy is complete."
         else:
             self._names.fall_back(failed.name, former, reason)
         if former is None:

@@ -77,7 +77,7 @@ class Names:
         """What `name` stands for; raises UnknownAdapter where it was withdrawn while a request waited."""
         known = self._named.get(name)
         if known is None:
-            raise UnknownAdapter(f"Adapter {name!r} is served no longer: ask for another.")
+            raise UnknownAdapter(f"Adapter {name!r} is no longer served: name another; GET /v1/adapters lists them.")
         return known
 
     def items(self) -> list[tuple[str, Named]]:
@@ -115,8 +115,13 @@ class Names:
     def refuse(self, name: str, reason: str) -> None:
         """Note and log, once per reason, why the newest files of `name` are not used."""
         if self._broken.get(name) != reason:
-            log.error("%s%s", reason, " The former version stays." if name in self._named else "")
+            log.error("%s%s", reason, " The former version stays in use." if name in self._named else "")
             self._broken[name] = reason
+
+    def accept(self, name: str) -> None:
+        """Forget why the files of `name` were not used: they have changed since."""
+        with self._lock:
+            self._broken.pop(name, None)
 
     def fall_back(self, name: str, former: AdapterVersion | None, reason: str) -> None:
         """Let `name` stand for its `former` version again, or drop it where there is none."""
@@ -126,7 +131,7 @@ class Names:
                 self._named.pop(name, None)
             elif name in self._named:
                 self._named[name].wanted = former
-        log.error("%s %s", reason, "The former version stays." if former else "Nothing is served under this name.")
+        log.error("%s %s", reason, "The former version stays in use." if former else "Requests for it get 404.")
 
     def current(self) -> set[AdapterKey]:
         """Keys of the versions that names stand for."""

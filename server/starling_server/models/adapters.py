@@ -105,10 +105,13 @@ def load(path: Path) -> Adapter:
     """The adapter in `path`; raises AdapterError where its manifest or weights are missing or damaged."""
     real = Path(os.path.realpath(path))
     if not servable(real.name):
-        raise AdapterError(f"{real.name[:40]!a} cannot name an adapter: give its folder a short plain name.")
+        raise AdapterError(
+            f"{real.name[:40]!a} cannot name an adapter: rename its folder to at most {MOST_NAME} "
+            "letters, digits, '.', '_' and '-'."
+        )
     manifest = manifests.read(path)
     if os.path.isfile(path / "config.json"):
-        raise AdapterError(f"{path} holds a whole model and no adapter: use it with --base {path}.")
+        raise AdapterError(f"{path} is a whole model, not an adapter: use it with --base {path}.")
     try:
         with untrusted.opened(untrusted.inside(path / WEIGHTS, path)):
             pass
@@ -119,7 +122,7 @@ def load(path: Path) -> Adapter:
 
 def _without_weights(path: Path, error: OSError | Unfit) -> str:
     if isinstance(error, FileNotFoundError) and os.path.lexists(path / PICKLE):
-        return f"{shown(path)} has {PICKLE}, a program that is never opened: save its weights as {WEIGHTS}."
+        return f"{shown(path)} has {PICKLE}, which can contain code and is never loaded: save the weights as {WEIGHTS}."
     return refusal(path / WEIGHTS, error, "train the adapter again")
 
 

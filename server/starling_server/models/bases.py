@@ -146,7 +146,9 @@ def _read(name: str, path: Path) -> Base:
         if not os.path.isfile(path / needed):
             raise BaseModelError(f"Base {name!r} has no {needed}: name a directory in Hugging Face's model layout.")
     if os.stat(path / "tokenizer.json").st_size > TOKENIZER_BYTES:
-        raise BaseModelError(f"Base {name!r} has a tokenizer.json of over {TOKENIZER_BYTES >> 20} MiB: take another.")
+        raise BaseModelError(
+            f"Base {name!r} has a tokenizer.json of over {TOKENIZER_BYTES >> 20} MiB: choose another base."
+        )
     return Base(name, path, _revision(name, path), _read_config(name, path))
 
 
@@ -215,7 +217,7 @@ def _sampled(file: Path) -> Iterator[bytes]:
 def unreadable(file: Path, error: OSError) -> BaseModelError:
     """The error for a file of a base that exists and cannot be read; its content may be intact."""
     said = (error.strerror or str(error)).lower()
-    return BaseModelError(f"{file} cannot be read ({said}): mend that, or name another base.")
+    return BaseModelError(f"{file} cannot be read ({said}): make it readable, or name another base.")
 
 
 def _weights(base: Base) -> list[Path]:
@@ -242,7 +244,7 @@ def _check_shapes(base: Base, stored: Mapping[str, Stored]) -> None:
     block = re.compile(rf"\.{family.blocks}\.(\d{{1,4}})\.")
     blocks = {int(match[1]) for name in stored if (match := block.search(name))}
     if max(config.get(row.keys.layers) or 0 for row in FAMILIES.values()) > len(blocks):
-        raise Unfit(f"they have {len(blocks)} layers, and config.json says more")
+        raise Unfit(f"they have {len(blocks)} layers, fewer than config.json says")
 
 
 def _locate(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
@@ -317,7 +319,7 @@ def _check_config(name: str, family: Family, config: Mapping[str, Any]) -> None:
         raise _damaged(name, f"{ORDER} is {shown(config[ORDER])}")
     quantised: Any = config.get("quantization_config") or {}
     if not isinstance(quantised, dict) or not isinstance(quantised.get("quant_method", ""), str):  # pyright: ignore[reportUnknownMemberType]
-        raise _damaged(name, "quantization_config is none")
+        raise _damaged(name, "quantization_config is not an object with a quant_method")
 
 
 def _damaged(name: str, reason: str) -> BaseModelError:

@@ -101,7 +101,7 @@ class Sketch:
         for values, factor in ((pair.a, 1.0), (pair.b, self.factor)):
             largest = float(np.abs(values).max(initial=0)) * factor  # NaN where there is one
             if not largest <= LARGEST:
-                raise Unfit("holds what is no finite number, or one too large to compute with")
+                raise Unfit("has a number that is not finite or too large to compute with")
         return pair
 
 
@@ -143,7 +143,7 @@ class Outline:
         except Unfit as error:
             raise AdapterError(refusal(self.folder / WEIGHTS, error, AGAIN)) from error
         except ValueError as error:
-            raise AdapterError(f"{shown(self.folder / WEIGHTS)} is damaged: {AGAIN}.") from error
+            raise AdapterError(f"{shown(self.folder / WEIGHTS)} is damaged ({shown(error)}): {AGAIN}.") from error
         except OSError as error:
             raise AdapterError(refusal(self.folder / WEIGHTS, error, AGAIN)) from error
 
@@ -164,7 +164,7 @@ class _Patterns:
 
     def __init__(self, name: str, given: object) -> None:
         if not isinstance(given, dict) or len(given) > MOST_PATTERNS:  # pyright: ignore[reportUnknownArgumentType]
-            raise Unfit(f"has no {name} of at most {MOST_PATTERNS} names")
+            raise Unfit(f"has a {name} that is not an object of at most {MOST_PATTERNS} names")
         values: dict[Any, Any] = given
         self._known = [(_compiled(name, key), _number(f"{name}'s values", value)) for key, value in values.items()]
 
@@ -176,7 +176,7 @@ class _Patterns:
 def _compiled(name: str, pattern: str) -> re.Pattern[str]:
     """The pattern for a layer's name behind a dot. `fnmatch` writes expressions that do not backtrack."""
     if len(pattern) > untrusted.MOST_SHOWN or not _PATTERN.fullmatch(pattern):
-        raise Unfit(f"has {shown(pattern)} in {name}, which is more than a layer's name with dots and '.*'")
+        raise Unfit(f"has {shown(pattern)} in {name}, which is not a layer's name with dots and '.*'")
     glob = re.sub(r"\\\.|\.\*|\.", lambda found: {".*": "*", ".": "?"}.get(found[0], "."), pattern.removeprefix("^"))
     return re.compile(fnmatch.translate(f"{'' if pattern.startswith('^') else '*'}.{glob}"))
 
@@ -207,7 +207,7 @@ def _config(adapter: Path) -> _Config:
         _check_kind(adapter, config)
         rank = config.get("r", 8)  # peft's own default
         if type(rank) is not int or rank < 1:
-            raise Unfit(f"has {shown(rank)} as the rank r, which is no whole number above 0")
+            raise Unfit(f"has {shown(rank)} as the rank r, which is not a whole number above 0")
         return _Config(
             rank,
             _number("lora_alpha", config.get("lora_alpha")),
@@ -221,7 +221,7 @@ def _config(adapter: Path) -> _Config:
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_ALPHA:
-        raise Unfit(f"has {shown(value)} in {name}, which is no number above 0 and up to {MOST_ALPHA:,.0f}")
+        raise Unfit(f"has {shown(value)} in {name}, which is not a number above 0 and up to {MOST_ALPHA:,.0f}")
     return float(value)
 
 
@@ -244,7 +244,8 @@ def _modules(adapter: Path, names: Iterable[str]) -> list[str]:
         match = _MATRIX.fullmatch(name)
         if not match:
             raise AdapterError(
-                f"The adapter in {shown(adapter)} holds {shown(name)}, which no LoRA has: train it with train-copilot."
+                f"The adapter in {shown(adapter)} has the tensor {shown(name)}, which a LoRA does not "
+                "have: train it with train-copilot."
             )
         modules[match["module"].removeprefix(PREFIX)] = None
     if not 0 < len(modules) <= MOST_LAYERS:
@@ -257,11 +258,13 @@ def _pair(adapter: Path, module: str, matrices: Mapping[str, Stored], config: _C
     sides = [matrices.get(f"{prefix}{module}.lora_{side}.weight") for side in "AB" for prefix in (PREFIX, "")]
     found = [side for side in sides if side is not None and len(side.shape) == 2]
     if len(found) != 2 or found[0].shape[0] != found[1].shape[1]:
-        raise AdapterError(f"The adapter in {shown(adapter)} has no whole pair for {shown(module)}: train it again.")
+        raise AdapterError(
+            f"The adapter in {shown(adapter)} has no matching lora_A and lora_B for {shown(module)}: train it again."
+        )
     a, b = found
     rank, said = a.shape[0], config.ranks.of(module, config.rank)
     if odd := next((side.dtype for side in found if not side.is_float), None):
-        raise AdapterError(f"The adapter in {shown(adapter)} holds numbers of type {odd}: save them as float32.")
+        raise AdapterError(f"The adapter in {shown(adapter)} has numbers of type {odd}: save them as float32.")
     if rank != said or not 0 < rank <= max(a.shape[1], b.shape[0]):
         raise AdapterError(
             f"The adapter in {shown(adapter)} has a rank of {rank} at {shown(module)}, where {CONFIG} says {said:g} "

@@ -107,8 +107,11 @@ def read(folder: Path) -> Manifest:
     except (OSError, Unfit) as error:
         raise AdapterError(refusal(path, error, "train the adapter again")) from error
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the file"
-        raise AdapterError(f"{shown(path)} is damaged at {shown(where)}: train the adapter again.") from error
+        first = error.errors()[0]
+        where = shown(".".join(str(part) for part in first["loc"]) or "the file")
+        raise AdapterError(
+            f"{shown(path)} is damaged at {where} ({shown(first['msg'])}): train the adapter again."
+        ) from error
     if manifest.format > FORMAT:
         raise AdapterError(
             f"{shown(path)} was written by a newer Starling (format {manifest.format}): update Starling."

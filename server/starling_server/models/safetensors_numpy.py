@@ -108,7 +108,7 @@ def _shards(index: Path) -> set[str]:
     names: list[Any] = list(places.values())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     for name in names:
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            raise Unfit(f"names {shown(name)}, which is no safetensors file beside it")
+            raise Unfit(f"names {shown(name)}, which is not a safetensors file in the same folder")
     return set(names)
 
 
@@ -117,7 +117,7 @@ def _listed(file: Path) -> Iterator[tuple[str, Stored]]:
         size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(8), "little")
         if not 0 < length <= size - 8:
-            raise Unfit("is no whole safetensors file")
+            raise Unfit("is not a complete safetensors file")
         if length > HEADER_BYTES:
             raise Unfit(f"has a header of more than {HEADER_BYTES >> 20} MiB")
         header = _header(stream.read(length))
@@ -129,7 +129,7 @@ def _listed(file: Path) -> Iterator[tuple[str, Stored]]:
         at = end
         yield name, Stored(file, dtype, shape, 8 + length + start)
     if at != data:
-        raise Unfit(f"holds {data:,} bytes of tensors where its header says {at:,}")
+        raise Unfit(f"has {data:,} bytes of tensors, and its header says {at:,}")
 
 
 def _header(data: bytes) -> dict[str, Any]:

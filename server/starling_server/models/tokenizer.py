@@ -24,6 +24,7 @@ from starling_server.errors import BaseModelError
 from starling_server.models import families
 from starling_server.models.bases import TOKENIZER_BYTES, Base
 from starling_server.owners import outgoing
+from starling_server.untrusted import shown
 
 LONGEST = 400
 """Maximum length of a cached line."""
@@ -191,6 +192,10 @@ class FileTokenizer:
         """Text of `ids`, bytes that form no character as U+FFFD."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
+    def piece(self, token: int) -> str:
+        """A token as the vocabulary spells it."""
+        return self._tokenizer.id_to_token(token) or ""
+
     def special_id(self, token: str) -> int | None:
         """Id of a special token by literal name; None where it is missing."""
         return self._tokenizer.token_to_id(token)
@@ -251,4 +256,6 @@ def load_tokenizer(base: Base) -> FileTokenizer:
     except BaseModelError:
         raise
     except Exception as error:  # tokenizers raises bare Exceptions
-        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} cannot be read ({shown(error)}): download the base again."
+        ) from error

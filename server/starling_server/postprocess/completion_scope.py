@@ -9,7 +9,7 @@ from typing import Literal
 
 from starling_server.config import Mode
 from starling_server.postprocess.syntax import GRAMMARS, parse
-from starling_server.prompt.cursor import Cursor
+from starling_server.prompt.cursor import TAB, Cursor
 
 Extent = Literal["nothing", "line", "block"]
 NEAR = 20_000
@@ -116,6 +116,6 @@ def _wordy(char: str) -> bool:
 
 
 def indentation(line: str) -> int:
-    """Columns of a line's leading blanks, four for a tab."""
+    """Columns of a line's leading blanks, `TAB` for a tab."""
     lead = line[: len(line) - len(line.lstrip(" \t"))]
-    return len(lead.expandtabs(4))
+    return len(lead.expandtabs(TAB))

@@ -10,7 +10,7 @@ from functools import partial
 
 from starling_server.models import families
 from starling_server.postprocess.completion_scope import indentation, may_be_followed_deeper
-from starling_server.prompt.cursor import Cursor
+from starling_server.prompt.cursor import TAB, Cursor
 
 OPENERS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = frozenset(OPENERS.values())
@@ -49,6 +49,14 @@ LONGEST_BLOCK = 8
 """Max lines of a repeated block."""
 ECHO = 8
 """Visible characters from which repeating the lines above is no coincidence."""
+SHORT_RUN, LONG_RUN = 12, 20
+"""Min characters of a run that is the whole text, and of one behind other text."""
+RUN_ROUNDS, LONGEST_UNIT = 8, 8
+"""Min repetitions in a run, and max characters of what is repeated."""
+RULERS = frozenset("-=#*~_")
+"""What comments are divided with, behind other text such as the comment's mark."""
+_ENDS = "".join((*QUOTES, *CLOSERS))
+"""What may close something behind a run."""
 _LOOP = re.compile(r"((?=.{0,39}[^\W\d_]).{2,40}?)\1{3,}(.*)$", re.DOTALL)
 """Four times the same 2 to 40 characters up to the end, a letter among them: rulers and rows of zeros are no loops."""
 _STRAY = re.compile(r"\n+t\Z")
@@ -85,19 +93,31 @@ def drop_stray(text: str, cursor: Cursor) -> str:
 
 
 def fit_blanks(text: str, cursor: Cursor) -> str:
-    """Indent as the document does: tabs where its lines begin with tabs, else spaces."""
-    if "\n" not in text:
-        return text
+    """Indent as the document does: tabs where its lines begin with tabs, else spaces.
+
+    The first line too, where there is nothing but blanks left of the cursor.
+    """
     lines = _LEAD.findall(cursor.prefix + cursor.suffix)
-    if not lines:
+    first = text.find("\n") + 1 or len(text)
+    head, body = (text[:first], text[first:]) if cursor.line.strip() else ("", text)
+    if not lines or not _LEAD.search(body):
         return text
-    tabs = sum(lead.startswith("\t") for lead in lines)
-    head, newline, body = text.partition("\n")
-    if tabs * 2 > len(lines):
-        unit = min((len(lead) for lead in _LEAD.findall(body) if "\t" not in lead), default=4)
-        return head + newline + _LEAD.sub(lambda lead: lead[0].replace(" " * max(unit, 2), "\t"), body)
-    unit = min((len(lead) for lead in lines if len(lead) > 1 and "\t" not in lead), default=4)
-    return head + newline + _LEAD.sub(lambda lead: lead[0].replace("\t", " " * unit), body)
+    if 2 * sum(lead.startswith("\t") for lead in lines) > len(lines):
+        spaces = " " * _spaces_for_a_tab(body, cursor)
+        return head + _LEAD.sub(lambda lead: lead[0].replace(spaces, "\t"), body)
+    unit = min((len(lead) for lead in lines if len(lead) > 1 and "\t" not in lead), default=TAB)
+    return head + _LEAD.sub(lambda lead: lead[0].replace("\t", " " * unit), body)
+
+
+def _spaces_for_a_tab(body: str, cursor: Cursor) -> int:
+    """Spaces in `body`, whose first line follows the text before the cursor, for one tab of the document."""
+    widths = [len(lead) for lead in _LEAD.findall(body) if "\t" not in lead]
+    before = cursor.prefix.rstrip().rpartition("\n")[2]
+    depth = indentation(before) // TAB + may_be_followed_deeper(before)
+    if widths and depth and widths[0] in (2 * depth, 4 * depth, 8 * depth):
+        return widths[0] // depth
+    narrowest = min(widths, default=TAB)
+    return next((unit for unit in (4, 2) if narrowest % unit == 0), max(2, narrowest))
 
 
 def drop_double_blank(text: str, cursor: Cursor) -> str:
@@ -117,6 +137,36 @@ def fit_depth(text: str, cursor: Cursor) -> str:
     if may_be_followed_deeper(last) or indentation(last) > indentation(line):
         return text
     return body.replace(f"\n{line}{extra}", f"\n{line}")
+
+
+def drop_run(text: str, cursor: Cursor) -> str:
+    """Drop one to eight characters over and over at the text's end, where the document has nothing of the kind."""
+    bare = text.rstrip()
+    for body in dict.fromkeys((bare, bare.rstrip(_ENDS))):
+        for size in range(1, min(LONGEST_UNIT, len(body) - 1) + 1):
+            unit, run = body[-size:], _periodic(body, size)
+            is_whole = run >= len(body.lstrip())
+            least = SHORT_RUN if is_whole else LONG_RUN
+            says = size > 1 and any(map(str.isalpha, unit))
+            is_kept = says and (not is_whole or "\n" in unit)  # `repetition` and `loop` keep one of them
+            is_kept |= set(unit) <= RULERS and not is_whole
+            if run >= max(least, RUN_ROUNDS * size) and not is_kept and not _has_run(cursor, unit):
+                return "" if is_whole else body[:-run]
+    return text
+
+
+def _periodic(text: str, size: int) -> int:
+    """Length of the longest end of `text` that repeats its last `size` characters."""
+    at = len(text) - size
+    while at > 0 and text[at - 1] == text[at - 1 + size]:
+        at -= 1
+    return len(text) - at
+
+
+def _has_run(cursor: Cursor, unit: str) -> bool:
+    """Whether the document has at least two of `unit`, and four characters, in a row."""
+    some = unit * max(2, 4 // len(unit))
+    return some in cursor.prefix or some in cursor.suffix
 
 
 def drop_repetition(text: str, cursor: Cursor) -> str:
@@ -183,6 +233,7 @@ FILTERS: dict[str, Filter] = {
     "blanks": fit_blanks,
     "double-blank": drop_double_blank,
     "depth": fit_depth,
+    "run": drop_run,
     "repetition": drop_repetition,
     "loop": drop_loop,
     "closers": drop_surplus_closers,

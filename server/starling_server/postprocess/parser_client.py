@@ -110,7 +110,7 @@ class Client:
 
     def _give_up(self, why: str) -> None:
         if not self._is_over:
-            _log.warning("No syntax trees can be had (%s): indentation decides where suggestions end.", why)
+            _log.warning("Syntax trees are unavailable (%s): suggestions end by indentation alone.", why)
         self.close()
 
     def _end(self) -> None:

@@ -17,6 +17,10 @@ LONG_LINE = 20
 """Visible characters from which a repeated line is no coincidence."""
 SAME_LINES = 3
 """A line this many times in a row is a loop."""
+REPLACEMENT = "\ufffd"
+"""What bytes that form no character decode to."""
+MOST_PENDING = 3
+"""Bytes at a text's end that the next ones may complete to a character."""
 _CLOSER = re.compile(r"\s*([)\]}]|end\b)")
 
 
@@ -136,6 +140,18 @@ class IndentStop:
 
 
 @dataclass(frozen=True, slots=True)
+class CharacterStop:
+    """Bytes that form no character, whatever comes after them (`characters`)."""
+
+    reason: Reason = "bytes"
+
+    def __call__(self, text: str) -> int | None:
+        """Cut before the first of them."""
+        at = text.find(REPLACEMENT)
+        return None if at < 0 else at
+
+
+@dataclass(frozen=True, slots=True)
 class TextStop:
     """Texts that the request names."""
 
@@ -156,7 +172,7 @@ class TextStop:
 def rules(extent: Extent, cursor: Cursor, on: Collection[Rule]) -> list[Stop]:
     """All stops at `cursor`: the extent's own and those of `on` that apply there."""
     rest = cursor.rest.strip()
-    found: list[Stop] = [_end(extent, cursor.line, rest)]
+    found: list[Stop] = [_end(extent, cursor.line, rest), CharacterStop()]
     if cursor.held:
         found.append(IndentStop(cursor))
     first = next((line.strip() for line in cursor.below.split("\n") if line.strip()), "")
@@ -167,6 +183,12 @@ def rules(extent: Extent, cursor: Cursor, on: Collection[Rule]) -> list[Stop]:
     if "repeat" in on:
         found.append(RepeatStop())
     return found
+
+
+def characters(text: str) -> str:
+    """`text` without an unfinished character at its end."""
+    pending = len(text) - len(text.rstrip(REPLACEMENT))
+    return text[: len(text) - min(pending, MOST_PENDING)]
 
 
 def first(stops: Iterable[Stop], text: str) -> tuple[int, Reason] | None:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+TAB = 4
+"""Columns of a tab."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -45,17 +48,29 @@ class Cursor:
     def after_held(self, text: str) -> str | None:
         """The part of the model's `text` that follows the held blanks; None where `text` lacks them.
 
-        Empty while `text` may still grow to contain them.
+        Empty while `text` may still grow to contain them. Where they indent the line, spaces may stand for tabs.
         """
-        if self.held and self.head[-1:] in ("", "\n"):
+        indents = self.head[-1:] in ("", "\n")
+        if self.held and indents:
             text = text.lstrip("\n")
         if text.startswith(self.held):
             return text[len(self.held) :]
-        return "" if self.held.startswith(text) else None
+        if self.held.startswith(text):
+            return ""
+        return _after_columns(text, len(self.held.expandtabs(TAB))) if indents else None
 
     def in_document(self, text: str) -> str:
         """`text` with the document's own newlines."""
         return text.replace("\n", self.newline)
+
+
+def _after_columns(text: str, columns: int) -> str | None:
+    """The part of `text` that follows blanks of this width; empty where it is narrower and blank, None otherwise."""
+    blanks = text[: len(text) - len(text.lstrip(" \t"))]
+    wide = next((size for size in range(len(blanks) + 1) if len(blanks[:size].expandtabs(TAB)) >= columns), None)
+    if wide is None:
+        return "" if blanks == text else None
+    return text[wide:] if len(blanks[:wide].expandtabs(TAB)) == columns else None
 
 
 def normalize(text: str) -> str:

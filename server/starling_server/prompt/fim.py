@@ -53,6 +53,10 @@ class Vocabulary(Tokenizer, Protocol):
         """Ids of `text`, special tokens' spellings read as special tokens."""
         ...
 
+    def piece(self, token: int) -> str:
+        """A token as the vocabulary spells it; in byte-level BPE one letter for each byte."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Example:

@@ -55,30 +55,34 @@ def clip(prefix: str, suffix: str) -> tuple[str, str]:
 def fit(cursor: Cursor, tokens: int, encode: Encode) -> Window:
     """The text around `cursor` that fits `tokens` together; the held blanks are left out."""
     max_suffix = int(tokens * SUFFIX_SHARE)
-    suffix_ids = fit_suffix(cursor.suffix, max_suffix, _quantum(max_suffix), encode)
-    prefix_ids = fit_prefix(cursor.head, tokens - len(suffix_ids), _quantum(tokens - max_suffix), encode)
+    suffix_ids = fit_suffix(cursor.suffix, max_suffix, stride(max_suffix), encode)
+    prefix_ids = fit_prefix(cursor.head, tokens - len(suffix_ids), stride(tokens - max_suffix), encode)
     return Window(prefix_ids, suffix_ids, cursor.held)
 
 
 def fit_prefix(text: str, budget: int, quantum: int, encode: Encode) -> list[int]:
-    """Ids of the longest tail of `text` that starts at a stable edge and has at most `budget` tokens."""
+    """Ids of the longest tail of `text` that starts at a stable edge and has at most `budget` tokens.
+
+    Where a quantum of text takes more tokens than that, edges are closer; between two characters they always are.
+    """
 
     def tail(step: int) -> Sequence[int]:
         return encode(text[_line_start(text, step * quantum, quantum) :])
 
     last = len(text) // quantum
     ids = _longest(tail, max(0, last - REACH), last, budget)
-    return list(ids[max(0, len(ids) - budget) :])
+    return list(ids) if len(ids) <= budget else fit_prefix(text, budget, quantum // STEPS or 1, encode)
 
 
 def fit_suffix(text: str, budget: int, quantum: int, encode: Encode) -> list[int]:
-    """Ids of the longest head of `text` that ends at a stable edge and has at most `budget` tokens."""
+    """Ids of the longest head of `text` that ends at a stable edge and has at most `budget` tokens, as `fit_prefix`."""
 
     def head(step: int) -> Sequence[int]:
         return encode(text[: _line_start(text, len(text) - step * quantum, quantum)])
 
     last = len(text) // quantum
-    return list(_longest(head, max(0, last - REACH), last, budget)[:budget])
+    ids = _longest(head, max(0, last - REACH), last, budget)
+    return list(ids) if len(ids) <= budget else fit_suffix(text, budget, quantum // STEPS or 1, encode)
 
 
 def _longest(part: Callable[[int], Sequence[int]], first: int, last: int, budget: int) -> Sequence[int]:
@@ -88,7 +92,8 @@ def _longest(part: Callable[[int], Sequence[int]], first: int, last: int, budget
     return once(first + step)
 
 
-def _quantum(budget: int) -> int:
+def stride(budget: int) -> int:
+    """The quantum of a window of `budget` tokens, in characters."""
     return max(1, budget * CHARS_PER_TOKEN // STEPS)
 
 

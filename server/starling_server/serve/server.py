@@ -72,7 +72,7 @@ class Serving:
             if asyncio.run(self._serve(listener)) == signal.SIGINT:
                 raise KeyboardInterrupt
         except GaveUp as error:
-            log.error("%s The process ends, so that whoever started it can start it anew.", error)
+            log.error("%s The process exits, so that its supervisor can restart it.", error)
             return GAVE_UP
         return 0
 
@@ -106,7 +106,7 @@ class Serving:
 
     async def _end_when_idle(self, server: uvicorn.Server) -> None:
         await self._api.activity.until_idle(self._idle_seconds)
-        log.info("no request for %g minutes: ending", self._idle_seconds / 60)
+        log.info("no request for %g minutes: exiting", self._idle_seconds / 60)
         server.should_exit = True
 
     def _heed_hangup(self, server: "_Server") -> None:
@@ -123,7 +123,7 @@ class Serving:
 
     def _read_again(self) -> None:
         """Reload tokens and adapters from disk."""
-        log.info("SIGHUP: tokens and adapters are read again")
+        log.info("SIGHUP: reloading tokens and adapters")
         self._tokens.read_again()
         self._watchdog.look()
 

@@ -68,7 +68,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise UsageError(f"The settings in {path} cannot be read ({error.strerror}): name another --config.") from error
     except (ValueError, RecursionError) as error:
         said = "nested too deep" if isinstance(error, RecursionError) else error
-        raise UsageError(f"{path} is not TOML: {said}.") from error
+        raise UsageError(f"{path} is not valid TOML ({said}): correct it.") from error
 
 
 def _parameters(context: click.Context, path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,11 +76,12 @@ def _parameters(context: click.Context, path: Path, values: Mapping[str, Any]) -
     known = {_flag(option): option for option in _options(context)}
     given = {name.replace("_", "-"): value for name, value in values.items()}
     if unknown := sorted(given.keys() - known.keys()):
-        raise UsageError(f"{path}: there is no setting {unknown[0]!r}; there are {', '.join(sorted(known))}.")
+        raise UsageError(f"{path}: there is no setting {unknown[0]!r}: use one of {', '.join(sorted(known))}.")
     for name, value in given.items():
         if isinstance(value, list) != known[name].multiple or isinstance(value, dict):
             wanted = "a list" if known[name].multiple else "one value"
-            raise UsageError(f"{path}: {name} takes {wanted}.")
+            found = "a list" if isinstance(value, list) else "a table" if isinstance(value, dict) else "one value"
+            raise UsageError(f"{path}: {name} takes {wanted}, not {found}: correct it.")
     return {known[name].name or "": value for name, value in given.items()}
 
 

@@ -75,19 +75,19 @@ class Watchdog:
         return f"has been silent for {silent:.0f} s" if silent > self._stall else ""
 
     async def _replace(self, service: Service, reason: str) -> None:
-        log.error("the model's thread %s: those who wait are told, and the model is loaded again", reason)
+        log.error("the model's thread %s: waiting requests get 503, and the model is being reloaded", reason)
         self._service = None
         self._serve(None)
         service.scheduler.abandon()
         now = monotonic()
         if len(self._reloads) == MOST_RELOADS and now - self._reloads[0] < RELOADS_SECONDS:
-            raise GaveUp(f"The model had to be loaded again {MOST_RELOADS} times within {RELOADS_SECONDS:.0f} seconds.")
+            raise GaveUp(f"The model was reloaded {MOST_RELOADS} times within {RELOADS_SECONDS:.0f} seconds.")
         self._reloads.append(now)
         try:
             await self.start()
         except Exception as error:
-            raise GaveUp(f"The model could not be loaded again ({type(error).__name__}).") from error
-        log.warning("the model is loaded again")
+            raise GaveUp(f"The model could not be reloaded ({type(error).__name__}).") from error
+        log.warning("the model was reloaded")
 
 
 def _scan(service: Service) -> None:
@@ -95,4 +95,7 @@ def _scan(service: Service) -> None:
     try:
         service.adapters.scan()
     except OSError as error:
-        log.error("the adapters' folders cannot be read (%s): they stay as they were", error.strerror)
+        log.error(
+            "the adapters' folders cannot be read (%s): the adapters in service stay; make the folders readable",
+            error.strerror,
+        )

@@ -151,6 +151,6 @@ def test_a_folder_of_an_adapter_is_served_by_its_name(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     for given in (str(folder), "~/team"):
         assert flags(Options(adapter=given), ())[-2:] == ["--adapter", str(folder.resolve())]
-        assert Remote(Client("http://127.0.0.1:1"), given).adapter_of(None) == "team"
+        assert Remote(Client("http://127.0.0.1:1"), given).adapter_of([]) == "team"
     adapter.write(adapters.home() / "mine", bases.find("tiny"))
     assert "--adapter" not in flags(Options(adapter="mine"), ())

@@ -101,7 +101,7 @@ def test_an_editor_leaves_counts_and_no_code(on: bool, tmp_path: Path, monkeypat
     command = [sys.executable, "-m", "starling_lsp", "stats"]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert ("1 (100%)" in table) == on
-    assert ("Nothing was shown yet" in table) != on
+    assert ("No suggestions were shown yet" in table) != on
     files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"item" not in files
     assert bool(files) == on

@@ -157,7 +157,7 @@ def without_config(path: Path) -> None:
     [
         (of_another_shape, r"does not fit this base's transformer\.h\.0\.attn\.c_attn of shape \(\d+, \d+\)"),
         (of_layers_that_are_not_there, r"targets transformer\.h\.90\.attn\.c_attn, which this base does not have"),
-        (cut_short, r"bytes of tensors where its header says [\d,]+: train the adapter again"),
+        (cut_short, r"bytes of tensors, and its header says [\d,]+: train the adapter again"),
         (without_config, r"has no adapter_config\.json: train the adapter again"),
     ],
 )

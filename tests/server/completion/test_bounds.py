@@ -105,5 +105,5 @@ def test_remembered_answers() -> None:
 def test_folders_of_an_editor(tmp_path: Path) -> None:
     choice = Choice()
     for number in range(2 * MOST_FOLDERS):
-        assert choice.of(tmp_path / str(number)) is None
+        assert choice.of([tmp_path / str(number)]) is None
     assert len(vars(choice)["_known"]) <= MOST_FOLDERS

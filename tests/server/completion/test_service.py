@@ -16,7 +16,7 @@ from starling_server.errors import OutOfMemory, Overloaded, UnknownAdapter
 from starling_server.http.completions import continuations
 from starling_server.http.completions_wire import CompletionRequest
 from starling_server.http.responses import together
-from starling_server.models import adapters, bases, manifest
+from starling_server.models import adapter_folders, adapters, bases, manifest
 from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
 from starling_server.schema import CompleteRequest, CompleteResponse
 from starling_server.serve.start import start
@@ -51,10 +51,21 @@ async def test_typing_along_is_answered_from_memory(service: Service) -> None:
     assert len(text) > 3
     second = await ask(service, LINES + "item_12 = make" + text[:2], session="typing")
     assert (second.choices[0].text, second.usage.prompt_tokens) == (text[2:], 0)
-    back = await ask(service, LINES + "item_12 = mak", session="typing")
-    assert (back.choices[0].text, back.usage.prompt_tokens) == ("e" + text, 0)
-    other = await ask(service, LINES + "item_12 = mak", session="another")
+    back = await ask(service, LINES + "item_12 = make", session="typing")
+    assert (back.choices[0].text, back.usage.prompt_tokens) == (text, 0)
+    other = await ask(service, LINES + "item_12 = make", session="another")
     assert other.usage.prompt_tokens > 0
+
+
+async def test_what_was_just_deleted_is_asked_afresh(service: Service) -> None:
+    """A misspelt name, and a backspace for each of its characters: the answers of a session without a past."""
+    before = "import os\np = os.path."
+    await ask(service, before + "joyn", "\n", session="deleting")
+    for left in ("joy", "jo", "j", ""):
+        fresh = await ask(service, before + left, "\n")
+        again = await ask(service, before + left, "\n", session="deleting")
+        assert again.choices == fresh.choices
+        assert again.usage.prompt_tokens > 0
 
 
 async def test_what_follows_acceptance_is_computed_ahead() -> None:
@@ -123,7 +134,9 @@ async def test_an_unknown_adapter_is_named(service: Service) -> None:
         await ask(service, "a", adapter="nobody")
 
 
-async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: Service) -> None:
+async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = adapters.home() / "damaged"
     folder.mkdir(parents=True)
     shelf = service.adapters
@@ -135,24 +148,28 @@ async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(service: 
     )
     (folder / manifest.MANIFEST).write_text(record.model_dump_json())
     (folder / adapters.WEIGHTS).write_bytes(b"not weights")
+    monkeypatch.setattr(adapter_folders, "STILL_SECONDS", 0.0)  # no copy that is under way
     assert shelf.names() == []
     with pytest.raises(UnknownAdapter, match=r"no adapter_config.json: train the adapter again"):
         await ask(service, "a", adapter="damaged")
     assert (await ask(service, "import os\n", max_tokens=1)).adapter is None
 
 
-async def test_a_model_that_says_nothing_but_sentinels_suggests_nothing() -> None:
+async def test_a_model_that_says_one_thing_over_and_over_suggests_nothing() -> None:
     service = start(ModelConfig(base="tiny"), ServiceConfig(prefetch=False))
-
-    def sampler(_: Sampling) -> Sampler:
-        return lambda _: service.backend.fim.middle
-
     runner: Any = service.backend.engine.runner
-    runner.sampler = sampler
-    answer = await ask(service, LINES)
+    [mark] = service.backend.tokenizer.encode("!")
+    expected = {service.backend.fim.middle: ("stop", 0), mark: ("length", 64)}
+    for token, ending in expected.items():
+
+        def sampler(_: Sampling, token: int = token) -> Sampler:
+            return lambda _: token
+
+        runner.sampler = sampler
+        answer = await ask(service, 'x = 1\nprint(f"', '")')
+        assert answer.choices[0].text == ""
+        assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ending
     service.close()
-    assert (answer.choices[0].text, answer.choices[0].finish_reason) == ("", "stop")
-    assert answer.usage.completion_tokens == 0
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_no_more_wait_than_may() -> None:
     scheduler.submit(gate, "gate", WAIT)
     assert gate.began.wait(WAIT)
     waiting = [scheduler.submit(quick(lambda: 1), name, WAIT)[1] for name in "ab"]
-    with pytest.raises(Overloaded, match="2 requests wait already"):
+    with pytest.raises(Overloaded, match="2 requests are waiting"):
         scheduler.submit(quick(lambda: 1), "c", WAIT)
     assert scheduler.submit(quick(lambda: 2), "b", WAIT)[1] not in waiting, "who asks again takes the own place"
     with pytest.raises(Interrupted):
@@ -247,7 +247,7 @@ SCOPE = ("session", None)
         ("x = ", "\n", "foo(bar)"),
         ("x = fo", "\n", "o(bar)"),
         ("x = foo(", "\n", "bar)"),
-        ("x =", "\n", " foo(bar)"),
+        ("x =", "\n", None),
         ("x = foo(bar)", "\n", None),
         ("x = fa", "\n", None),
         ("y = fo", "\n", None),
@@ -269,11 +269,16 @@ def test_typing_along_shows_what_was_shown_not_what_was_looked_ahead_to() -> Non
     assert recall.find(SCOPE, "x = foo(bar)", "\n") == "\ny = 1"
 
 
-def test_backspace_does_not_cross_a_line() -> None:
+def test_deleted_text_is_not_offered_again() -> None:
+    """An answer that was given in front of the deleted text leads on; those given behind it began with that text."""
     recall = Recall()
-    recall.add(Remembered(SCOPE, "a\nb", "", "cd"))
-    assert recall.find(SCOPE, "a\n", "") == "bcd"
-    assert recall.find(SCOPE, "a", "") is None
+    recall.add(Remembered(SCOPE, "os.path.", "\n", "join(a)"))
+    for typed in ("jo", "joy", "joyn"):
+        recall.add(Remembered(SCOPE, f"os.path.{typed}", "\n", f"({typed})"))
+    assert recall.find(SCOPE, "os.path.joy", "\n") == "(joy)"
+    assert recall.find(SCOPE, "os.path.j", "\n") == "oin(a)"
+    assert recall.find(SCOPE, "os.path.", "\n") == "join(a)"
+    assert recall.find(SCOPE, "os.path", "\n") is None
 
 
 def test_memory_is_bounded() -> None:

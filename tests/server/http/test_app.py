@@ -78,9 +78,9 @@ async def test_half_a_character_does_not_stop_the_client(served: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:80a0", "http://[::1"])
 def test_what_is_no_address_is_said(url: str) -> None:
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="is not an address"):
         Client(url)
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="is not an address"):
         Upstream(url)
 
 
@@ -175,7 +175,7 @@ def test_a_port_in_use_is_one_sentence_and_status_2(served: str) -> None:
         (["--host", "example.org"], "not a loopback address"),
         (["--base", "/nowhere"], "There is no base '/nowhere'"),
         (["--adapter", "nobody"], "There is no adapter 'nobody'"),
-        (["--max-tokens", "0"], "--max-tokens must lie between"),
+        (["--max-tokens", "0"], "--max-tokens is 0: use a number between"),
         (["--device", "cuda:7"], "no CUDA GPU"),
     ],
 )

@@ -167,7 +167,7 @@ def test_a_body_of_another_type_is_told_so(target: Server, kind: str | None) -> 
     [
         ({"prompt": []}, "prompt: "),
         ({"prompt": [[]]}, "prompt."),
-        ({"prompt": ["a"] * 17}, "17 items were sent, 16 at most"),
+        ({"prompt": ["a"] * 65}, "65 items were sent, 64 at most"),
         ({"prompt": "a", "stop": [""]}, "stop."),
         ({"prompt": "a", "stop": ["a"] * 65}, "65 items were sent, 64 at most"),
         ({"prompt": "a", "stop": {}}, "stop: "),

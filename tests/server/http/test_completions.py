@@ -12,6 +12,7 @@ from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.engine.engine import Engine, Job
 from starling_server.engine.protocols import GREEDY
+from starling_server.prompt.raw_prompt import shorten
 
 LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
 RAW = f"<fim_prefix><fim_suffix>\n<fim_middle>{LINES}item_12 = make"
@@ -138,12 +139,22 @@ def test_models(client: openai.OpenAI) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"logprobs": 2, "stream": True}, "without suffix, stream and echo"),
+    ({"logprobs": 2, "stream": True}, "leave those out"),
+    ({"logprobs": 2, "suffix": ""}, "leave those out"),
     ({"logprobs": 6}, "logprobs"),
-    ({"logit_bias": {"5": 1}}, "logit_bias is not served"),
-    ({"presence_penalty": 0.5}, "presence_penalty is not served"),
-    ({"best_of": 3}, "best_of must be n"),
-    ({"echo": True, "suffix": ""}, "without echo"),
+    ({"frequency_penalty": 0.5}, "frequency_penalty is not supported"),
+    ({"temperature": 2.5}, "temperature"),
+    ({"top_p": 0}, "top_p"),
+    ({"n": 9}, "n: "),
+    ({"seed": -1}, "seed"),
+    ({"max_tokens": -1}, "max_tokens"),
+    ({"prompt": []}, "prompt"),
+    ({"prompt": [[]]}, "prompt"),
+    ({"prompt": ["x"] * 65}, "prompt"),
+    ({"logit_bias": {"5": 1}}, "logit_bias is not supported"),
+    ({"presence_penalty": 0.5}, "presence_penalty is not supported"),
+    ({"best_of": 3}, "best_of differs from n"),
+    ({"echo": True, "suffix": ""}, "no echo"),
     ({"prompt": ["a", "b"], "suffix": ""}, "one prompt of text"),
     ({"n": 2, "temperature": 0}, "temperature above 0"),
     ({"prompt": [10**6]}, "id 1000000"),
@@ -159,6 +170,56 @@ def test_what_is_not_served_is_refused_in_a_sentence(
     asked: dict[str, Any] = {"model": "base", "prompt": "x", **fields}
     with pytest.raises(openai.UnprocessableEntityError, match=sentence):
         client.completions.create(**asked)
+
+
+ACCEPTED: list[dict[str, Any]] = [
+    {"prompt": "x ="}, {"prompt": ["x =", "y ="]}, {"prompt": [1, 2, 3]}, {"prompt": [[1, 2], [3]]}, {"prompt": ""},
+    {"prompt": ["x ="], "suffix": "\n"}, {"best_of": 1}, {"best_of": 2, "n": 2, "temperature": 1}, {"echo": True},
+    {"logit_bias": {}, "presence_penalty": 0.0, "frequency_penalty": 0}, {"logprobs": 0}, {"max_tokens": 0},
+    {"stop": []}, {"stop": "a"}, {"stop": ["a", "b"]}, {"user": "me", "seed": 1, "temperature": 0.5, "top_p": 0.5},
+    {"stream_options": None, "suffix": None, "logprobs": None, "stop": None, "n": None},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", ACCEPTED, ids=range(len(ACCEPTED)))
+def test_every_documented_field_is_taken(client: openai.OpenAI, fields: dict[str, Any]) -> None:
+    asked: dict[str, Any] = {"model": "base", "prompt": "x", "max_tokens": 2, **fields}
+    found = client.completions.create(**asked)
+    several = len(asked["prompt"]) if isinstance(asked["prompt"], list) and asked["prompt"] != [1, 2, 3] else 1
+    assert [choice.index for choice in found.choices] == list(range(several * (asked.get("n") or 1)))
+    assert found.usage is not None
+
+
+def test_a_character_is_never_cut_nor_broken(client: openai.OpenAI, http: httpx2.Client) -> None:
+    """The base writes these byte by byte, and here some that form no character: the text ends before them."""
+    for size in range(1, 9):
+        body: dict[str, Any] = {"prompt": 'msg = "你好', "max_tokens": size}
+        whole = client.completions.create(model="base", **body).choices[0].text
+        parts = [part["choices"][0]["text"] for part in events(http, {**body, "model": "base"})]
+        assert "\ufffd" not in whole == "".join(parts)
+        ours = http.post("/complete", json={"prefix": body["prompt"], "suffix": '"\n', "max_tokens": size}).json()
+        assert "\ufffd" not in ours["choices"][0]["text"]
+        infill = {"input_prefix": body["prompt"], "input_suffix": '"\n', "n_predict": size}
+        assert "\ufffd" not in http.post("/infill", json=infill).json()["content"]
+
+
+@pytest.mark.parametrize("as_ids", [False, True])
+def test_a_raw_prompt_that_is_too_long_is_cut_away_from_the_cursor(
+    client: openai.OpenAI, exact: Loaded, source: str, as_ids: bool
+) -> None:
+    prompt = f"<fim_prefix>{source}item = make<fim_suffix>\n{source}<fim_middle>"
+    ids, tokenizer = exact.tokenizer.encode_marked(prompt), exact.tokenizer
+    assert len(ids) > 1024
+    kept = shorten(ids, 1024 - 8, exact.fim, tokenizer.encode_marked, tokenizer.decode)
+    assert kept is not None
+    sent = ids if as_ids else prompt
+    found = client.completions.create(model="base", prompt=sent, max_tokens=8)
+    expected = list(Engine(TorchRunner(exact), 1 << 24).generate(Job(kept, 8, exact.fim.stops, GREEDY)))
+    assert found.choices[0].text == tokenizer.decode(expected)
+    assert found.usage is not None
+    assert found.usage.prompt_tokens == len(kept)
+    with pytest.raises(openai.UnprocessableEntityError, match="send less of it"):
+        client.completions.create(model="base", prompt=sent, max_tokens=8, echo=True)
 
 
 def test_as_continue_fills_it(http: httpx2.Client) -> None:

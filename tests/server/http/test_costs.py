@@ -37,17 +37,17 @@ def refusal(answer: httpx2.Response) -> str:
 def test_several_prompts_and_choices_count_as_so_many(narrow: Server) -> None:
     with narrow.client() as http:
         many = http.post("/v1/completions", json={**RAW, "prompt": ["a"] * 5, "n": 3})
-        assert "asks for 15 generations at once, and alice may have 12" in refusal(many)
+        assert "needs 15 concurrent generations, and alice may run 12" in refusal(many)
         assert "retry-after" not in many.headers, "waiting does not help"
         waiting = http.post("/v1/completions", json={**RAW, "prompt": ["a"] * 6})
         assert (waiting.status_code, "6 more generations" in refusal(waiting)) == (503, True)
         streamed = http.post("/v1/completions", json={**RAW, "prompt": ["a"] * 16, "n": 8, "stream": True})
-        assert "more than the 40 generations that alice may ask at once" in refusal(streamed)
+        assert "alice may start 40 at once" in refusal(streamed)
 
 
 def test_they_are_taken_off_the_rate(narrow: Server) -> None:
-    """Forty in a burst: five requests of eight choices, where five of one are nothing."""
-    body = {"prefix": "import o", "max_tokens": 1, "n": 8, "temperature": 1.0}
+    """Forty in a burst: five requests of eight choices. Inside a word no model runs, so a slow machine is as fast."""
+    body = {"prefix": "import o", "suffix": "s", "max_tokens": 1, "n": 8, "temperature": 1.0}
     with narrow.client(ADMIN) as http:
         statuses = [http.post("/complete", json=body).status_code for _ in range(12)]
     assert statuses[:3] == [200] * 3
@@ -60,10 +60,10 @@ async def test_a_place_holds_what_runs_at_once_and_gives_it_back() -> None:
     with first:
         await first.cost(6, 6)
         with second:
-            with pytest.raises(TooManyRequests, match="7 generations under way and may have 10"):
+            with pytest.raises(TooManyRequests, match="7 generations running and may run 10"):
                 await second.cost(5, 5)
             await second.cost(4, 4)
-        with pytest.raises(TooLarge, match="11 generations at once"):
+        with pytest.raises(TooLarge, match="11 concurrent generations"):
             await first.cost(11, 11)
     third = await limits.take("a")
     with third:
@@ -98,7 +98,7 @@ def test_a_stream_ends_by_its_deadline(narrow: Server, path: str) -> None:
     assert time.monotonic() - started < 6 * DEADLINE_SECONDS, "it was one deadline for each choice"
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     if path == "/complete":
-        assert json.loads(events[-1])["choices"][0]["finish_reason"] == "deadline"
+        assert "deadline" in {each["finish_reason"] for each in json.loads(events[-1])["choices"]}
     else:
         assert events[-1] == "[DONE]"
         ends = [each for line in events[:-1] for each in json.loads(line)["choices"] if each["finish_reason"]]

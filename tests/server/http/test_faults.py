@@ -93,7 +93,7 @@ def test_a_full_queue_says_when_to_come_back(server: Server) -> None:
     refused = [answer for answer in answers if answer.status_code == 503]
     assert refused
     assert all(answer.headers["retry-after"] == "1" for answer in refused)
-    assert "requests wait already" in refused[0].json()["detail"]
+    assert "requests are waiting" in refused[0].json()["detail"]
     assert {answer.status_code for answer in answers} == {200, 503}
     assert server.metric("starling_queue_depth") == 0
 
@@ -246,4 +246,4 @@ def test_a_model_that_cannot_be_brought_back_ends_the_process(tmp_path: Path) ->
             assert http.post("/complete", json=BODY).status_code == 503
             until(lambda: server.process.poll() is not None or ready(server))
         assert server.process.wait(PATIENCE) == 70
-        assert "can start it anew" in server.log()
+        assert "supervisor can restart it" in server.log()

@@ -110,7 +110,7 @@ def test_hangup_reads_tokens_again_where_there_is_no_terminal(tmp_path: Path) ->
     flags = ("--token-file", str(tokens(tmp_path)))
     with serving(tmp_path, *flags, command=begun("os.setsid()")) as server:
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: "SIGHUP" in server.log() and "was read again" in server.log())
+        until(lambda: "SIGHUP" in server.log() and "reloaded " in server.log())
         with server.client(ALICE) as http:
             assert http.post("/complete", json={"prefix": "a", "max_tokens": 1}).status_code == 200
         server.process.terminate()

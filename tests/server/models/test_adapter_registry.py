@@ -151,7 +151,7 @@ def test_one_that_cannot_be_loaded_at_the_start_is_the_users_trouble(
     shelf, _ = make(tiny, runner)
     folder = adapter.write(tmp_path / "a", base)
     (folder / adapters.WEIGHTS).write_bytes(b"not weights")
-    with pytest.raises(AdapterError, match="no whole safetensors file"):
+    with pytest.raises(AdapterError, match="not a complete safetensors file"):
         shelf.take(adapters.load(folder))
 
 

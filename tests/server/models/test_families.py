@@ -89,6 +89,14 @@ def written(tokenizer: FileTokenizer, fim: Fim) -> tuple[str, str, Example]:
     return tokenizer.decode(fim.prompt(before, after)), tokenizer.decode(taught), fim.example(before, middle, after)
 
 
+def format_of(name: str, folder: Path) -> tuple[Published, FileTokenizer, Fim]:
+    """A published format, with a small tokenizer that spells its tokens."""
+    of = PUBLISHED[name]
+    random_bases.write_tokenizer(folder, of.spelling)
+    tokenizer = FileTokenizer(folder / "tokenizer.json")
+    return of, tokenizer, families.resolve(of.model_type, tokenizer)
+
+
 def header(spelling: Spelling) -> str:
     """What precedes a file in the prompt, by the row."""
     repository = f"{spelling.repository}r{spelling.repository_end}" if spelling.repository else ""
@@ -97,10 +105,7 @@ def header(spelling: Spelling) -> str:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_prompts_are_the_published_ones(name: str, tmp_path: Path) -> None:
-    of = PUBLISHED[name]
-    random_bases.write_tokenizer(tmp_path, of.spelling)
-    tokenizer = FileTokenizer(tmp_path / "tokenizer.json")
-    fim = families.resolve(of.model_type, tokenizer)
+    of, tokenizer, fim = format_of(name, tmp_path)
     prompt, taught, example = written(tokenizer, fim)
     assert (prompt, taught) == (of.prompt, of.taught)
     assert tokenizer.decode(example.ids) == prompt + MIDDLE + of.end
@@ -113,10 +118,7 @@ def test_prompts_are_the_published_ones(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_special_tokens_in_a_text_are_text_though_nothing_marks_them(name: str, tmp_path: Path) -> None:
     """Qwen's and DeepSeek's own files call theirs ordinary added tokens."""
-    of = PUBLISHED[name]
-    random_bases.write_tokenizer(tmp_path, of.spelling)
-    tokenizer = FileTokenizer(tmp_path / "tokenizer.json")
-    fim = families.resolve(of.model_type, tokenizer)
+    of, tokenizer, fim = format_of(name, tmp_path)
     for token in (*of.spelling.sentinels, *of.spelling.stops):
         text = f"say({token!r})\n{token} e\u0301"
         assert not set(tokenizer.encode(text)) & fim.stops

@@ -147,7 +147,7 @@ def test_where_no_process_can_be_had_there_are_no_trees(
         for _ in range(2):
             assert client.parse(Source(*GRAMMARS["C"], b"int a;")) is None
     assert [record.message for record in caplog.records] == [
-        "No syntax trees can be had (No such file or directory): indentation decides where suggestions end."
+        "Syntax trees are unavailable (No such file or directory): suggestions end by indentation alone."
     ]
 
 

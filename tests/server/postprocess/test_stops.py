@@ -23,7 +23,7 @@ STOPS = [
     ("", "\nresult = compute(all_values)\n", "a = 1\nresult = compute(all_values)\nb", "a = 1"),
     ("", "", "next()\nnext()\nnext()\nnext()", "next()\nnext()\nnext()"),
     ("def f():\n    ", "\n", "  return 1", ""),
-    ("def f():\n    ", "\n", "\n\tr", ""),
+    ("def f():\n    ", "\n", "\n  r", ""),
 ]
 
 

@@ -58,6 +58,11 @@ def test_blanks_that_a_tokenizer_joins_with_what_follows_are_held_back() -> None
         ("if a:\n    ", "  b", None),
         ("\n ", "\n b", "b"),
         ("x", "\n y", "\n y"),
+        ("if a:\n\t", "    b", "b"),
+        ("if a:\n\t", "  ", ""),
+        ("if a:\n\t\t", "    b", None),
+        ("if a:\n    ", "\n\tb", "b"),
+        ("x =\t ", "\t b", None),
     ],
 )
 def test_text_goes_behind_what_was_held_back(prefix: str, text: str, shown: str | None) -> None:
@@ -86,6 +91,14 @@ def test_typing_moves_the_left_edge_at_most_once_in_a_quarter_of_the_budget(type
 def test_a_line_without_end_is_cut_hard() -> None:
     cut = window.fit(Cursor.at("x" * 10_000, "y" * 10_000), 100, characters)
     assert 75 < len(cut.prefix) + len(cut.suffix) <= 100
+
+
+@pytest.mark.parametrize("text", ["漢字を書く" * 900, "😀" * 900, "# 漢字\n" * 900])
+def test_no_character_is_cut(tiny: Loaded, text: str) -> None:
+    cut = window.fit(Cursor.at(text, text), 200, tiny.tokenizer.encode)
+    assert 100 < len(cut.prefix) + len(cut.suffix) <= 200
+    assert text.endswith(tiny.tokenizer.decode(cut.prefix))
+    assert text.startswith(tiny.tokenizer.decode(cut.suffix))
 
 
 def test_the_budget_leaves_room_for_prompt_and_middle(tiny: Loaded, source: str) -> None:

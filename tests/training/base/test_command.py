@@ -61,7 +61,7 @@ async def test_from_packages_to_a_base_that_serves(tmp_path: Path) -> None:
 def test_training_without_a_corpus_says_what_to_do(tmp_path: Path) -> None:
     refused = command("train", "--folder", str(tmp_path))
     assert refused.returncode == 2
-    assert "run `collect` and `tokenize` there first" in refused.stderr
+    assert "run `tokenize` with this --folder first" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -50,7 +50,7 @@ def test_a_wheel_is_read_through_the_filters(tmp_path: Path) -> None:
 )
 def test_other_licences_are_not_learnt_from(tmp_path: Path, licence: str) -> None:
     made = wheel(tmp_path, licence, one=BODY)
-    with pytest.raises(SourceError, match="take it off the list"):
+    with pytest.raises(SourceError, match="remove it from the list"):
         wheels.read_wheel(made)
     assert wheels.read_wheel(made, must_be_permissive=False).documents
 

@@ -92,7 +92,7 @@ def test_calls_match_whatever_the_order_of_named_arguments(tmp_path: Path) -> No
 
 
 def test_a_row_of_another_benchmark_is_told_by_its_number(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"Row 2 of .* is none of safim"):
+    with pytest.raises(SourceError, match=r"Row 2 of .* is not a row of safim"):
         benchmarks.read("safim", file(tmp_path, SAFIM, HUMANEVAL))
     with pytest.raises(SourceError, match="holds no rows"):
         benchmarks.read("safim", file(tmp_path))

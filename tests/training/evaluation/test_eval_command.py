@@ -214,7 +214,7 @@ def refused(found: "subprocess.CompletedProcess[str]", words: str) -> None:
         ((".", "--engine", "nobody"), "--engine nobody is not an engine"),
         ((".", "--fim-prompt", "x"), "must hold {prefix} and {suffix}"),
         (("compare", "/nowhere/a", "/nowhere/b"), "cannot be read"),
-        (("benchmark", "safim", "x", "--samples", "2"), "needs a --temperature"),
+        (("benchmark", "safim", "x", "--samples", "2"), "set a --temperature"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(arguments: tuple[str, ...], words: str) -> None:

@@ -43,7 +43,7 @@ def test_a_file_that_has_changed_is_refused(read: Corpus, tmp_path: Path) -> Non
     with pytest.raises(SourceError, match="have changed or are gone"):
         holes.cut_out(drawn, read.documents[:0])
     (tmp_path / "odd").write_text('{"path": 1}\n')
-    with pytest.raises(UsageError, match="holds no places"):
+    with pytest.raises(UsageError, match="has no positions"):
         holes.read(tmp_path / "odd")
     with pytest.raises(UsageError, match="cannot be read"):
         holes.read(tmp_path / "missing")

@@ -49,7 +49,8 @@ while not os.path.exists("{mark}"):
 @pytest.mark.parametrize("then", ["raise SystemExit(3)", "time.sleep(60)"])
 def test_a_process_in_a_session_of_its_own_does_not_outlive_the_run(tmp_path: Path, then: str) -> None:
     mark = tmp_path / "fled"
-    found = python(FLEES.replace("{mark}", str(mark)).replace("{then}", then), tmp_path, Limits(5))
+    flees = FLEES.replace("{mark}", str(mark)).replace("{then}", then)  # noqa: RUF027 - a place in the program
+    found = python(flees, tmp_path, Limits(5))
     assert found.status == (3 if then.startswith("raise") else None)
     assert mark.exists()
     assert left(mark) == []

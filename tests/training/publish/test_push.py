@@ -154,7 +154,7 @@ def test_failures_are_one_sentence_and_leave_the_adapter_whole(server: Hub, fold
     before = contents(folder)
     here = environment(server.address, tmp_path)
     refused(push(here, folder, "ada/api"), "add --yes")
-    refused(push(here, folder, "api", "--yes"), "names no repository")
+    refused(push(here, folder, "api", "--yes"), "is not a repository name")
     refused(push(here, folder, "forbidden/api", "--yes"), "the Hub answered 403")
     refused(push(here, tmp_path / "missing", "ada/api", "--yes"), "There is no adapter")
     refused(push({**here, "HF_TOKEN": "hf_wrong"}, folder, "ada/api", "--yes"), "the Hub answered 401")

@@ -47,6 +47,19 @@ def test_no_difference_has_an_interval_around_nothing() -> None:
     assert loss.low < 0 < loss.high
 
 
+def test_holes_of_one_file_are_no_independent_observations() -> None:
+    def gain(number: int, path: str) -> Trial:
+        better = Answer("", True, 2.0 + (number % 2) * 3, 2)
+        return replace(trial(Answer("", True, 4.0, 2), better), path=path)
+
+    alone = compare([gain(number, f"{number}.py") for number in range(200)])["middle loss"]
+    clustered = compare([gain(number // 20, f"{number // 20}.py") for number in range(200)])["middle loss"]
+    assert clustered.difference == alone.difference
+    assert clustered.high - clustered.low > 3 * (alone.high - alone.low), "ten files, not two hundred"
+    assert alone.sure
+    assert not clustered.sure
+
+
 def test_each_model_has_an_interval_of_its_own() -> None:
     trials = [trial(Answer("", True, 4.0 + n % 3, 2), Answer("", True, 2.0, 2)) for n in range(50)]
     loss = compare(trials)["middle loss"]

@@ -87,6 +87,18 @@ def test_several_in_one_line_and_in_each_other() -> None:
     assert all(value not in clean for value in SECRETS.values())
 
 
+def test_a_secret_is_replaced_wherever_it_stands() -> None:
+    """One place says that it is one; a model could learn it from the others."""
+    text = 'url = "https://me:t0psecr3t@host/api.git"\n\ndef test(log):\n    assert "t0psecr3t" not in log\n'
+    cleaned, found = redact(text)
+    assert "t0psecr3t" not in cleaned
+    assert [secret.line for secret in found] == [1, 4]
+    odd = 'password = "k9#vT!2mQz"\n# not k9#vT!2mQz again\nk9 = 1\n'
+    assert "k9#vT!2mQz" not in redact(odd)[0]
+    longer = text.replace('assert "t0psecr3t"', "assert not_t0psecr3t_but_a_name")
+    assert "not_t0psecr3t_but_a_name" in redact(longer)[0], "a longer word is another one"
+
+
 @given(st.text(alphabet="abcXYZ019_-=:+/'\" \n\\{}().", max_size=400))
 def test_what_was_redacted_holds_no_secret(text: str) -> None:
     clean, _ = redact(text)
@@ -145,9 +157,9 @@ FRAGMENTS = (
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_time_grows_as_text_does(fragment: str) -> None:
-    """Four times the text takes less than ten times the time, measured above the clock's noise."""
-    short, long = (_seconds((fragment * size)[:size]) for size in (20_000, 80_000))
-    assert long < 10 * max(short, 0.1)
+    """Eight times the text takes less than 24 times the processor time; the square would take 64 times as much."""
+    short, long = (_seconds((fragment * size)[:size]) for size in (20_000, 160_000))
+    assert long < 24 * max(short, 0.1)
 
 
 def _seconds(text: str) -> float:

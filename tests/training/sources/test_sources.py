@@ -250,7 +250,7 @@ def test_weights_reach_the_documents(checkout: Path) -> None:
     ("named", "words"),
     [
         ("no/such/folder", "does not exist"),
-        ("hf:just-a-name", "is no dataset"),
+        ("hf:just-a-name", "is not a dataset"),
         ("file:///no/such/repository", "git cannot fetch"),
         ("hf:owner/nothing-of-this-name", "cannot be read"),
     ],

@@ -1,4 +1,4 @@
-"""`python -m starling_training.base`: builds a bundled base from package names; each stage can be resumed."""
+"""`python -m starling_training.base`: builds a base from a list of packages, in stages that can be resumed."""
 
 import json
 from collections.abc import Callable, Generator
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starling_server.config import QUANTIZE, Quantize
-from starling_server.errors import UsageError
+from starling_server.errors import OutputError, UsageError
 from starling_server.models import bases, families
 from starling_server.models.bases import TINY
 from starling_server.models.tokenizer import FileTokenizer
@@ -24,61 +24,82 @@ from starling_training.interrupt import Interrupt
 
 TOKENIZER, RUN, MODEL, FIGURES = "tokenizer", "run", "model", "figures.json"
 SAVE_SECONDS = 600
-SETTINGS = (
-    "layers",
-    "width",
-    "heads",
-    "vocabulary",
-    "tokens",
-    "step_tokens",
-    "forward_tokens",
-    "muon_rate",
-    "adam_rate",
-    "start_from",
-    "seed",
-)
+SETTINGS = {
+    "layers": "Number of transformer layers.",
+    "width": "Hidden size; a multiple of --heads.",
+    "heads": "Number of attention heads.",
+    "vocabulary": "Vocabulary size in tokens.",
+    "tokens": "Total number of training tokens.",
+    "step_tokens": "Tokens per optimiser step.",
+    "forward_tokens": "Maximum tokens per forward pass.",
+    "muon_rate": "Peak learning rate of Muon, for the weight matrices.",
+    "adam_rate": "Peak learning rate of Adam, for all other weights.",
+    "start_from": "Base to continue from, with its vocabulary: tiny or a folder. Default: random weights.",
+    "seed": "Random seed of the document order.",
+}
+"""Fields of the recipe that are flags, with their help."""
 DEFAULTS = Recipe()
 
 FOLDER = click.option(
-    "--folder", type=click.Path(path_type=Path), required=True, help="Where everything is kept; some 600 MB."
+    "--folder", type=click.Path(path_type=Path), required=True, help="Working folder for all stages, about 600 MB."
 )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def base() -> None:
-    """Make the bundled base: collect, tokenize, train, export, measure, or `all` of them in turn.
+    """Build a base model from Python packages, as the bundled base was built.
 
-    What a folder holds already is not made again, so the same command goes on where it was stopped.
+    The stages are collect, tokenize, train and export; `all` runs them in this order, and `measure` evaluates the
+    result. Completed stages are skipped, and an interrupted training run is resumed: repeat the same command.
     """
 
 
 @base.command("collect")
 @FOLDER
-@click.option("--only", multiple=True, help="Learn from this package of the list alone; may be repeated.")
+@click.option("--only", multiple=True, help="Use only this package of the list. May be repeated.")
 def collect_command(folder: Path, only: tuple[str, ...]) -> None:
-    """Download the packages on the lists and pack their Python source, filtered and without duplicates."""
+    """Download the listed packages, and store their filtered and deduplicated Python source."""
     _collect(folder, only, Console())
 
 
 @base.command("tokenize")
 @FOLDER
-@click.option("--vocabulary", default=DEFAULTS.vocabulary, show_default=True, help="Tokens in the vocabulary.")
-@click.option("--start-from", default=DEFAULTS.start_from, help="Take the vocabulary of this base instead.")
+@click.option("--vocabulary", default=DEFAULTS.vocabulary, show_default=True, help=SETTINGS["vocabulary"])
+@click.option("--start-from", default=DEFAULTS.start_from, help="Use this base's vocabulary; train none.")
 def tokenize_command(folder: Path, vocabulary: int, start_from: str) -> None:
-    """Learn the vocabulary and encode the packed corpus."""
+    """Train the tokenizer and encode the corpus."""
     _tokenize(folder, vocabulary, start_from, Console())
 
 
 def _settings(command: Callable[..., None]) -> Callable[..., None]:
-    """One flag for each setting of the recipe."""
-    for name in reversed(SETTINGS):
-        shown = name.replace("_", "-")
-        command = click.option(f"--{shown}", default=getattr(DEFAULTS, name), show_default=True)(command)
+    """Add one flag for each entry of `SETTINGS`."""
+    for name, text in reversed(SETTINGS.items()):
+        default, flag = getattr(DEFAULTS, name), f"--{name.replace('_', '-')}"
+        shown = bool(default)
+        command = click.option(flag, type=_type(default), default=default, show_default=shown, help=text)(command)
     return command
 
 
-TIME = click.option("--minutes", default=0.0, help="Stop after this time, to go on later; 0: when all is learnt.")
-DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def _type(default: object) -> click.ParamType[Any] | None:
+    """The range of a number: counts start at 1, and rates and the seed at 0."""
+    if isinstance(default, float):
+        return click.FloatRange(0, 1)
+    return click.IntRange(min(default, 1)) if isinstance(default, int) else None
+
+
+TIME = click.option(
+    "--minutes",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Stop after this many minutes; repeat the command to resume. 0: no limit.",
+)
+DEVICE = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Compute device. auto: cuda if available.",
+)
 
 
 @base.command("train")
@@ -87,31 +108,38 @@ DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), de
 @DEVICE
 @_settings
 def train_command(folder: Path, minutes: float, device: str, **settings: Any) -> None:
-    """Pre-train, or go on with a run that was stopped; Ctrl-C stops it after the running step, saved."""
+    """Pre-train the model, or resume an interrupted run. Ctrl-C saves a checkpoint and stops."""
     _train(folder, Recipe(**settings), minutes, device, Console())
 
 
 @base.command("export")
 @FOLDER
 def export_command(folder: Path) -> None:
-    """Write the trained model as a folder that --base takes."""
+    """Write the trained model as a folder for --base."""
     _export(folder, Console())
 
 
 @base.command("measure")
 @FOLDER
-@click.option("--model", default="", help="The base to measure. Default: the exported one.")
-@click.option("--against", default=TINY, show_default=True, help="The base to compare it with.")
-@click.option("--holes", default=500, show_default=True, help="Ends of lines to ask for; a fifth of other holes.")
+@click.option("--model", default="", help="Base to evaluate. Default: the exported one.")
+@click.option("--against", default=TINY, show_default=True, help="Base to compare with.")
+@click.option(
+    "--holes",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="Holes at line ends; a fifth as many others.",
+)
 @click.option(
     "--quantize",
     type=click.Choice(QUANTIZE),
     default="nf4",
     show_default=True,
-    help="Both bases' form. auto is three times as fast on CPUs without AVX512-BF16.",
+    help="Weight format of both bases. auto: the fastest on this machine.",
 )
 def measure_command(folder: Path, model: str, against: str, holes: int, quantize: Quantize) -> None:
-    """Measure a base on packages that none has learnt from, against another; writes figures.json and the card."""
+    """Compare two bases on held-out packages; writes figures.json and the model card."""
+    _check_stage(folder, collect.HELD_OUT, "held-out packages", "collect")
     console = Console()
     name = model or str(folder / MODEL)
     told = partial(console.print, soft_wrap=True)
@@ -125,10 +153,10 @@ def measure_command(folder: Path, model: str, against: str, holes: int, quantize
 @FOLDER
 @TIME
 @DEVICE
-@click.option("--only", multiple=True, help="Learn from this package of the list alone; may be repeated.")
+@click.option("--only", multiple=True, help="Use only this package of the list. May be repeated.")
 @_settings
 def all_command(folder: Path, minutes: float, device: str, only: tuple[str, ...], **settings: Any) -> None:
-    """Collect, tokenize, train and export; run it again to go on."""
+    """Run collect, tokenize, train and export. Repeat the command to resume."""
     console = Console()
     if not (folder / collect.RECORD).exists():
         _collect(folder, only, console)
@@ -138,8 +166,17 @@ def all_command(folder: Path, minutes: float, device: str, only: tuple[str, ...]
     _export(folder, console)
 
 
+def _check_stage(folder: Path, file: str, content: str, stage: str) -> None:
+    """Raise UsageError unless an earlier stage has written `file`."""
+    if not (folder / file).exists():
+        raise UsageError(f"{folder} has no {content} ({file}): run `{stage}` with this --folder first, or `all`.")
+
+
 def _collect(folder: Path, only: tuple[str, ...], console: Console) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot create {folder} ({error.strerror}): name another --folder.") from error
     console.print("Downloading and reading packages: some minutes.")
     entries = collect.collect(folder, only)
     chars, files = sum(entry.characters for entry in entries), sum(entry.files for entry in entries)
@@ -147,6 +184,7 @@ def _collect(folder: Path, only: tuple[str, ...], console: Console) -> None:
 
 
 def _tokenize(folder: Path, size: int, start_from: str, console: Console) -> None:
+    _check_stage(folder, collect.CORPUS, "corpus", "collect")
     texts = [collect.without_pragmas(document.text) for _, document in collect.unpack(folder / collect.CORPUS)]
     if start_from:
         known = vocabulary.load(bases.find(start_from).path)
@@ -172,8 +210,9 @@ def _run(folder: Path, recipe: Recipe, device: str) -> Run:
     """The run in `folder`, resumed from its last checkpoint if there is one."""
     import torch
 
-    if not (folder / stream.ENDS).exists():
-        raise UsageError(f"{folder} holds no encoded corpus: run `collect` and `tokenize` there first, or `all`.")
+    _check_stage(folder, stream.ENDS, "encoded corpus", "tokenize")
+    if recipe.width % recipe.heads:
+        raise UsageError(f"--width is {recipe.width} and --heads {recipe.heads}: use a multiple of --heads.")
     tokenizer = FileTokenizer(folder / TOKENIZER / "tokenizer.json")
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     sentinels = families.resolve("gpt_bigcode", tokenizer)
@@ -185,6 +224,7 @@ def _run(folder: Path, recipe: Recipe, device: str) -> Run:
 
 
 def _export(folder: Path, console: Console) -> None:
+    _check_stage(folder, f"{RUN}/{pretrain.PROGRESS}", "trained model", "train")
     output = folder / MODEL
     with staging.staged(output, overwrite=True) as new:
         pretrain.export(folder / RUN, new)

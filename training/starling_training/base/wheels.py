@@ -68,7 +68,8 @@ def download(requirements: Path, folder: Path, only: Sequence[str] = ()) -> list
     ]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SourceError(f"pip cannot download {requirements.name}: {done.stderr.strip().splitlines()[-1]}")
+        said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise SourceError(f"pip cannot download the packages in {requirements.name} ({said}): check the network.")
     return pinned(folder, chosen)
 
 
@@ -87,7 +88,9 @@ def read_wheel(wheel: Path, must_be_permissive: bool = True) -> Source:
         files = {name: archive.read(name) for name in sorted(names) if name.endswith(".py")}
     licence = _licence(metadata)
     if must_be_permissive and (_COPYLEFT.search(licence) or not _PERMISSIVE.search(licence)):
-        raise SourceError(f"{wheel.name} is under {licence or 'no licence that it names'!r}: take it off the list.")
+        raise SourceError(
+            f"{wheel.name} has the licence {licence!r}, which is not permissive: remove it from the list."
+        )
     return Source(metadata["Name"], metadata["Version"], licence, _digest(wheel), tuple(_documents(files)))
 
 

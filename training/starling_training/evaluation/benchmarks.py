@@ -58,7 +58,7 @@ def _tasks(reader: Callable[[Row], Task], rows: Iterator[Row | str], name: str, 
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             said = row if isinstance(row, str) else f"{type(error).__name__}: {ascii(str(error)[:80])[1:-1]}"
             raise SourceError(
-                f"Row {number} of {named} is none of {name} ({said}): name a file in the "
+                f"Row {number} of {named} is not a row of {name} ({said}): name a file in the "
                 "format that the benchmark was published in."
             ) from error
 

@@ -85,7 +85,7 @@ def holes(sources: tuple[str, ...], **values: Any) -> None:
     For a folder named like a command, write ./history. Ctrl-C ends the run and reports the results so far.
     """
     if values["holes"] < 1:
-        raise UsageError("--holes must be 1 or more.")
+        raise UsageError(f"--holes is {values['holes']}: use 1 or more.")
     asked, console = _asked(values), Console()
     from starling_training import progress
     from starling_training.evaluation import evaluation_run
@@ -146,7 +146,7 @@ def benchmark(benchmark: Any, source: str, **values: Any) -> None:
     """
     asked, console = _asked(values), Console()
     if values["samples"] > 1 and not values["temperature"]:
-        raise UsageError("--samples over 1 needs a --temperature above 0: greedy answers are all the same.")
+        raise UsageError("--samples is above 1 and --temperature 0, where all answers are equal: set a --temperature.")
     from starling_training.evaluation import evaluation_run, public_tasks
 
     wanted = public_tasks.Wanted(

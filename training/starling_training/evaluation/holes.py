@@ -147,7 +147,7 @@ def read(path: Path) -> list[Place]:
             f"{path} cannot be read ({error.strerror or error}): name a file that --save-holes wrote."
         ) from error
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{path} holds no places of holes: name a file that --save-holes wrote.") from error
+        raise UsageError(f"{path} has no positions of holes: name a file that --save-holes wrote.") from error
 
 
 def _is_source(corpus: Corpus, manifest: Manifest) -> bool:

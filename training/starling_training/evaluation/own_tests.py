@@ -89,7 +89,7 @@ def asked_at(asked: Asked, repository: Path, wanted: Wanted, console: Console) -
         if before.status != 0:
             raise SourceError(
                 f"{wanted.command} does not pass in a copy of {repository} as it is "
-                f"({_last(before)}): mend it, or name another --command."
+                f"({_last(before)}): fix it, or name another --command."
             )
         documents = _documents(repository, wanted.files)
         noticed = _noticed(copy, documents, asked.max_tokens, console)
@@ -116,7 +116,7 @@ def copied(repository: Path, to: Path, console: Console) -> Path:
         failed = error.args[0] if isinstance(error, shutil.Error) else [(error.filename, "", error.strerror)]
         name, _, reason = failed[0]
         raise SourceError(
-            f"{repository} cannot be copied to run its tests ({name}: {reason}): mend that, or free some space in "
+            f"{repository} cannot be copied to run its tests ({name}: {reason}): fix that, or free some space in "
             f"{gettempdir()}."
         ) from error
     if out:
@@ -177,7 +177,7 @@ def _noticed(copy: Copy, documents: Sequence[Document], max_tokens: int, console
                 found.append((path, hole))
                 status.update(f"Holes that the tests notice: {len(found)} of {wanted.holes}")
     if not found:
-        raise SourceError(f"{wanted.command} passes whatever is missing: name another --command or other --files.")
+        raise SourceError(f"{wanted.command} passes even with code removed: name another --command or other --files.")
     console.print(f"{len(found)} holes that the tests notice.")
     return found
 

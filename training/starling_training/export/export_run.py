@@ -13,6 +13,7 @@ from starling_server.models import adapters, bases, lora, manifest, safetensors_
 from starling_server.models.adapters import Adapter
 from starling_server.models.bases import Base
 from starling_server.models.lora import Lora, Shape
+from starling_server.untrusted import shown
 from starling_training import staging
 from starling_training.export import export_card
 from starling_training.export.export_config import ExportConfig
@@ -84,7 +85,9 @@ def _read(adapter: Adapter, base: Base) -> Lora:
     try:
         stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
 
     def shape(module: str) -> Shape | None:
         own = stored[f"{module}.weight"].shape if f"{module}.weight" in stored else ()

@@ -27,7 +27,7 @@ from starling_server.models.lora import Lora
 from starling_server.models.manifest import MANIFEST, Manifest, prompt_format
 from starling_server.models.tokenizer import load_tokenizer
 from starling_server.prompt.fim import Example, Order
-from starling_server.untrusted import Unfit
+from starling_server.untrusted import Unfit, shown
 from starling_training.examples.dataset import Writer, held_out_holes
 from starling_training.export import export_config
 from starling_training.export.export_config import Choice, Onto
@@ -77,7 +77,9 @@ def _read(base: Base, file: Path) -> Mapping[str, Tensor]:
     except PermissionError as error:
         raise bases.unreadable(file, error) from error
     except Exception as error:  # safetensors has its own error type
-        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
 
 
 def _copy_rest(base: Base, folder: Path, size: int, settings: Mapping[str, object]) -> None:

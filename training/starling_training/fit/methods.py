@@ -51,8 +51,7 @@ def load(config: TrainConfig) -> Trainee:
     torch.manual_seed(config.data.seed)
     if config.lora.method == "full":
         loaded = loading.load(replace(config.model, quantize="none", dtype="float32"))
-        order: Order = "psm" if config.data.order == "psm" else "spm"
-        return Trainee(unfreeze(loaded), loaded, lambda folder: save_base(loaded, folder, order))
+        return Trainee(unfreeze(loaded), loaded, lambda folder: save_base(loaded, folder, config.data.taught_order))
     loaded = loading.load(config.model, training=True)
     model = wrap(loaded, config.lora)
     return Trainee(model, loaded, lambda folder: save_adapter(model, loaded, folder))
@@ -61,6 +60,7 @@ def load(config: TrainConfig) -> Trainee:
 def wrap(loaded: Loaded, config: LoraConfig) -> PeftModel:
     """The base of `loaded` with a new adapter around it, ready to train; raises UsageError for unknown targets."""
     loading.keep_four_bit_weights_trainable(loaded.model)
+    without_dropout(loaded.model)
     if loaded.device.type == "cuda":
         loading.save_memory(loaded.model)
     shape = peft.LoraConfig(
@@ -122,10 +122,22 @@ def unfreeze(loaded: Loaded) -> PreTrainedModel:
     """The base of `loaded` with all weights trainable and without dropout, as at the end of pre-training."""
     if loaded.device.type == "cuda":
         loading.save_memory(loaded.model)
-    for module in loaded.model.modules():
+    return without_dropout(loaded.model).requires_grad_(True)
+
+
+def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
+    """`model` with every dropout probability set to 0, whether a module's or a number that its forward reads.
+
+    Bases are published with 0.1. Only an adapter's own dropout, added afterwards, regularises.
+    """
+    for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    return loaded.model.requires_grad_(True)
+        for name in [
+            name for name, value in vars(module).items() if name.endswith("dropout") and isinstance(value, float)
+        ]:
+            setattr(module, name, 0.0)
+    return model
 
 
 def save_base(loaded: Loaded, folder: Path, order: Order) -> None:

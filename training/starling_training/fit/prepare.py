@@ -67,8 +67,7 @@ def prepare(config: TrainConfig, read: Corpus) -> Prepared:
     base = loading.find_base(config.model)
     tokenizer = load_tokenizer(base)
     config = resolve(config, base)
-    assert config.data.order != "auto"  # resolved above
-    written = replace(base.fim(tokenizer), order=config.data.order)
+    written = replace(base.fim(tokenizer), order=config.data.taught_order)
     parts = apart(split(read.documents, config.data.held_out, config.data.seed), read)
     if not parts.train:
         raise SourceError(f"Every file of {read.title} is a near duplicate of a held-out file: add another source.")

@@ -28,6 +28,7 @@ from starling_server.backends.torch.loading import Loaded, quiet
 from starling_server.errors import BaseModelError
 from starling_server.models.bases import Base
 from starling_server.prompt.fim import Example
+from starling_server.untrusted import shown
 from starling_training import processes
 from starling_training.config import Loss, OptimConfig
 from starling_training.examples.dataset import IGNORED, Row, Writer, example
@@ -176,7 +177,9 @@ def _tokenizer(base: Base) -> Any:
     try:
         return AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise bare Exceptions here
-        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} cannot be read ({shown(error)}): download the base again."
+        ) from error
 
 
 def _arguments(loaded: Loaded, config: OptimConfig, max_steps: int, folder: Path) -> SFTConfig:

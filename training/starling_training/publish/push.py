@@ -97,7 +97,7 @@ def _shape(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise AdapterError(f"{file} cannot be read ({error}): train the adapter again.") from error
     if not isinstance(shape, dict):
-        raise AdapterError(f"{file} is damaged: train the adapter again.")
+        raise AdapterError(f"{file} is not a JSON object: train the adapter again.")
     return shape
 
 
@@ -113,7 +113,7 @@ def _check(target: Target) -> None:
     except HFValidationError:
         named = False
     if not named:
-        raise UsageError(f"{target.repository!r} names no repository: write --push-to-hub OWNER/NAME.")
+        raise UsageError(f"{target.repository!r} is not a repository name: write --push-to-hub OWNER/NAME.")
     if constants.HF_HUB_OFFLINE:
         raise UsageError("HF_HUB_OFFLINE is set, so nothing can be pushed: unset it, or leave out --push-to-hub.")
     if not get_token():

@@ -36,7 +36,7 @@ class Typed:
 
 
 def saved(typed: Sequence[Typed], seed: int = 0) -> Mapping[str, Comparison]:
-    """Keystrokes saved and wrong suggestions over all texts; intervals are over texts."""
+    """Keystrokes saved and wrong suggestions over all texts; intervals are over files, then texts."""
     if not typed:
         return {}
     length = column([len(text.text) for text in typed], [len(text.text) for text in typed])
@@ -45,7 +45,7 @@ def saved(typed: Sequence[Typed], seed: int = 0) -> Mapping[str, Comparison]:
         "keys saved": (_values(typed, "characters") - _values(typed, "accepted"), length),
         "wrong suggestions": (_values(typed, "wrong"), _values(typed, "shown")),
     }
-    return compare(columns, seed)
+    return compare(columns, [text.path for text in typed], seed)
 
 
 def _values(typed: Sequence[Typed], name: str) -> Floats:

@@ -84,7 +84,7 @@ def read(path: Path) -> Run:
         keys = [entry["key"] for entry in trials]
         return TypeAdapter(Run).validate_python({**run, "trials": trials, "keys": keys, "typed": typed})
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} holds no run of eval-copilot: name a file that --json wrote.") from error
+        raise UsageError(f"{path} is not a result of eval-copilot: name a file that --json wrote.") from error
 
 
 def joined(first: Run, second: Run) -> Run:

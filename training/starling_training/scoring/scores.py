@@ -49,7 +49,8 @@ def compare(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
     }
     for k in PASSES:
         columns[f"pass@{k}"] = _passed(trials, k)
-    return compare_columns({name: both for name, both in columns.items() if both is not None}, seed)
+    files = [trial.path for trial in trials]
+    return compare_columns({name: both for name, both in columns.items() if both is not None}, files, seed)
 
 
 def speed(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
@@ -60,7 +61,7 @@ def speed(trials: Sequence[Trial], seed: int = 0) -> dict[str, Comparison]:
     prompts = _values(trials, lambda _, a: a.prompt_tokens)
     if prompts.any():
         columns["cached share"] = _values(trials, lambda _, a: a.cached_tokens), prompts
-    return compare_columns(columns, seed)
+    return compare_columns(columns, [trial.path for trial in trials], seed)
 
 
 def scores(trials: Sequence[Trial]) -> Scores:

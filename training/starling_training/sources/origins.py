@@ -140,5 +140,7 @@ def _git(url: str, folder: Path, *arguments: str) -> None:
 def _hub(named: str) -> Origin:
     match = _HUB.fullmatch(named)
     if not match:
-        raise SourceError(f"{named} is no dataset: write hf:OWNER/DATASET or hf:OWNER/DATASET/CONFIG@REVISION:SPLIT.")
+        raise SourceError(
+            f"{named} is not a dataset: write hf:OWNER/DATASET or hf:OWNER/DATASET/CONFIG@REVISION:SPLIT."
+        )
     return Origin(named, "hub", Path(), match["name"], match["revision"], match["split"] or "train", match["config"])

@@ -22,7 +22,7 @@ def load(model: ModelConfig, served: Sequence[Adapter] = ()) -> Backend:
     Raises UsageError, BaseModelError.
     """
     if model.base == "auto":
-        raise UsageError("--engine needs --base: the name of the base that the server there has, or its folder.")
+        raise UsageError("--engine needs --base: the name or the folder of the base that the other server has.")
     base = bases.find_vocabulary(model.base)
     tokenizer = load_tokenizer(base)
     sentinels = base.fim(tokenizer)
@@ -52,4 +52,6 @@ def _bare(listed: Sequence[str], base_id: str, adapter_names: Collection[str]) -
     others = [name for name in listed if name not in adapter_names]
     if len(others) < 2:
         return others[0] if others else None
-    raise UsageError(f"The server has {', '.join(listed) or 'no model'}: say with --upstream-model which is the base.")
+    raise UsageError(
+        f"The server has {', '.join(listed) or 'no model'}: name the base among them with --upstream-model."
+    )

@@ -139,7 +139,7 @@ class Stream:
     def heard(self, event: dict[str, Any]) -> None:
         """Record one event; raises UpstreamDown if it reports an error."""
         if "error" in event:
-            raise UpstreamDown(f"The server that computes failed: {_said(event)}.")
+            raise UpstreamDown(f"The server of --engine failed: {_said(event)}; see its log.")
         with self._changed:
             self._news.usage = event.get("usage") or self._news.usage
             for choice in event.get("choices") or []:
@@ -167,7 +167,7 @@ class Upstream:
         try:
             self._http = self._call(self._connect(key))
         except httpx2.InvalidURL as error:
-            raise UsageError(f"--engine {url} is no address ({error}): give openai:http://HOST:PORT/v1.") from error
+            raise UsageError(f"--engine {url} is not an address ({error}): give openai:http://HOST:PORT/v1.") from error
         self._check = Check(self._names)
 
     def names(self) -> list[str]:
@@ -268,7 +268,7 @@ class Upstream:
         with suppress(ValueError):
             said = _said(response.json())
         kind = Transient if response.status_code >= 500 or response.status_code == 429 else UpstreamDown
-        return kind(f"{self.url} answered {response.status_code}{': ' + said if said else ''}; its log says more.")
+        return kind(f"{self.url} answered {response.status_code}{': ' + said if said else ''}; see its log.")
 
 
 async def models(http: httpx2.AsyncClient) -> list[str]:

@@ -71,6 +71,7 @@ class RemoteGeneration:
         self.finish: Finish = "length"
         self.usage = Usage(prompt_tokens=len(job.prompt))
         self.likely = list[Likely]()
+        self.prompt_likely = list[Likely]()
         self._job, self._relay = job, relay
         self._stream: Stream | None = None
         self._known: deque[int] = deque()
@@ -152,7 +153,8 @@ class RemoteEngine:
         draw, model = job.sampling, self.runner.names.get(job.adapter)
         if model is None:
             raise UnknownAdapter(
-                f"{self.upstream.url} has no bare base: name an adapter, or start with --upstream-model."
+                f"{self.upstream.url} does not serve the base without an adapter: name an adapter, or "
+                "start with --upstream-model."
             )
         stops = sorted(job.stops)
         salt = self._salt(job.owner)

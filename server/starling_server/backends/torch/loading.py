@@ -71,7 +71,7 @@ def load(config: ModelConfig, training: bool = False) -> Loaded:
     sentinels = base.fim(tokenizer)
     if max(sentinels.stops) >= base.config["vocab_size"]:
         raise BaseModelError(
-            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know: choose a base that was "
+            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not have: choose a base that was "
             "trained with FIM, or download it again."
         )
     device = find_device(config)
@@ -201,7 +201,7 @@ def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
         return getattr(torch, name)
     if device.type == "cpu":
         return torch.bfloat16 if has_avx512bf16() else torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _form(config: ModelConfig, base: Base, device: torch.device, training: bool) -> tuple[Quantize, torch.dtype]:

@@ -94,11 +94,11 @@ class LoraLayers:
         except AdapterError as error:
             raise AdapterError(f"Adapter {name!r} cannot be loaded: {error}") from error
         except (torch.OutOfMemoryError, MemoryError) as error:
-            raise AdapterError(f"Adapter {name!r} finds no room in memory: serve fewer adapters.") from error
+            raise AdapterError(f"Adapter {name!r} does not fit into the free memory: serve fewer adapters.") from error
         except RuntimeError as error:
             if "can't allocate memory" not in str(error):
                 raise
-            raise AdapterError(f"Adapter {name!r} finds no room in memory: serve fewer adapters.") from error
+            raise AdapterError(f"Adapter {name!r} does not fit into the free memory: serve fewer adapters.") from error
 
     def remove(self, name: AdapterId) -> None:
         """Unload an adapter."""

@@ -11,20 +11,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starling_server.auth import Client, TokenStore
 from starling_server.errors import Forbidden, RequestError, Unauthorized, WrongHost
 from starling_server.http.middleware.limits import Allowances
-from starling_server.http.middleware.problems import extended, problem
+from starling_server.http.middleware.problems import extended, problem, shortened
 
 OPEN = frozenset({"/", "/health", "/ready", "/openapi.json", "/favicon.ico"})
-"""Answered without a token: whether the process works, and what is the same on every installation."""
+"""Paths that need no token: health checks, and content that is the same on every installation."""
 PROBES = frozenset({"/health", "/ready"})
-"""Counted apart from all else that comes from an address: whoever else asks too much there, a probe gets its answer."""
+"""Health checks have a rate limit of their own, so that other requests from an address cannot block them."""
 OPEN_UNDER = "/page/"
-"""The page's own files."""
+"""Prefix of the page's files, which need no token."""
 ADMIN = "/v1/adapters/"
-"""What is changed below here needs a token with `:admin`."""
+"""Prefix of paths whose `CHANGES` need an admin token."""
 CHANGES = frozenset({"POST", "DELETE"})
-"""Methods that change state; methods other than these and GET get 405."""
+"""Methods that change state; other methods than these and GET get 405."""
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+(?:%[a-z0-9._~-]+)?)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
-"""A `Host` header in lower case, RFC 9110, 7.2."""
+"""A valid `Host` header in lower case (RFC 9110, 7.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,27 @@ class Access:
     """Allowed foreign origins, as `https://host:port`."""
 
     def check_place(self, headers: Headers) -> None:
-        """Raise WrongHost or Forbidden for a request that a web page of somebody else has sent.
+        """Raise WrongHost or Forbidden for requests from foreign web pages.
 
-        A page whose own name was rebound to this machine's address still names itself in `Host`. An address there is
-        no name that could be rebound.
+        After DNS rebinding, `Host` still has the name of the foreign page. IP addresses are accepted, because they
+        cannot be rebound.
         """
         host = headers.get("host", "").lower()
         if not self._known(host):
-            raise WrongHost("The Host header names another server: ask by address, or start with --allow-host.")
+            raise WrongHost(
+                f"The Host header {shortened(host)!r} is not a name of this server: send its IP "
+                "address or localhost, or "
+                "start the server with --allow-host NAME."
+            )
         origin = headers.get("origin")
         if origin is not None and origin not in self.origins and origin.lower().partition("://")[2] != host:
-            raise Forbidden("Requests from web pages of others are refused: start with --allow-origin to let one in.")
+            raise Forbidden(
+                f"Requests from pages of {shortened(origin)!r} are not allowed: start the server with --allow-origin "
+                "ORIGIN to allow them."
+            )
 
     def _known(self, host: str) -> bool:
-        """Whether that, the whole of it, is an address or a name of this server's."""
+        """Whether `host` is exactly an IP address or a name of this server, with an optional port."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False
@@ -67,24 +74,32 @@ class Access:
         changes = path.startswith(ADMIN) and method in CHANGES
         if changes and self.tokens.empty:
             raise Forbidden(
-                "Adapters are changed with an admin token: start with --token-file, and a line name:token:admin."
+                "Loading and unloading adapters requires an admin token, and this server has none: start it with "
+                "--token-file, and a line name:token:admin in that file."
             )
         is_open = path in OPEN or path.startswith(OPEN_UNDER)
         if client is None and not self.tokens.empty and not is_open:
-            raise Unauthorized("Send a token that this server knows: Authorization: Bearer TOKEN.")
+            raise Unauthorized(
+                "The request has no token, or one that this server does not list: send one of its tokens in the header "
+                "Authorization: Bearer TOKEN."
+            )
         if changes and client is not None and not client.admin:
-            raise Forbidden("This token may ask for suggestions only: adapters are changed with an admin token.")
+            raise Forbidden(
+                "The token is not an admin token, which loading and unloading adapters requires: "
+                "send one that --token-file "
+                "lists as name:token:admin."
+            )
 
 
 class Guard:
-    """Lets a request in, with its client's name in `request.state.client`, or answers with a problem document."""
+    """Middleware that checks access and rate, and sets `request.state.client`; refusals get a problem document."""
 
     def __init__(self, app: ASGIApp, access: Access, allowances: Allowances) -> None:
         self._app, self._access, self._allowances = app, access, allowances
         self._probed = Allowances(allowances.rate, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check, count, pass on."""
+        """Check the request and pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

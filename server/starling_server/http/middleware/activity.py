@@ -25,7 +25,7 @@ class Activity:
         self._ended = monotonic()
 
     async def until_idle(self, seconds: float) -> None:
-        """Wait until nothing has run for `seconds` of this wait."""
+        """Wait until no request has run for `seconds`, counted from this call at the earliest."""
         began = monotonic()
         while True:
             left = seconds if self._running else seconds - (monotonic() - max(began, self._ended))
@@ -35,7 +35,7 @@ class Activity:
 
 
 class Noted:
-    """Middleware that reports to `activity` every request except those about the server itself."""
+    """Middleware that records requests in `activity`, except those in `UNCOUNTED`."""
 
     def __init__(self, app: ASGIApp, activity: Activity) -> None:
         self._app, self._activity = app, activity

@@ -1,11 +1,12 @@
 """Timeouts for connections that send nothing, send slowly, or do not read.
 
-uvicorn ends connections that idle after an answer, but neither those that never send a request nor those whose headers
-trickle in, nor those that never read; each holds a file descriptor, and without free descriptors no client can connect.
+uvicorn closes connections that are idle after a response, but not those that send no request, send headers slowly or
+never read the response. Each connection occupies a file descriptor, and without free descriptors no client can connect.
 """
 
 import asyncio
 import re
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -14,33 +15,35 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from starling_server.untrusted import shown
+
 HEAD_SECONDS = 10.0
 """Seconds for a request's headers to arrive before the connection is closed."""
 LAG_SECONDS = 0.5
-"""Delay of the event loop, in seconds, beyond which client timeouts cannot be judged."""
+"""Delay of the event loop, in seconds, beyond which a timeout may be the server's own fault."""
 IDLE_SECONDS = 30
-"""How long a connection is kept after an answer: editors ask again with the next key."""
+"""Seconds that a connection is kept open after a response, for the editor's next request."""
 HEAD_BYTES = 64 << 10
 """Max bytes of a request's headers."""
 MOST_HEADERS = 100
-"""Lines of a head: h11 takes ten microseconds for each."""
+"""Max lines of a request's head: h11 takes ten microseconds per line."""
 UNREAD_SECONDS = 20.0
-"""Max seconds that a client may read nothing while data is pending."""
+"""Max seconds without progress in sending a response."""
 LINGER_SECONDS = 5.0
-"""Max seconds that a closed connection may take to flush its last bytes."""
+"""Max seconds to flush a connection that is being closed."""
 READ_BYTES = 64 << 10
-"""Taken from a socket at once, so that no read holds up the others for long."""
+"""Max bytes per read from a socket, so that one connection does not delay the others."""
 _HEAD_END = re.compile(rb"\n\r?\n")
 FREE_PIECES, PIECE_BYTES = 4096, 64
-"""A body may come in so many pieces, and in one more for each so many bytes: h11 takes as long for each as for a head's
-line, and with pieces of one byte a megabyte took 20 seconds."""
+"""Max chunks of a body: `FREE_PIECES`, plus one per `PIECE_BYTES` received. h11 takes as long per chunk as per header
+line: a megabyte in chunks of one byte took 20 seconds."""
 
 SPARE_FILES = 128
 """File descriptors reserved for everything except connections."""
 
 
 def most_connections() -> int:
-    """How many the process may hold, its limit of open files raised as far as it goes without rights."""
+    """Max connections of this process, after its limit of open files was raised as far as its privileges allow."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -56,10 +59,10 @@ def most_connections() -> int:
 
 
 def limited(most: int, head_seconds: float = HEAD_SECONDS) -> type[asyncio.Protocol]:
-    """The protocol for `uvicorn.Config(http=...)` that holds `most` connections and ends what is slower than that."""
+    """A protocol for `uvicorn.Config(http=...)` with at most `most` connections and `head_seconds` per head."""
 
     class Limited(Connection):
-        """`Connection` with its limits."""
+        """`Connection` with these limits."""
 
         limit, seconds = most, head_seconds
 
@@ -67,7 +70,7 @@ def limited(most: int, head_seconds: float = HEAD_SECONDS) -> type[asyncio.Proto
 
 
 class Connection(H11Protocol):
-    """One connection, which has until `seconds` for each request's headers."""
+    """One connection; each request's headers must arrive within `seconds`."""
 
     limit: int = 1 << 16
     seconds: float = HEAD_SECONDS
@@ -94,7 +97,7 @@ class Connection(H11Protocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in, and mind the time until the request is there."""
+        """Receive data, and start the timeout of an incomplete head."""
         super().data_received(data)
         if self._answering:
             self._stop_waiting()
@@ -108,35 +111,36 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Nothing more fits on the way to the client: give it a while."""
+        """Start the timeout of a client that does not read."""
         super().pause_writing()
         if self._unread is None:
             self._unread = self.loop.call_later(UNREAD_SECONDS, self._hang_up)
 
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Cancel the timeout: the client reads again."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
 
     def on_response_complete(self) -> None:
-        """Keep the connection for the next request, or see it closed."""
+        """Keep the connection for the next request, or enforce its closing."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._linger()
 
     def timeout_keep_alive_handler(self) -> None:
-        """No further request came."""
+        """Close a connection without a further request."""
         super().timeout_keep_alive_handler()
         self._linger()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; where an answer is on its way, the connection just ends."""
+        """Refuse what is not HTTP and name the cause; if a response has begun, just close the connection."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._hang_up()
             return
-        super().send_400_response(msg)
+        cause = ascii(shown(sys.exception() or msg))[1:-1]
+        super().send_400_response(f"The request is not valid HTTP/1.1: {cause}. Correct the client or its proxy.")
         cycle: Any = self.cycle
         if self._answering:  # the rest of the body was refused: ignore further data
             cycle.disconnected = True
@@ -144,7 +148,7 @@ class Connection(H11Protocol):
         self._linger()
 
     def _hang_up(self) -> None:
-        """Close, whatever was not sent yet."""
+        """Close at once and discard unsent data."""
         self.transport.abort()
 
     def _linger(self) -> None:
@@ -166,30 +170,30 @@ class Connection(H11Protocol):
     def _end(self) -> None:
         late = self._due is not None and self.loop.time() - self._due.when() > LAG_SECONDS
         self._due = None
-        if late:  # this process was late: received data may still be unread
+        if late:  # the event loop was late: received data may still be unread
             self._wait()
         elif not self._answering:
             self.transport.abort()
 
 
 class Bounded(h11.Connection):
-    """HTTP/1.1 of which no read costs much: heads of a few lines, and bodies that do not come in crumbs."""
+    """HTTP/1.1 with bounded parsing time: limits on header lines and on the chunks of a body."""
 
     def __init__(self, role: type[h11.SERVER], most: int) -> None:
         super().__init__(role, most)
         self._pieces, self._bytes = 0, 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """What was received next; raises RemoteProtocolError."""
+        """The next received event; raises RemoteProtocolError."""
         if self.their_state is h11.IDLE:
             self._pieces = self._bytes = 0
             head = self.trailing_data[0]
             end = _HEAD_END.search(head)
             if head.count(b"\n", 0, end.start() if end else len(head)) > MOST_HEADERS:
-                raise h11.RemoteProtocolError("too many headers", error_status_hint=431)
+                raise h11.RemoteProtocolError(f"more than {MOST_HEADERS} header lines", error_status_hint=431)
         event = super().next_event()
         if isinstance(event, h11.Data):
             self._pieces, self._bytes = self._pieces + 1, self._bytes + len(event.data)
             if self._pieces > FREE_PIECES + self._bytes // PIECE_BYTES:
-                raise h11.RemoteProtocolError("the body comes in crumbs", error_status_hint=400)
+                raise h11.RemoteProtocolError("the body arrives in too many small chunks", error_status_hint=400)
         return event

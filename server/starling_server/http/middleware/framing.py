@@ -1,6 +1,6 @@
-"""Checks of a request's head before any other work: its length, the framing of its body, and its target.
+"""Checks of a request's head: its size, the framing of its body, and its target.
 
-h11 refuses heads that are no HTTP, two `Host` headers and lengths that differ. What is left here is what it lets pass.
+h11 refuses invalid HTTP, duplicate `Host` headers and conflicting lengths; here is what it accepts nevertheless.
 """
 
 import re
@@ -12,23 +12,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from starling_server.errors import BadRequest, HeadTooLarge, RequestError, UnsupportedMedia
 from starling_server.http.middleware.connection_limits import HEAD_BYTES
-from starling_server.http.middleware.problems import extended, problem
+from starling_server.http.middleware.problems import extended, problem, shortened
 
 _ABSOLUTE = re.compile(rb"https?://(?P<authority>[^/?#]*)(?P<path>.*)", re.IGNORECASE | re.DOTALL)
-"""A target in absolute form, as sent to a proxy (RFC 9112, 3.2.2)."""
+"""A target in absolute form, as clients send it to proxies (RFC 9112, 3.2.2)."""
 
 
 class Framing:
-    """Passes requests with a sound head on, as their origin form and HEAD as GET; others get a problem document.
+    """Middleware that passes valid requests on, with the target in origin form and HEAD as GET.
 
-    The connection ends with a refusal: where it is not clear how long a body is, what follows is no request.
+    Others get a problem document, and their connection is closed: if the length of a body is ambiguous, so is the start
+    of the next request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check and pass on."""
+        """Check the request and pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -61,25 +62,27 @@ def check(scope: Scope) -> None:
     if names[b"transfer-encoding"] and names[b"content-length"]:
         raise BadRequest("The request has Content-Length and Transfer-Encoding: send one of them.")
     if scope["http_version"] not in ("1.0", "1.1"):
-        raise BadRequest("The request is of another HTTP than 1.0 and 1.1: send one of these.")
+        raise BadRequest(f"The request has HTTP version {scope['http_version']}: send 1.0 or 1.1.")
     if names[b"transfer-encoding"] and scope["http_version"] == "1.0":
-        raise BadRequest("HTTP/1.0 has no Transfer-Encoding: send Content-Length.")
+        raise BadRequest(
+            "The request is HTTP/1.0 with a Transfer-Encoding, which only HTTP/1.1 has: send Content-Length."
+        )
     coding = Headers(scope=scope).get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
-        raise UnsupportedMedia("The body comes with a Content-Encoding: send it as it is, without compression.")
+        raise UnsupportedMedia(f"The body has the Content-Encoding {shortened(coding)!r}: send it without compression.")
 
 
 def origin_form(scope: Scope) -> Scope:
-    """What to change in `scope` so that its target is a path; raises BadRequest for one that is none.
+    """Changes to `scope` that make its target a path; raises BadRequest for other targets.
 
-    An absolute target takes the place of `Host`, which is what decides who is asked (RFC 9112, 3.2.2).
+    The authority of an absolute target replaces the `Host` header (RFC 9112, 3.2.2).
     """
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     if raw.startswith(b"/"):
         return {}
     found = _ABSOLUTE.fullmatch(raw)
     if found is None:
-        raise BadRequest("The request's target is no path: ask for one that begins with /, see /openapi.json.")
+        raise BadRequest("The request's target is not a path: send one that begins with /; /openapi.json lists them.")
     path: bytes = found["path"] or b"/"
     headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"host"]
     return {

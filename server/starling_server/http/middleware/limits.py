@@ -12,24 +12,25 @@ from starling_server.errors import TooLarge, TooManyRequests
 MAX_BODY = 2 << 20
 """Max bytes of a request's body."""
 BODY_SECONDS = 20.0
-"""Max seconds for a complete body: a slow client holds a connection only that long."""
+"""Max seconds until a body is complete."""
 BURST_SECONDS = 2
-"""The rate is counted over this long, so that twice as many as in a second may come at once."""
+"""Period of the rate limit: a burst may have the requests of this many seconds."""
 MOST_CLIENTS = 4096
-"""Max clients tracked; the least recently seen is evicted first."""
+"""Max tracked clients; the least recently seen is evicted first."""
 
 
 class BodyLimit:
-    """Refuses bodies over `limit` bytes, announced or not, where the routes' own error handling sees it.
+    """Middleware that limits bodies to `limit` bytes and `seconds`, with or without a Content-Length.
 
-    FastAPI's `max_body_size` answers in plain text instead of a problem document.
+    It raises inside the application, whose handlers make a problem document. FastAPI's `max_body_size` answers in plain
+    text.
     """
 
     def __init__(self, app: ASGIApp, limit: int, seconds: float = BODY_SECONDS) -> None:
         self._app, self._limit, self._seconds = app, limit, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its body counted and timed."""
+        """Pass the request on; raises HTTPException (408, 413) while its body is read."""
         total, whole = 0, False
         due = asyncio.get_running_loop().time() + self._seconds
 
@@ -52,7 +53,7 @@ class BodyLimit:
 
 
 class Allowance:
-    """Remaining allowance of one client."""
+    """The limits of one client and what it uses of them."""
 
     def __init__(self, rate: float) -> None:
         most = max(1.0, rate * BURST_SECONDS)
@@ -61,9 +62,9 @@ class Allowance:
 
 
 class Place:
-    """What one request takes of its client's allowance: a generation at least, more as soon as it is known.
+    """The generations that one request uses of its client's limits: one at first, more once the body is read.
 
-    As a context it holds what runs at once, and gives it back when the request is answered.
+    As a context manager it holds the request's concurrent generations until the response is complete.
     """
 
     def __init__(self, client: str, own: Allowance, rate: float, concurrency: int) -> None:
@@ -71,32 +72,34 @@ class Place:
         self._held = 0
 
     def __enter__(self) -> None:
-        """Take one slot; raises TooManyRequests if none is left."""
+        """Hold one concurrent generation; raises TooManyRequests if none is left."""
         self._hold(1)
 
     def __exit__(self, *_: object) -> None:
-        """Release all slots."""
+        """Release all concurrent generations."""
         self._own.running -= self._held
         self._held = 0
 
     async def cost(self, generations: int, at_once: int = 1) -> None:
-        """Count the request as so many generations of which so many run at once; raises TooManyRequests."""
+        """Count the request as `generations`, of which `at_once` run concurrently; raises TooManyRequests, TooLarge."""
         self._hold(at_once - self._held)
         await self.spend(generations - 1)
 
     async def spend(self, count: int) -> None:
-        """Subtract this cost from the client's allowance; raises TooManyRequests."""
+        """Count `count` generations against the client's rate; raises TooManyRequests, TooLarge."""
         limiter = self._own.rate
         if limiter is None or count < 1:
             return
         if count > limiter.max_rate:
             raise TooLarge(
-                f"This asks for more than the {limiter.max_rate:g} generations that {self._client} may ask at once: "
-                "send fewer prompts or choices at once, or raise --client-rate."
+                f"The request needs {count + 1} generations, and {self._client} may start "
+                f"{limiter.max_rate:g} at once: "
+                "send fewer prompts or choices per request, or raise --client-rate."
             )
         if not limiter.has_capacity(count):
             raise TooManyRequests(
-                f"{self._client} asks more than {self._rate:g} times a second: wait, or raise --client-rate."
+                f"{self._client} sends more than {self._rate:g} requests per second: wait a second, "
+                "or raise --client-rate."
             )
         await limiter.acquire(count)
 
@@ -105,20 +108,20 @@ class Place:
             return
         if count > 0 and self._held + count > self._concurrency:
             raise TooLarge(
-                f"This asks for {self._held + count} generations at once, and {self._client} may have "
-                f"{self._concurrency}: send fewer prompts or choices at once, or raise --client-concurrency."
+                f"The request needs {self._held + count} concurrent generations, and {self._client} may run "
+                f"{self._concurrency}: send fewer prompts or choices per request, or raise --client-concurrency."
             )
         if count > 0 and self._own.running + count > self._concurrency:
             raise TooManyRequests(
-                f"{self._client} has {self._own.running} generations under way and may have {self._concurrency}: "
-                "wait for them, or raise --client-concurrency."
+                f"{self._client} has {self._own.running} generations running and may run {self._concurrency}: wait for "
+                "them, or raise --client-concurrency."
             )
         self._own.running += count
         self._held += count
 
 
 class Allowances:
-    """Generations a second (`rate`) and at once (`concurrency`) of each client by name; 0 sets no limit."""
+    """Limits per client: generations per second (`rate`) and concurrent ones (`concurrency`); 0 sets no limit."""
 
     def __init__(self, rate: float, concurrency: int) -> None:
         self.rate, self._concurrency = rate, concurrency

@@ -1,6 +1,6 @@
 """Metrics in Prometheus' format; `deploy/grafana.json` plots them.
 
-Labels are few: adapters by the names that are served, outcomes and routes from fixed sets, never client text.
+Label values are bounded: names of served adapters, and fixed sets of outcomes and routes; never client text.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ PREFIX = "starling_"
 
 
 class Metrics:
-    """One server's counts. Safe from any thread."""
+    """The metrics of one server. Thread-safe."""
 
     def __init__(self, service: Callable[[], Service | None]) -> None:
-        """`service` returns the current service, whose gauges are read when `/metrics` is scraped."""
+        """`service` returns the current service; gauges read it when `/metrics` is scraped."""
         self.registry = CollectorRegistry()
         self._service = service
         self.requests = self._counter("http_requests", "HTTP answers.", "route", "method", "status")

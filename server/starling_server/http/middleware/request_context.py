@@ -1,4 +1,4 @@
-"""Around everything: a request's id, its line in the log, its count, headers of every answer, and the last catch."""
+"""The outermost middleware: request ids, access log, request metrics, response headers, and unhandled exceptions."""
 
 import logging
 import re
@@ -16,9 +16,9 @@ from starling_server.http.middleware.problems import internal
 
 log = logging.getLogger(__name__)
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""Valid client-supplied request ids, safe to log."""
+"""Valid request ids of clients."""
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
-"""That have a label of their own: clients may write any."""
+"""Methods with a metric label of their own; clients may send any others."""
 HEADERS: Mapping[str, str] = {
     # CodeMirror writes its style sheets into the page; scripts come from files only.
     "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -31,13 +31,13 @@ HEADERS: Mapping[str, str] = {
 
 
 class Trace:
-    """The outermost layer; whatever fails inside becomes a problem document, and its stack goes to the log."""
+    """Middleware that runs a request under an id; unhandled exceptions are logged and become a problem document."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on under an id."""
+        """Pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -48,7 +48,7 @@ class Trace:
         try:
             await self._app(scope, receive, answer.send)
         except Exception as error:
-            log.error("a request failed: %s", logs.what(error), extra=logs.where(error))
+            log.error("a request failed with an internal error: %s", logs.what(error), extra=logs.where(error))
             if not answer.status:
                 await internal()(scope, receive, answer.send)
         finally:
@@ -64,7 +64,7 @@ class Trace:
 
 
 class _Answer:
-    """Sends with our headers, and remembers the status."""
+    """Sends a response with the common headers and records its status."""
 
     def __init__(self, send: Send, identity: str) -> None:
         self._send, self._identity = send, identity
@@ -82,6 +82,6 @@ class _Answer:
 
 
 def _route(scope: Scope) -> str:
-    """The route's own path, `none` where nothing was reached: what clients write is no label and not for the log."""
+    """The route's path template, or `none`: the client's own path must not become a label or be logged."""
     route: Any = scope.get("route")
     return str(getattr(route, "path", "none"))

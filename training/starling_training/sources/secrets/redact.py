@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from starling_training.sources.secrets import assigned, placed, providers
-from starling_training.sources.secrets.plausible import LEAST, PLACEHOLDER
+from starling_training.sources.secrets.plausible import LEAST, PLACEHOLDER, is_password
 from starling_training.sources.secrets.providers import Found
 
 __all__ = ["GENERIC", "LEAST", "Secret", "find", "placeholder", "redact"]
 GENERIC = frozenset((assigned.KIND, placed.BASE64))
 """Kinds that carry little information about a secret."""
 
+_WORD = re.compile(r"\w+")
+MOST_OTHERS = 100
+"""Values with other characters than letters, digits and underscores that are searched for in the whole text: each
+search reads all of it.
+"""
 AROUND = 400
 """Characters before and after a value, in its line, that are searched for repetitions of it."""
 
@@ -51,7 +56,7 @@ def placeholder(kind: str) -> str:
 def find(text: str) -> list[Secret]:
     """Secrets in `text` by position; of two that overlap, the longer one."""
     seen = {*providers.find(text), *assigned.find(text), *placed.find(text)}
-    found = sorted({*seen, *_again(text, seen)}, key=_size, reverse=True)
+    found = sorted({*seen, *_again(text, seen), *_elsewhere(text, seen)}, key=_size, reverse=True)
     kept = list[Found]()  # by position, none overlapping
     for start, end, kind in found:
         at = bisect(kept, (start, end, kind))
@@ -70,6 +75,23 @@ def _again(text: str, seen: set[Found]) -> Iterator[Found]:
         while at >= 0:
             yield at, at + len(value), kind
             at = text.find(value, at + len(value), last if last >= 0 else end + AROUND)
+
+
+def _elsewhere(text: str, seen: set[Found]) -> Iterator[Found]:
+    """Repetitions of the values in other lines, as in `assert "hunter22" not in log`; a value that is a word is left.
+
+    A model that has learnt from one of them would give the redacted one back.
+    """
+    values = {text[start:end]: kind for start, end, kind in sorted(seen)}
+    words = {value: kind for value, kind in values.items() if _WORD.fullmatch(value) and is_password(value)}
+    if words:
+        yield from ((word.start(), word.end(), words[word[0]]) for word in _WORD.finditer(text) if word[0] in words)
+    others = [value for value in values if not _WORD.fullmatch(value) and is_password(value)]
+    for value in others[:MOST_OTHERS]:
+        at = text.find(value)
+        while at >= 0:
+            yield at, at + len(value), values[value]
+            at = text.find(value, at + len(value))
 
 
 def _size(found: Found) -> tuple[int, bool, int]:

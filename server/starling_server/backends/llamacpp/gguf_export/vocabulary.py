@@ -12,6 +12,7 @@ from starling_server.models import families, tokenizer
 from starling_server.models.bases import TOKENIZER_BYTES, Base
 from starling_server.models.family import Spelling
 from starling_server.prompt.fim import Fim
+from starling_server.untrusted import shown
 
 PLAIN = {"dropout": None, "continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False}
 """Settings of a BPE model and the values that llama.cpp assumes; None and "" are the same."""
@@ -86,12 +87,16 @@ def of(base: Base) -> Vocabulary:
         if not all(type(number) is int for number in by_id):
             raise ValueError("an id is no number")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BaseModelError(f"The tokenizer of base {base.id!r} cannot be read: download the base again.") from error
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} cannot be read ({shown(error)}): download the base again."
+        ) from error
     count = base.config["vocab_size"]
     names = _Names(ids)
     sentinels = families.resolve(base.model_type, names)
     if max(sentinels.stops) >= count:
-        raise BaseModelError(f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not know.")
+        raise BaseModelError(
+            f"The tokenizer of base {base.id!r} has FIM tokens that its weights do not have: choose another base."
+        )
     return Vocabulary(
         tokens=[by_id.get(number, f"[PAD{number}]") for number in range(count)],
         types=[kinds.get(number, TokenType.NORMAL if number in by_id else TokenType.UNUSED) for number in range(count)],

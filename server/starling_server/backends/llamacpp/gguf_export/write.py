@@ -24,6 +24,7 @@ from starling_server.models import bases, lora, safetensors_numpy
 from starling_server.models.bases import Base
 from starling_server.models.lora import Outline
 from starling_server.models.safetensors_numpy import Floats, Stored
+from starling_server.untrusted import shown
 
 TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
     "f32": (GGMLQuantizationType.F32, LlamaFileType.ALL_F32),
@@ -53,7 +54,9 @@ def write_base(base: Base, path: Path, kind: Kind = "f16", name: str | None = No
         stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
         plan = _base_plan(base, found, stored, kind)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
     with _writer(path, found) as writer:
         writer.add_type(GGUFType.MODEL)
         writer.add_name(name or base.id)
@@ -112,7 +115,9 @@ def _shapes(base: Base, found: Architecture) -> dict[str | None, tuple[int, ...]
     try:
         stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"The weights of base {base.id!r} cannot be read: download it again.") from error
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
     return {found.names.get_name(source, SUFFIXES): tensor.shape for source, tensor in stored.items()}
 
 
@@ -124,7 +129,7 @@ def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], ki
         name = names.get_name(source, SUFFIXES)
         if name is None:
             raise BaseModelError(
-                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another."
+                f"Base {base.id!r} holds {source}, which {found.name} models do not have: name another base."
             )
         plan[name] = (partial(_rows, found, name, tensor), tensor.shape, _stored_as(name, tensor.shape, kind))
     missing = [name for name in found.needed if name not in plan]
