@@ -66,7 +66,7 @@ def _write(base: Base, header: Header, folder: Path) -> None:
         for name in FILES:
             shutil.copyfile(base.path / name, made / name)
         places = _shards(base, header, made)
-        (made / INDEX).write_text(json.dumps({"weight_map": places}), encoding="utf-8")
+        (made / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}), encoding="utf-8")
         try:
             os.replace(made, folder)
         except OSError:
