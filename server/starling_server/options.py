@@ -110,14 +110,15 @@ def on(surface: Surface, options: Iterable[Option]) -> tuple[Option, ...]:
 MODEL = (
     Option(
         "base",
-        "Base model: auto (the largest StarCoder that fits this GPU, otherwise tiny), tiny (the bundled demonstration "
-        "model), a Hugging Face Hub id such as bigcode/starcoder2-3b, a directory, or a GGUF file.",
+        "Base model: auto (the best that is fast enough here, one on this disk before others, otherwise tiny; "
+        "`train-copilot bases` lists them), tiny (the bundled demonstration model), a Hugging Face Hub id such as "
+        "Qwen/Qwen2.5-Coder-1.5B, a directory, or a GGUF file.",
         (*BOTH, "vscode", "neovim"),
         ModelConfig,
         loads=True,
         texts={
-            "vscode": "Base model: `auto`, `tiny`, a Hugging Face Hub id or a directory. Not used with the address of "
-            "a running server."
+            "vscode": "Base model: `auto`, `tiny`, a Hugging Face Hub id, a directory or a GGUF file. Not used with "
+            "the address of a running server."
         },
     ),
     Option("device", "Compute device: auto, cpu, cuda or cuda:N.", BOTH, ModelConfig, loads=True),

@@ -31,10 +31,6 @@ CONFIG_BYTES, TOKENIZER_BYTES = 1 << 20, 64 << 20
 HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 4096
 """The bytes of a weights file that go into a fingerprint: its head, and samples spread evenly over the file."""
 
-AUTO_BASES = (("bigcode/starcoder", 16), ("bigcode/starcoder2-7b", 8), ("bigcode/starcoder2-3b", 4))
-"""Base and the GPU memory it needs, in GiB: 4-bit weights (1.5, 3.7, 7.8 GB for 3B, 7B, 15.5B linear layers) plus
-16-bit embeddings, caches and the desktop's share."""
-
 
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -78,17 +74,6 @@ class Base:
     def context(self) -> int:
         """Positions that may be used (see `Family.context`)."""
         return self.family.context(self.config)
-
-
-def choose(gpu_bytes: int) -> tuple[str, str]:
-    """The `auto` base for a GPU with this much memory (0: no GPU), and the reason in words."""
-    if not gpu_bytes:
-        return TINY, "no CUDA GPU here, so the bundled demonstration base"
-    gib = gpu_bytes / 2**30
-    for name, needed in AUTO_BASES:
-        if gib >= needed:
-            return name, f"the largest whose 4-bit form fits a GPU of {gib:.0f} GiB with room to spare"
-    return TINY, f"a GPU of {gib:.0f} GiB is too small for a StarCoder in 4 bits"
 
 
 def find(name: str) -> Base:

@@ -15,6 +15,7 @@ from starling_server.models import bases
 from starling_server.models.adapter_memory import AdapterMemory
 from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.models.adapters import Adapter
+from starling_server.models.catalogue import auto
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     if model.base == "auto" and served:
         model = replace(model, base=served[0].manifest.base.id)
         log.info("base %s: the one that adapter %s was trained on", model.base, served[0].name)
+    if model.engine == HERE:
+        model = replace(model, base=auto.named(model.base, _gpu_bytes(model)))
     backend = _load(model, service, served)
     memory = AdapterMemory(backend.adapters, service.adapters_mb << 20, backend.engine.forget)
     kin = bases.kin(backend.base) if backend.fingerprint else None
@@ -56,6 +59,17 @@ def _load(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter])
     from starling_server.backends.torch import backend as torch
 
     return torch.load(model, service)
+
+
+def _gpu_bytes(model: ModelConfig) -> int:
+    """Memory of the GPU that `--base auto` may count on; 0 without one. torch is imported only where one may be."""
+    if model.base != auto.AUTO or model.runner == "ggml" or model.device == "cpu":
+        return 0
+    if not auto.may_have_gpu() or find_spec("torch") is None:
+        return 0
+    from starling_server.backends.torch import loading
+
+    return loading.gpu_bytes()
 
 
 def _runner(model: ModelConfig) -> RunnerName:

@@ -59,15 +59,6 @@ def test_the_bundled_base_is_four_bits(tiny: Loaded) -> None:
     assert kinds == ({"Linear4bit"} if loading.in_four_bits(ModelConfig()) else {"Linear"})
 
 
-def test_auto_takes_what_fits() -> None:
-    gib = 2**30
-    chosen = [bases.choose(size * gib)[0] for size in (0, 2, 6, 8, 12, 24, 80)]
-    assert chosen == [
-        "tiny", "tiny", "bigcode/starcoder2-3b", "bigcode/starcoder2-7b", "bigcode/starcoder2-7b",
-        "bigcode/starcoder", "bigcode/starcoder",
-    ]  # fmt: skip
-
-
 def test_the_fingerprint_is_of_the_content(copied: Path) -> None:
     original = bases.fingerprint(bases.find("tiny"))
     assert bases.fingerprint(bases.find(str(copied))) == original

@@ -74,6 +74,11 @@ def is_gguf(path: Path) -> bool:
         return False
 
 
+def is_part(path: Path) -> bool:
+    """Whether the name is that of a part of a split file."""
+    return _PART.fullmatch(path.name) is not None
+
+
 def is_later_part(path: Path) -> bool:
     """Whether this is a part of a split file, and not the first."""
     match = _PART.fullmatch(path.name)
