@@ -93,6 +93,8 @@ class ServiceConfig:
     """Precompute, at lowest priority, the completion that follows an accepted suggestion."""
     drafts: bool = True
     """Speculative decoding with drafts from the prompt and recent answers; the output stays the same."""
+    foreign_prompts: bool = True
+    """Take raw FIM prompts in another family's spelling apart, and answer them as `/complete` does."""
     rules: tuple[Rule, ...] = RULES
     """Stop rules in addition to the mode's own."""
     engine: EngineConfig = field(default_factory=EngineConfig)

@@ -228,6 +228,12 @@ SERVICE = (
         loads=True,
     ),
     Option(
+        "foreign_prompts",
+        "At /v1/completions, take fill-in-the-middle prompts apart that a client wrote for another family of models, "
+        "and answer them as /complete does. Off: the base reads them as plain text.",
+        config=ServiceConfig,
+    ),
+    Option(
         "without_stop",
         "Disable a stop rule. suffix: stop at a line that already follows the cursor. bracket: stop at a closing "
         "bracket that already follows. repeat: stop at a repeated line. May be repeated.",

@@ -3,24 +3,25 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
-import real_bases
 import torch
 from gguf import GGUFWriter
 from safetensors.torch import load_file, save_file
 from support import random_bases
+from support.real import real
 from support.shards import in_two_shards
 
 from starling_server.backends.llamacpp.gguf_export.write import write_base
 from starling_server.backends.torch import gguf_weights, loading
 from starling_server.config import ModelConfig
-from starling_server.errors import AdapterError, BaseModelError
+from starling_server.errors import AdapterError, BaseModelError, OutputError
 from starling_server.models import bases, families, manifest
-from starling_server.models.gguf_base import header
+from starling_server.models.gguf_base import described, header
 from starling_server.models.tokenizer import load_tokenizer
 
 SPLITS = {"qwen2": families.QWEN2_SPLIT, "qwen3": families.QWEN2_SPLIT, "llama": families.LLAMA3_SPLIT}
@@ -142,6 +143,23 @@ def test_torch_gets_the_weights_back(model_type: str, tmp_path: Path) -> None:
     assert torch.equal(*logits)
 
 
+def test_nothing_is_left_where_dequantising_ends_early(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    base = bases.find(str(file))
+    home = described.home() / "dequantised"
+    with monkeypatch.context() as patched:
+        patched.setattr(gguf_weights, "save_file", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gguf_weights.as_folder(base)
+    assert list(home.iterdir()) == []
+    monkeypatch.setattr(gguf_weights.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OutputError, match=r"cannot be written to .*free some space.*STARLING_CACHE_DIR"):
+        gguf_weights.as_folder(base)
+    assert list(home.iterdir()) == []
+
+
 def sixteen_bits(tensor: torch.Tensor) -> torch.Tensor:
     """A matrix with numbers that bfloat16 holds; norms and biases as they are."""
     return tensor.float() if tensor.dim() == 1 else tensor.bfloat16().float()
@@ -205,14 +223,6 @@ def test_folders_that_hold_weights_twice(damage: Callable[[Path], None], says: s
         bases.find(str(tmp_path / "base"))
 
 
-def real(name: str) -> Path:
-    """A file that `make real-bases` fetches."""
-    path = real_bases.PLACE / name
-    if not path.is_file():
-        pytest.skip(f"{path} is not on this disk: make real-bases")
-    return path
-
-
 @pytest.mark.real
 def test_a_real_base_without_fim_tokens() -> None:
     with pytest.raises(BaseModelError, match=r"no fill-in-the-middle tokens.*Qwen2\.5-Coder, StarCoder2 or Seed-Coder"):
@@ -222,7 +232,7 @@ def test_a_real_base_without_fim_tokens() -> None:
 @pytest.mark.real
 def test_ids_of_a_real_vocabulary_are_llama_cpp_s(source: str) -> None:
     llama_cpp: Any = pytest.importorskip("llama_cpp")
-    path = real("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
+    path = real()
     found = bases.find(str(path))
     ours, read = load_tokenizer(found), header.read(path).fields
     words = {word: number for number, word in enumerate(read["tokenizer.ggml.tokens"])}

@@ -9,10 +9,12 @@ import logging
 import os
 import shutil
 from dataclasses import replace
+from errno import ENOSPC
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -49,9 +51,10 @@ def as_folder(base: Base) -> Base:
             _write(base, base.gguf, folder)
         except Unfit as error:
             raise BaseModelError(refusal(base.gguf.files[0], error, "use it with --runner ggml")) from error
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise OutputError(
-                f"The cache {folder.parent} cannot be written to ({error.strerror or error}): free some space, or name "
+                f"The cache {folder.parent} cannot be written to ({reason}): free some space, or name "
                 "another folder in STARLING_CACHE_DIR."
             ) from error
     return replace(base, path=folder, gguf=None)
@@ -59,7 +62,10 @@ def as_folder(base: Base) -> Base:
 
 def _write(base: Base, header: Header, folder: Path) -> None:
     """Write the folder in a temporary place and move it; another process may do the same meanwhile."""
-    log.warning("dequantising base %s to %s, once (%.1f GB)", base.id, folder, 2 * bases.weights(base) / 1e9)
+    size = 2 * bases.weights(base)
+    if shutil.disk_usage(folder.parent).free < size:
+        raise OSError(ENOSPC, f"{size / 1e9:.1f} GB are needed for the weights in 16 bits")
+    log.warning("dequantising base %s to %s, once (%.1f GB)", base.id, folder, size / 1e9)
     with TemporaryDirectory(prefix=".writing-", dir=folder.parent) as room:
         made = Path(room) / "made"
         made.mkdir()
