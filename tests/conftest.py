@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What lies on this machine's disk never changes what `--base auto` means in a test.
+os.environ.update(dict.fromkeys(("HF_HOME", "LLAMA_CACHE", "OLLAMA_MODELS"), f"{tempfile.gettempdir()}/no-models"))
+os.environ.pop("HF_HUB_CACHE", None)
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the commands do
 
 from starling_server.backends.torch import loading

@@ -32,7 +32,7 @@ class ModelConfig:
     """The base, its weight format and its backend."""
 
     base: str = "auto"
-    """`auto`, `tiny`, a Hub id or a local directory."""
+    """`auto`, `tiny`, a Hub id, a local directory or a GGUF file."""
     quantize: Quantize = "auto"
     """`nf4` is 4 bits with double quantisation; `int8` is for serving on a CPU; `none` keeps 16 (or 32) bits; `auto`
     selects the fastest format on this machine."""
@@ -41,9 +41,9 @@ class ModelConfig:
     dtype: DType = "auto"
     """Compute type; `auto` is bfloat16, or float16 on GPUs and float32 on CPUs that have no such arithmetic."""
     runner: RunnerName = "auto"
-    """`torch`, or `ggml`: llama.cpp, which is faster on CPUs; `auto` is torch."""
+    """`torch`, or `ggml`: llama.cpp, which is faster on CPUs; `auto` is ggml for a GGUF file, otherwise torch."""
     ggml_type: GgmlType = "q4_0"
-    """Weight format of the ggml runner, in place of `quantize` and `dtype`."""
+    """Weight format of the ggml runner, in place of `quantize` and `dtype`; a GGUF file keeps its own."""
     cuda_graphs: bool = True
     """Decode single sequences with CUDA graphs on a CUDA GPU."""
     engine: str = HERE
@@ -96,6 +96,8 @@ class ServiceConfig:
     """Precompute, at lowest priority, the completion that follows an accepted suggestion."""
     drafts: bool = True
     """Speculative decoding with drafts from the prompt and recent answers; the output stays the same."""
+    foreign_prompts: bool = True
+    """Take raw FIM prompts in another family's spelling apart, and answer them as `/complete` does."""
     rules: tuple[Rule, ...] = RULES
     """Stop rules in addition to the mode's own."""
     engine: EngineConfig = field(default_factory=EngineConfig)

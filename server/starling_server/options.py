@@ -110,14 +110,15 @@ def on(surface: Surface, options: Iterable[Option]) -> tuple[Option, ...]:
 MODEL = (
     Option(
         "base",
-        "Base model: auto (the largest StarCoder that fits this GPU, otherwise tiny), tiny (the bundled demonstration "
-        "model), a Hugging Face Hub id such as bigcode/starcoder2-3b, or a directory.",
+        "Base model: auto (the best that is fast enough here, one on this disk before others, otherwise tiny; "
+        "`train-copilot bases` lists them), tiny (the bundled demonstration model), a Hugging Face Hub id such as "
+        "Qwen/Qwen2.5-Coder-1.5B, a directory, or a GGUF file.",
         (*BOTH, "vscode", "neovim"),
         ModelConfig,
         loads=True,
         texts={
-            "vscode": "Base model: `auto`, `tiny`, a Hugging Face Hub id or a directory. Not used with the address of "
-            "a running server."
+            "vscode": "Base model: `auto`, `tiny`, a Hugging Face Hub id, a directory or a GGUF file. Not used with "
+            "the address of a running server."
         },
     ),
     Option("device", "Compute device: auto, cpu, cuda or cuda:N.", BOTH, ModelConfig, loads=True),
@@ -143,7 +144,8 @@ DTYPE = (
 RUNNER = (
     Option(
         "runner",
-        "Inference backend: torch, or ggml (llama.cpp, faster on CPUs; pip install 'starling[ggml]'). auto: torch.",
+        "Inference backend: torch, or ggml (llama.cpp, faster on CPUs; pip install 'starling[ggml]'). auto: ggml for a "
+        "GGUF file, otherwise torch.",
         (*BOTH, "vscode"),
         ModelConfig,
         choices=RUNNERS,
@@ -232,6 +234,12 @@ SERVICE = (
         BOTH,
         ServiceConfig,
         loads=True,
+    ),
+    Option(
+        "foreign_prompts",
+        "At /v1/completions, take fill-in-the-middle prompts apart that a client wrote for another family of models, "
+        "and answer them as /complete does. Off: the base reads them as plain text.",
+        config=ServiceConfig,
     ),
     Option(
         "without_stop",

@@ -144,8 +144,9 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
       train-copilot ~/src/api ~/src/web --weights 2,1 --name team
       serve-copilot --base tiny --adapter project
       train-copilot export project --help            a merged model, or files for llama.cpp
+      train-copilot bases                            bases: what fits this machine, what is on its disk
 
-    For a folder named export, write ./export: `train-copilot export` is a command.
+    For a folder named export or bases, write ./export or ./bases: both are commands.
 
     Every flag can also be set in the environment: STARLING_BASE, STARLING_EPOCHS and so on.
     """

@@ -16,11 +16,12 @@ from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from starling_server.backends.torch import int8, weight_format
+from starling_server.backends.torch import gguf_weights, int8, weight_format
 from starling_server.config import DTYPES, DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
 from starling_server.models import bases
 from starling_server.models.bases import Base
+from starling_server.models.catalogue import auto
 from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_server.prompt.fim import Fim
 from starling_server.untrusted import shown
@@ -55,12 +56,9 @@ def free_bytes(device: torch.device) -> int:
 
 
 def find_base(config: ModelConfig) -> Base:
-    """The base that `config` names; `auto` is resolved for this machine, and the reason is logged."""
-    name = config.base
-    if name == "auto":
-        name, reason = bases.choose(gpu_bytes())
-        log.info("base %s: %s", name, reason)
-    return bases.find(name)
+    """The base that `config` names, as a folder; `auto` is resolved for this machine, and the reason is logged."""
+    base = bases.find(auto.named(config.base, 0 if config.device == "cpu" else gpu_bytes()))
+    return base if base.gguf is None else gguf_weights.as_folder(base)
 
 
 def load(config: ModelConfig, training: bool = False) -> Loaded:
