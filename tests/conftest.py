@@ -12,6 +12,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the commands do
 
+from support.forks import forks
+
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig
@@ -27,6 +29,13 @@ def own_data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("STARLING_DATA_DIR", str(own / "data"))
     monkeypatch.setenv("STARLING_CACHE_DIR", str(own / "cache"))
     monkeypatch.setenv("STARLING_STATE_DIR", str(own / "state"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started_as_forks() -> Generator[None]:
+    """Programs of ours start as forks, without seconds of imports each."""
+    with forks():
+        yield
 
 
 @pytest.fixture(scope="session")
