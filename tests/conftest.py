@@ -16,6 +16,8 @@ os.environ.update(dict.fromkeys(("HF_HOME", "LLAMA_CACHE", "OLLAMA_MODELS"), f"{
 os.environ.pop("HF_HUB_CACHE", None)
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the commands do
 
+from support.forks import forks
+
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig
@@ -31,6 +33,13 @@ def own_data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("STARLING_DATA_DIR", str(own / "data"))
     monkeypatch.setenv("STARLING_CACHE_DIR", str(own / "cache"))
     monkeypatch.setenv("STARLING_STATE_DIR", str(own / "state"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started_as_forks() -> Generator[None]:
+    """Programs of ours start as forks, without seconds of imports each."""
+    with forks():
+        yield
 
 
 @pytest.fixture(scope="session")

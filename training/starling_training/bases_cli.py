@@ -44,6 +44,6 @@ def _cells(row: Known, fit: Fit, own: tuple[Found, ...]) -> tuple[str, ...]:
 def _gpu_bytes() -> int:
     if not auto.may_have_gpu():
         return 0
-    from starling_server.backends.torch import loading
+    from starling_server.backends.torch import device
 
-    return loading.gpu_bytes()
+    return device.gpu_bytes()

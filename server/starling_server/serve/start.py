@@ -67,9 +67,9 @@ def _gpu_bytes(model: ModelConfig) -> int:
         return 0
     if not auto.may_have_gpu() or find_spec("torch") is None:
         return 0
-    from starling_server.backends.torch import loading
+    from starling_server.backends.torch import device
 
-    return loading.gpu_bytes()
+    return device.gpu_bytes()
 
 
 def _runner(model: ModelConfig) -> RunnerName:

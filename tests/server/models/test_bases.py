@@ -10,7 +10,7 @@ import torch
 from support.shards import in_two_shards
 from support.starcoder2 import write as write_starcoder2
 
-from starling_server.backends.torch import loading
+from starling_server.backends.torch import device, loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig
@@ -56,7 +56,7 @@ def test_starcoder2_equals_transformers(starcoder2: Loaded, source: str) -> None
 
 def test_the_bundled_base_is_four_bits(tiny: Loaded) -> None:
     kinds = {type(module).__name__ for name, module in tiny.model.named_modules() if "c_fc" in name}
-    assert kinds == ({"Linear4bit"} if loading.in_four_bits(ModelConfig()) else {"Linear"})
+    assert kinds == ({"Linear4bit"} if device.in_four_bits(ModelConfig()) else {"Linear"})
 
 
 def test_the_fingerprint_is_of_the_content(copied: Path) -> None:
