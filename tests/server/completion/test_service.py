@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support import adapter
+from support import adapter
 
 from starling_server.completion.raw_completion import write
 from starling_server.completion.service import Service

@@ -49,7 +49,7 @@ def describe(given: Given, curve: Curve) -> Manifest:
         base=BaseRecord(
             id=base.id, revision=base.revision, fingerprint=bases.fingerprint(base), model_type=base.model_type
         ),
-        fim=FimRecord.of(given.fim, config.data.context_tokens, config.data.max_tokens),
+        fim=FimRecord.of(given.fim, config.data.context_tokens, config.data.max_tokens, config.data.repository_tokens),
         workspace=str(given.workspace) if given.workspace else None,
         data=_data(given.inventory),
         training=_training(given, curve) | {"settings": [asdict(setting) for setting in given.settings]},
