@@ -166,7 +166,7 @@ def test_datasets_hold_them(folder: Path, tiny: Loaded) -> None:
     others, writer = Others(documents, [], TOKENS), Writer(tiny.tokenizer, tiny.fim, 256, 64, TOKENS)
     rows = epoch_rows(documents, writer, DataConfig(repository_tokens=TOKENS), 0)
     made = training_set(rows, documents, writer, "middle", others)
-    assert [row["input_ids"] for row in made] == [
+    assert [made[number]["input_ids"] for number in range(len(rows))] == [
         example(row, documents[row.document].text, writer, others).ids for row in rows
     ]
     hole = hole_at(documents[0], "    amount = ", "Money(sum(prices))")
