@@ -24,8 +24,10 @@ from starling_server.config import (
 )
 from starling_server.logs import LOG_FORMATS
 
-Surface = Literal["serve-copilot", "starling-lsp", "initializationOptions", "vscode", "neovim"]
-"""Flags of two commands, the language server's options, VS Code's settings, and Neovim's `vim.g.starling`."""
+Surface = Literal[
+    "serve-copilot", "train-copilot", "eval-copilot", "starling-lsp", "initializationOptions", "vscode", "neovim"
+]
+"""Flags of four commands, the language server's options, VS Code's settings, and Neovim's `vim.g.starling`."""
 SERVE: tuple[Surface, ...] = ("serve-copilot",)
 EDITOR: tuple[Surface, ...] = ("initializationOptions",)
 LSP: tuple[Surface, ...] = ("starling-lsp", *EDITOR)
@@ -209,8 +211,15 @@ SERVICE = (
         "Maximum tokens of a prompt for the pieces of other files that a request brings (context, or input_extra of "
         "/infill), at most a quarter of the prompt. 0: leave them out. Default: as many as the adapter was trained "
         "with, or 512 where the base has learnt to read other files, otherwise 0.",
-        config=ServiceConfig,
+        (*SERVE, "train-copilot", "eval-copilot"),
+        ServiceConfig,
         limits=(0, None),
+        defaults={"train-copilot": 0},
+        texts={
+            "train-copilot": "Maximum tokens of a prompt for pieces of other files, at most a quarter of it. They are "
+            "chosen as in serving and left out of 30 % of the examples. 0: no other files; what they are worth to an "
+            "adapter is not measured yet."
+        },
     ),
     Option("deadline_ms", "Return partial output after this many milliseconds.", config=ServiceConfig),
     Option(

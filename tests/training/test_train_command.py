@@ -337,3 +337,28 @@ def test_a_disk_that_fills_while_checkpointing_leaves_the_checkpoint_before(proj
     done = run(project, "--output", output, *flags, "--resume")
     assert done.returncode == 0, done.stderr
     assert curve(output)[-1]["step"] == 12
+
+
+def test_other_files_are_learnt_recorded_and_judged(project: Path, tmp_path: Path) -> None:
+    """The manifest has the budget; `eval-copilot` gives them to the adapter, to neither side with `--context off`."""
+    output = tmp_path / "out" / "ledger"
+    short = (*SMALL, "--max-steps", "2", "--evaluations", "1", "--canaries", "0")
+    done = run(project, "--output", output, *short, "--context-tokens", "512", "--repository-tokens", "80")
+    assert done.returncode == 0, done.stderr
+    assert adapters.load(output).manifest.fim.repository_tokens == 80
+    asked = [project, "--adapter", output, "--base", "tiny", "--holes", "4"]
+    sizes = dict[str, list[tuple[int, int]]]()
+    for context in ((), ("--context", "off"), ("--context", "bm25", "--repository-tokens", "80")):
+        kept = tmp_path / "run.json"
+        judging = [sys.executable, "-m", "starling_training.evaluation", *asked, "--json", kept, *context]
+        judged = subprocess.run([*map(str, judging)], capture_output=True, text=True, timeout=300, check=False)
+        assert judged.returncode == 0, judged.stderr
+        found = json.loads(kept.read_text())
+        sizes[found["settings"]["context"]] = [
+            (trial["base"]["prompt_tokens"], trial["adapter"]["prompt_tokens"]) for trial in found["trials"]
+        ]
+    assert sizes.keys() == {"on", "off", "bm25"}
+    assert all(base == adapter for base, adapter in (*sizes["off"], *sizes["bm25"]))
+    assert any(adapter > base for base, adapter in sizes["on"]), "the bundled base has not learnt them"
+    assert [base for base, _ in sizes["on"]] == [base for base, _ in sizes["off"]]
+    assert sum(base for base, _ in sizes["bm25"]) > sum(base for base, _ in sizes["off"])

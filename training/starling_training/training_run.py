@@ -51,6 +51,7 @@ def run(config: TrainConfig, read: Corpus, where: Where, interrupt: Interrupt, c
     Raises SourceError, BaseModelError, OutputError, UsageError, and KeyboardInterrupt if no result is kept.
     """
     prepared = prepare(config, _without_data_dumps(config, read, console))
+    _index_others(prepared, console)
     given = _given(prepared, config, where)
     train_console.inputs(console, given.settings, given.inventory, config.verbose)
     device = find_device(config.model)
@@ -81,6 +82,13 @@ def _without_data_dumps(config: TrainConfig, read: Corpus, console: Console) -> 
     del loaded
     attempt.free_memory()
     return read.without({row for row, loss in enumerate(found) if loss > most}, f"loss above {most:g}")
+
+
+def _index_others(prepared: Prepared, console: Console) -> None:
+    """Index the files of training, from which pieces go into prompts."""
+    if prepared.others is not None:
+        with progress.counter(console, "indexing other files", len(prepared.split.train)) as counter:
+            prepared.others.build(counter)
 
 
 def _given(prepared: Prepared, asked: TrainConfig, where: Where) -> Given:
@@ -179,7 +187,7 @@ def _judge(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Cons
         return []
     with progress.until(console, "evaluating", len(chosen), lambda: interrupt.asked) as go_on:
         judged = judge.judge_base if config.lora.method == "full" else judge.judge
-        trials = judged(folder, config.model, chosen, prepared.writer, go_on)
+        trials = judged(folder, config.model, chosen, prepared.writer, go_on, prepared.others)
     return [] if interrupt.asked else trials
 
 

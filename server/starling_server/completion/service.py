@@ -140,7 +140,7 @@ class Service:
             ask.path, ask.language, found.choices[0].finish_reason, total_ms,
             used.prompt_tokens, used.cached_tokens, used.completion_tokens,
         )  # fmt: skip
-        return _response(self.backend.id, ask.adapter_name, found, total_ms)
+        return _response(self.backend.id, ask, found, total_ms)
 
     def _suggest(
         self, ask: ResolvedRequest, cursor: Cursor, ticket: Ticket, on_text: OnText | None
@@ -172,13 +172,15 @@ class Service:
             )
 
 
-def _response(base: str, adapter: str | None, found: Suggested, total_ms: float) -> CompleteResponse:
+def _response(base: str, ask: ResolvedRequest, found: Suggested, total_ms: float) -> CompleteResponse:
     return CompleteResponse(
         id=uuid4().hex,
         base=base,
-        adapter=adapter,
+        adapter=ask.adapter_name,
         choices=found.choices,
         usage=found.usage.on_wire(),
         timings=found.usage.timings(found.queue_ms, total_ms),
+        repository_tokens=ask.repository_tokens,
         prompt=found.prompt,
+        pieces=found.pieces,
     )

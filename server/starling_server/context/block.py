@@ -65,17 +65,37 @@ def fit(pieces: Sequence[Excerpt], tokens: int, fim: Fim, encode: Encode) -> lis
     The most important ends the block, nearest to the document's text, as in llama.cpp. The first that does not fit is
     cut at a line's end, and nothing less important follows. Special tokens that a text spells out are read as text.
     """
-    head = [fim.repository, *encode(fim.repository_end)] if fim.repository is not None else []
-    tail = [fim.file] if fim.file is not None else []
-    left, made = tokens - len(head) - len(tail), list[list[int]]()
+    return joined(parts(pieces, tokens, fim, encode), fim, encode)
+
+
+def parts(pieces: Sequence[Excerpt], tokens: int, fim: Fim, encode: Encode) -> list[list[int]]:
+    """Ids of each piece that fits, most important first."""
+    left, made = tokens - len(_frame(fim, encode)), list[list[int]]()
+    tail = [] if fim.file is None else [fim.file]
     for piece in pieces:
         ids = _fitting(_written(piece, fim), left - len(tail), encode)
         if not ids:
             break
         made.append([*tail, *ids])
         left -= len(made[-1])
-    joined = [token for ids in reversed(made) for token in ids]
-    return [*head, *joined, *tail] if joined else []
+    return made
+
+
+def joined(made: Sequence[Sequence[int]], fim: Fim, encode: Encode) -> list[int]:
+    """Ids of the block with these parts; none without any."""
+    if not made:
+        return []
+    head, tail = _head(fim, encode), [] if fim.file is None else [fim.file]
+    return [*head, *(token for ids in reversed(made) for token in ids), *tail]
+
+
+def _frame(fim: Fim, encode: Encode) -> list[int]:
+    """What stands around the pieces."""
+    return [*_head(fim, encode), *([] if fim.file is None else [fim.file])]
+
+
+def _head(fim: Fim, encode: Encode) -> list[int]:
+    return [] if fim.repository is None else [fim.repository, *encode(fim.repository_end)]
 
 
 def _written(piece: Excerpt, fim: Fim) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
-from typing import Literal
+from typing import Literal, get_args
 
 from starling_server.context.block import TOKENS
 from starling_server.context.imports import Import, imports, parse
@@ -20,6 +20,8 @@ from starling_server.context.outline import Definition
 from starling_server.context.scope import enclosing
 
 Why = Literal["import", "name", "similar"]
+Part = Literal["definitions", "similar"]
+BOTH: tuple[Part, ...] = get_args(Part)
 CHARS_PER_TOKEN = 3
 """A low estimate, as in `prompt.window`: the caller cuts exactly."""
 DEFINITIONS = 0.5
@@ -47,7 +49,10 @@ SEEN = 0.5
 TELLING = 10
 """Visible characters of a line that tells texts apart."""
 MOST_PLACES = 64
-"""Places whose choice is kept."""
+"""Files whose choice is kept."""
+Renew = Literal["jump", "changed", "always"]
+"""When a choice is made again: at a jump to another definition, or from another file if the index has changed since;
+also in place if it has, as for a cursor at rest; always."""
 _NAME = re.compile(r"[A-Za-z_]\w{2,80}")
 
 
@@ -94,51 +99,71 @@ class Place:
         return "\n".join(self.suffix[:WINDOW].split("\n", BELOW)[:BELOW])
 
 
-def choose(index: Index, place: Place, tokens: int = TOKENS) -> tuple[Piece, ...]:
-    """Pieces of other files for `place`, most important first, in about `tokens` tokens together."""
+def choose(index: Index, place: Place, tokens: int = TOKENS, parts: tuple[Part, ...] = BOTH) -> tuple[Piece, ...]:
+    """Pieces of other files for `place`, most important first, in about `tokens` tokens together.
+
+    A single one of `parts` gets the whole budget.
+    """
     room = tokens * CHARS_PER_TOKEN
     seen = _lines(place.window)
     chosen = list[Piece]()
-    left = int(room * DEFINITIONS)
-    for piece in _definitions(index, place):
-        left = _take(piece, left, seen, chosen)
-        if left < LEAST:
-            break
-    left += room - int(room * DEFINITIONS)
-    for piece in _similar(index, place):
-        left = _take(piece, left, seen, chosen)
-        if left < LEAST:
-            break
+    first = int(room * DEFINITIONS) if "similar" in parts else room
+    left = _fill(_definitions(index, place), first, seen, chosen) if "definitions" in parts else first
+    if "similar" in parts:
+        _fill(_similar(index, place), left + room - first, seen, chosen)
     return tuple(sorted(chosen, key=lambda each: -each.score))
 
 
-class Chooser:
-    """Choices that hold still: one for each file and enclosing definition, until the cursor rests. Thread-safe."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The choice of one file."""
 
-    def __init__(self, index: Index, tokens: int = TOKENS) -> None:
-        self._index, self._tokens = index, tokens
-        self._kept = OrderedDict[tuple[str, str], tuple[Piece, ...]]()
+    around: str
+    """The enclosing definition."""
+    tokens: int
+    version: int
+    """The index's."""
+    pieces: tuple[Piece, ...]
+
+
+class Chooser:
+    """Choices that hold still while a person types in one definition. Thread-safe."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._kept, self._last = OrderedDict[str, _Kept](), ""
         self._lock = Lock()
 
-    def pieces(self, place: Place, renew: bool = False) -> tuple[Piece, ...]:
-        """The choice for the definition around `place`; `renew` chooses again, as for a cursor at rest."""
-        key = (place.path, enclosing(place.prefix))
+    def pieces(self, place: Place, tokens: int = TOKENS, renew: Renew = "jump") -> tuple[Piece, ...]:
+        """The choice for `place`: the last one, unless `renew` says otherwise or a file of it is gone."""
+        around, version = enclosing(place.prefix), self._index.version
         with self._lock:
-            known = self._kept.get(key)
-        if known is None or renew:
-            known = choose(self._index, place, self._tokens)
+            kept, switched = self._kept.get(place.path), self._last != place.path
+        is_good = (
+            kept is not None
+            and renew != "always"
+            and (kept.around, kept.tokens) == (around, tokens)
+            and (kept.version == version or not (switched or renew == "changed"))
+            and all(self._index.entry(piece.path) for piece in kept.pieces)
+        )
+        if kept is None or not is_good:
+            kept = _Kept(around, tokens, version, choose(self._index, place, tokens))
         with self._lock:
-            self._kept[key] = known
-            self._kept.move_to_end(key)
+            self._last = place.path
+            self._kept[place.path] = kept
+            self._kept.move_to_end(place.path)
             while len(self._kept) > MOST_PLACES:
                 self._kept.popitem(last=False)
-        return known
+        return kept.pieces
 
-    def forget(self, path: str) -> None:
-        """Choose again in `path` from now on."""
-        with self._lock:
-            for key in [key for key in self._kept if key[0] == path]:
-                del self._kept[key]
+
+def _fill(pieces: Iterable[Piece], left: int, seen: set[str], chosen: list[Piece]) -> int:
+    """Add pieces while there is room; returns what is left of it."""
+    for piece in pieces:
+        left = _take(piece, left, seen, chosen)
+        if left < LEAST:
+            break
+    return left
 
 
 def _take(piece: Piece, left: int, seen: set[str], chosen: list[Piece]) -> int:

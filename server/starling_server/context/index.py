@@ -88,6 +88,8 @@ class Index:
         self._lock = Lock()
         self.chars = 0
         """Characters of all texts."""
+        self.version = 0
+        """Changes with every file that is added or removed."""
 
     def __len__(self) -> int:
         """Number of files."""
@@ -96,6 +98,10 @@ class Index:
     def __iter__(self) -> Iterator[str]:
         """Paths in order."""
         return iter(sorted(self._files))
+
+    def __contains__(self, path: object) -> bool:
+        """Whether a file is in the index."""
+        return path in self._files
 
     def entry(self, path: str) -> Entry | None:
         """The file at `path`."""
@@ -111,6 +117,14 @@ class Index:
             return True
         self.remove(path)
         text, _ = redacted(path, content)
+        return self._put(path, key, text)
+
+    def put_text(self, path: str, text: str) -> bool:
+        """As `put`, for a text that was read and redacted before."""
+        self.remove(path)
+        return self._put(path, digest(text.encode("utf-8", "replace")), text)
+
+    def _put(self, path: str, key: str, text: str) -> bool:
         if len(self._files) >= MOST_FILES or self.chars + len(text) > MOST_CHARS:
             return False
         found = pack(outline(text, language(path)))
@@ -125,6 +139,7 @@ class Index:
             entry = self._files.pop(path, None)
             if entry is None:
                 return
+            self.version += 1
             self.chars -= entry.chars
             self._postings.remove(entry.numbers, entry.chunks)
             for name in {each.name for each in entry.outline.definitions}:
@@ -173,6 +188,7 @@ class Index:
             yield Found(path, entry.chunks[number], -score)
 
     def _add(self, entry: Entry) -> None:
+        self.version += 1
         numbers = self._postings.add(entry.chunks)
         self._starts.append(numbers.start)
         self._owners.append(entry.path)

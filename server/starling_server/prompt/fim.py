@@ -117,8 +117,13 @@ class Fim:
         return [*ids[:begins], *others, *ids[begins:]]
 
     def example(
-        self, prefix: Sequence[int], middle: Sequence[int], suffix: Sequence[int], order: Order | None = None
+        self,
+        prefix: Sequence[int],
+        middle: Sequence[int],
+        suffix: Sequence[int],
+        order: Order | None = None,
+        others: Sequence[int] = (),
     ) -> Example:
         """The same prompt with its answer; `middle` is complete, so the end id follows it."""
-        prompt = self.prompt(prefix, suffix, order)
+        prompt = self.prompt(prefix, suffix, order, others)
         return Example([*prompt, *middle, self.end], len(prompt))

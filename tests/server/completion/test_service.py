@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support import adapter
+from support import adapter
 
 from starling_server.completion.raw_completion import write
 from starling_server.completion.service import Service
@@ -141,10 +141,11 @@ async def test_other_files_go_to_who_has_learnt_them(service: Service, monkeypat
     for name, tokens in (("without", 0), ("learnt", 40)):
         adapter.write(adapters.home() / name, bases.find("tiny"), repository_tokens=tokens)
     context = [{"path": "shop.py", "text": "def sold(item):\n    return item.price\n" * 20}]
+    asked: tuple[dict[str, Any], ...] = ({}, {"context": context})
     sizes = {
         name: [
             (await ask(service, LINES, session="s", max_tokens=1, adapter=name, **more)).usage.prompt_tokens
-            for more in ({}, {"context": context})
+            for more in asked
         ]
         for name in ("base", "without", "learnt")
     }

@@ -75,11 +75,30 @@ def test_the_choice_changes_at_a_jump_or_at_rest_only(index: Index) -> None:
     for typed in ("reserve", "reserve_items(", "reserve_items(\n        total = sums.grouped('country_code')\n"):
         assert chooser.pieces(Place("shop/new.py", first.prefix + typed)) is kept
     ended = Place("shop/new.py", first.prefix + "reserve_items(")
-    assert chooser.pieces(ended, renew=True) == choose(index, ended) != kept
+    assert chooser.pieces(ended, renew="changed") is kept, "the index is the same"
+    assert chooser.pieces(ended, renew="always") == choose(index, ended) != kept
     jumped = Place("shop/new.py", HEAD + "        pass\n\n    def other(self):\n        reserve_items(")
     assert chooser.pieces(jumped) == choose(index, jumped)
-    chooser.forget("shop/new.py")
     assert chooser.pieces(first) is not kept
+    assert chooser.pieces(first, 60) == choose(index, first, 60)
+
+
+def test_a_changed_index_counts_at_rest_or_from_another_file_and_a_deleted_file_at_once() -> None:
+    index = Index()
+    for path, text in FILES.items():
+        index.put_text(path, text)
+    chooser = Chooser(index)
+    kept = chooser.pieces(PLACE)
+    index.put_text("shop/money.py", FILES["shop/money.py"].replace("An amount", "A sum"))
+    assert chooser.pieces(PLACE) is kept
+    assert "A sum" in str(chooser.pieces(PLACE, renew="changed"))
+    index.put_text("shop/money.py", FILES["shop/money.py"])
+    assert "A sum" in str(chooser.pieces(PLACE))
+    chooser.pieces(Place("shop/stock.py", "x = "))
+    assert "An amount" in str(chooser.pieces(PLACE))
+    index.remove("shop/money.py")
+    assert "shop/money.py" not in {piece.path for piece in chooser.pieces(PLACE)}
+    client("index").rest()
 
 
 @pytest.mark.parametrize(

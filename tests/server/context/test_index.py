@@ -131,7 +131,9 @@ def test_a_workspace_follows_its_files(tmp_path: Path) -> None:
     (folder / "pkg" / "two.py").write_text("def made_anew():\n    pass\n")
     first.update("pkg/two.py")
     assert first.index.defining("made_anew") == ("pkg/two.py",)
+    first.close()
     second = Workspace(folder, cache)
+    second.load()
     assert list(second.index) == ["pkg/one.py", "pkg/two.py"], "as it was saved"
     second.refresh()
     assert list(second.index) == ["pkg/three.py", "pkg/two.py"]

@@ -11,7 +11,11 @@ from starling_server import client
 from starling_server.schema import LONGEST_PATH, LONGEST_PIECE, MOST_PIECES, CompleteRequest
 
 CONTEXT = [
-    {"path": "shop/money.py", "text": "def rounded(amount, digits):\n    return round(amount, digits)\n"},
+    {
+        "path": "shop/money.py",
+        "text": "def rounded(amount, digits):\n    return round(amount, digits)\n",
+        "why": "name",
+    },
     {"path": "shop/stock.py", "text": "def reserve(order):\n    return '<fim_middle>'\n"},
 ]
 PREFIX = "".join(f"price_{n} = rounded(prices[{n}], 2)\n" for n in range(20)) + "def total(prices):\n    return "
@@ -38,6 +42,11 @@ def test_the_block_goes_before_the_suffix(http: httpx2.Client) -> None:
     """Its special tokens are read as text: the prompt has one `<fim_middle>` more in its text than as a token."""
     with_others, alone = (complete(http, show_prompt=True, context=context) for context in (CONTEXT, []))
     assert with_others["prompt"] == BLOCK + alone["prompt"]
+    shown = with_others["pieces"]
+    assert [(piece["path"], piece["why"]) for piece in shown] == [("shop/money.py", "name"), ("shop/stock.py", "")]
+    assert 20 < sum(piece["tokens"] for piece in shown) < 80
+    assert (alone["pieces"], complete(http, context=CONTEXT)["pieces"]) == ([], None)
+    assert with_others["repository_tokens"] == 512
     assert with_others["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"] + 30
 
 
@@ -74,6 +83,7 @@ def test_the_block_takes_a_quarter_of_the_prompt_at_most(http: httpx2.Client) ->
         ([{"text": "a" * (LONGEST_PIECE + 1)}], "context.0.text"),
         ([{"text": "a"}, {"path": "a" * (LONGEST_PATH + 1), "text": "a"}], "context.1.path"),
         ([{"path": "a.py"}], "context.0.text"),
+        ([{"text": "a", "why": "a" * 101}], "context.0.why"),
         ([{"text": "a", "score": 1}], "context.0.score"),
         ("a", "context"),
     ],
@@ -104,4 +114,4 @@ def test_a_client_without_other_files_does_not_name_the_field() -> None:
     """A server of an earlier version refuses fields that it does not know."""
     asked = [CompleteRequest.model_validate({"prefix": "a", "context": context}) for context in ([], CONTEXT)]
     sent = [json.loads(client._body(request, False)) for request in asked]  # pyright: ignore[reportPrivateUsage]
-    assert [body.get("context") for body in sent] == [None, CONTEXT]
+    assert [body.get("context") for body in sent] == [None, [{"why": "", **piece} for piece in CONTEXT]]

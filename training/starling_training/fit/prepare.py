@@ -15,6 +15,7 @@ from starling_server.models.bases import Base
 from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_training.config import TrainConfig, resolve
 from starling_training.examples.dataset import Row, Writer, epoch_rows, held_out_holes
+from starling_training.examples.others import Others
 from starling_training.examples.spans import Hole
 from starling_training.sources.clean import Document
 from starling_training.sources.corpus import Corpus
@@ -36,6 +37,8 @@ class Prepared:
     writer: Writer
     rows: list[Row]
     """Rows of all epochs, in order."""
+    others: Others | None = None
+    """What other files of the repository say; None where prompts hold none."""
 
     def holes(self, purpose: str, count: int) -> list[tuple[str, Hole]]:
         """Held-out holes with their paths; each purpose has its own."""
@@ -64,14 +67,16 @@ def prepare(config: TrainConfig, read: Corpus) -> Prepared:
     if not parts.train:
         raise SourceError(f"Every file of {read.title} is a near duplicate of a held-out file: add another source.")
     _check_lossless(tokenizer, base, parts.train)
-    writer = Writer(tokenizer, written, config.data.context_tokens, config.data.max_tokens)
+    data, tokens = config.data, config.data.repository_tokens
+    writer = Writer(tokenizer, written, data.context_tokens, data.max_tokens, tokens)
     rows = [row for epoch in range(config.optim.epochs) for row in epoch_rows(parts.train, writer, config.data, epoch)]
     if not rows:
         raise SourceError(
             f"No line of {read.title} fits into an example of {writer.max_tokens} tokens: raise --max-tokens or name "
             "another source."
         )
-    return Prepared(config, base, read, parts, writer, rows)
+    others = Others(parts.train, parts.held_out, tokens) if tokens else None
+    return Prepared(config, base, read, parts, writer, rows, others)
 
 
 def _check_lossless(tokenizer: FileTokenizer, base: Base, documents: Sequence[Document]) -> None:

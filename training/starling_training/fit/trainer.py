@@ -32,6 +32,7 @@ from starling_server.untrusted import shown
 from starling_training import processes
 from starling_training.config import Loss, OptimConfig
 from starling_training.examples.dataset import IGNORED, Row, Writer, example
+from starling_training.examples.others import Others
 from starling_training.examples.spans import Hole
 from starling_training.fit import checkpoint, methods
 from starling_training.fit.checkpoint import BEST, TRAINER
@@ -225,20 +226,23 @@ def _optimizer(model: torch.nn.Module, loaded: Loaded, rate: float, weight_decay
     return cast(Any, PagedAdamW32bit)(weights, lr=rate, weight_decay=weight_decay)
 
 
-def training_set(rows: Sequence[Row], documents: Sequence[Document], writer: Writer, loss: Loss) -> Dataset:
+def training_set(
+    rows: Sequence[Row], documents: Sequence[Document], writer: Writer, loss: Loss, others: Others | None = None
+) -> Dataset:
     """A dataset of `input_ids` and `labels` over `rows`; ids are created when a row is read."""
 
     def ids(batch: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
         read = [Row(*values) for values in zip(*(batch[name] for name in Row.__slots__), strict=True)]
-        return _columns([example(row, documents[row.document].text, writer) for row in read], loss)
+        return _columns([example(row, documents[row.document].text, writer, others) for row in read], loss)
 
     table = {name: [getattr(row, name) for row in rows] for name in Row.__slots__}
     return Dataset.from_dict(table).with_transform(ids)
 
 
-def middle_set(holes: Sequence[Hole], writer: Writer) -> Dataset:
+def middle_set(holes: Sequence[Hole], writer: Writer, others: Others | None = None) -> Dataset:
     """A dataset over `holes` in the order used in serving, with labels on the middles only."""
-    return Dataset.from_dict(_columns([writer.hole(hole) for hole in holes], "middle"))
+    made = [writer.hole(hole, others=others.of(hole) if others is not None else ()) for hole in holes]
+    return Dataset.from_dict(_columns(made, "middle"))
 
 
 def _columns(examples: Sequence[Example], loss: Loss) -> dict[str, list[list[int]]]:
