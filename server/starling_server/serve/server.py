@@ -15,6 +15,7 @@ import uvicorn
 from starling_server.auth import TokenStore
 from starling_server.completion.service import Service
 from starling_server.config import AccessConfig
+from starling_server.garbage import freeze_loaded
 from starling_server.http.app import create_app
 from starling_server.http.complete import Api
 from starling_server.http.middleware.access import Access
@@ -133,6 +134,7 @@ class Serving:
             service.observer = self._metrics
             self._metrics.reloads.inc(min(self._loads, 1))
             self._loads += 1
+            freeze_loaded()
         self._api.service = service
 
     def _end(self) -> None:
