@@ -154,7 +154,7 @@ def test_nothing_is_left_where_dequantising_ends_early(file: Path, monkeypatch: 
         with pytest.raises(KeyboardInterrupt):
             gguf_weights.as_folder(base)
     assert list(home.iterdir()) == []
-    monkeypatch.setattr(gguf_weights.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(gguf_weights.shutil, "disk_usage", lambda _folder: SimpleNamespace(free=1000))  # pyright: ignore[reportUnknownLambdaType]
     with pytest.raises(OutputError, match=r"cannot be written to .*free some space.*STARLING_CACHE_DIR"):
         gguf_weights.as_folder(base)
     assert list(home.iterdir()) == []

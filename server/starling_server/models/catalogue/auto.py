@@ -9,6 +9,8 @@ from typing import Literal
 
 import psutil
 
+from starling_server.errors import StarlingError
+from starling_server.models import bases
 from starling_server.models.catalogue import known, on_disk
 from starling_server.models.catalogue.known import KNOWN, TINY, Known
 from starling_server.models.catalogue.on_disk import Found
@@ -65,12 +67,26 @@ class Machine:
 
 
 def named(base: str, gpu_bytes: int) -> str:
-    """`base`, or what `auto` means; the reason is logged."""
+    """`base`, or what `auto` means; the reason is logged. Copies on the disk that cannot be used are left out."""
     if base != AUTO:
         return base
-    name, reason = choose(Machine.here(gpu_bytes), on_disk.found())
+    machine, copies = Machine.here(gpu_bytes), on_disk.found()
+    name, reason = choose(machine, copies)
+    while any(copy.name == name for copy in copies) and not _is_usable(name):
+        copies = [copy for copy in copies if copy.name != name]
+        name, reason = choose(machine, copies)
     log.info("base %s: %s", shown(name), reason)
     return name
+
+
+def _is_usable(name: str) -> bool:
+    """Whether a copy holds a base, by its configuration and header."""
+    try:
+        bases.find(name)
+    except StarlingError as error:
+        log.warning("base %s is left out: %s", shown(name), error)
+        return False
+    return True
 
 
 def choose(machine: Machine, copies: list[Found]) -> tuple[str, str]:

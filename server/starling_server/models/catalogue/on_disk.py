@@ -25,6 +25,8 @@ OLLAMA_SERVICE = Path("/usr/share/ollama/.ollama/models")
 """Where Ollama keeps models when it runs as Linux's service."""
 OTHER = ("mmproj", "embed", "lora", "reranker")
 """Parts of names of files that are no base."""
+QUANTISED = ("awq", "gptq", "mlx", "exl2", "fp8", "int4", "int8")
+"""Parts of names of repositories whose weights need a library of their own: to be named with --base."""
 LEAST_BYTES = 0.15
 """Of a weight, in llama.cpp's smallest types: what is smaller is a part, a vocabulary or an unfinished download."""
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -63,7 +65,7 @@ def hub_folder() -> Path:
 
 def llama_cpp_folder() -> Path:
     """Where llama.cpp's programs keep what they download."""
-    return Path(os.environ.get("LLAMA_CACHE") or user_cache_path("llama.cpp", appauthor=False))
+    return Path(os.environ.get("LLAMA_CACHE") or user_cache_path("llama.cpp", appauthor=False, opinion=False))
 
 
 def ollama_folders() -> list[Path]:
@@ -77,11 +79,11 @@ def _hub() -> Iterator[Found]:
     """Whole downloads: a snapshot with config and weights, or GGUF files."""
     for folder in _below(hub_folder(), "models--*--*"):
         owner, _, name = folder.name.removeprefix("models--").partition("--")
-        row = known.of(name)
+        row = None if any(word in name.lower() for word in (*OTHER, *QUANTISED)) else known.of(name)
         snapshot = _snapshot(folder)
         if row is None or snapshot is None:
             continue
-        if (snapshot / "config.json").is_file() and any(_below(snapshot, "*.safetensors")):
+        if os.path.isfile(snapshot / "config.json") and any(_below(snapshot, "*.safetensors")):
             yield Found(row, f"{owner}/{name}", "Hugging Face", False)
         else:
             yield from _files("Hugging Face", snapshot)
@@ -132,7 +134,7 @@ def _blob(home: Path, manifest: Path) -> Path | None:
         if isinstance(layer, dict) and layer.get("mediaType") == OLLAMA_MODEL:
             match = _DIGEST.fullmatch(str(layer.get("digest")))
             blob = match and home / "blobs" / f"sha256-{match[1]}"
-            return blob if blob and blob.is_file() else None
+            return blob if blob and os.path.isfile(blob) else None
     return None
 
 

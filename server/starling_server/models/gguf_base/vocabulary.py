@@ -42,10 +42,11 @@ def tokens(name: str, fields: Fields) -> list[str]:
             f"Base {name!r} has {kind}, and only byte-level BPE is supported: take a base such as Qwen2.5-Coder, "
             "StarCoder2 or Seed-Coder."
         )
-    lists = [words, fields.get(f"{KEY}token_type", [1] * len(words or ())), fields.get(f"{KEY}merges")]
-    if not all(isinstance(found, list) for found in lists) or len(lists[0]) != len(lists[1]) or not lists[0]:
+    kinds, merges = fields.get(f"{KEY}token_type"), fields.get(f"{KEY}merges")
+    is_whole = isinstance(words, list) and words and isinstance(merges, list)
+    if not is_whole or not (kinds is None or (isinstance(kinds, list) and len(kinds) == len(words))):
         raise BaseModelError(f"Base {name!r} has a damaged vocabulary: download it again.")
-    return lists[0]
+    return words
 
 
 def tokenizer(name: str, fields: Fields, written: Spelling) -> dict[str, Any]:

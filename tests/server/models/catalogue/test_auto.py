@@ -1,7 +1,11 @@
 """`--base auto`: by memory and speed, what is on the disk before what must be fetched, with the reason in words."""
 
+from pathlib import Path
+
 import pytest
 
+from starling_server.backends.llamacpp.gguf_export.write import write_base
+from starling_server.models import bases
 from starling_server.models.catalogue import auto, known
 from starling_server.models.catalogue.auto import GIB, Machine
 from starling_server.models.catalogue.on_disk import Found
@@ -67,6 +71,22 @@ def test_what_is_on_the_disk_comes_first() -> None:
 @pytest.mark.parametrize("machine", [gpu(24), cpu(8, has_llama_cpp=False)])
 def test_a_gguf_file_counts_where_llama_cpp_computes_it(machine: Machine) -> None:
     assert auto.choose(machine, [copy("qwen2.5-coder-0.5b")])[0] == auto.choose(machine, [])[0]
+
+
+def test_a_copy_that_cannot_be_used_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LLAMA_CACHE", str(tmp_path))
+    monkeypatch.setattr(Machine, "here", lambda _gpu_bytes: cpu(8))  # pyright: ignore[reportUnknownLambdaType]
+    write_base(bases.find("tiny"), tmp_path / "tiny.gguf", "q8_0")
+    with (tmp_path / "qwen2.5-coder-0.5b-q8_0.gguf").open("wb") as stream:
+        stream.truncate(500_000_000)
+    assert auto.named("auto", 0) == "tiny"
+    assert "is no GGUF file" in caplog.text
+    whole = (tmp_path / "tiny.gguf").rename(tmp_path / "qwen2.5-coder-0.5b-q4_0.gguf")
+    with whole.open("ab") as stream:
+        stream.truncate(500_000_000)
+    assert auto.named("auto", 0) == str(whole), "the one that can be used, after one that cannot"
 
 
 def test_a_name_is_taken_as_it_is() -> None:

@@ -37,6 +37,7 @@ def test_the_hub(disk: Path) -> None:
     for name, files in {
         "Qwen--Qwen2.5-Coder-1.5B": ("config.json", "model.safetensors"),
         "bigcode--starcoder2-3b": ("config.json",),
+        "Qwen--Qwen2.5-Coder-14B-Instruct-AWQ": ("config.json", "model.safetensors"),
         "Qwen--Qwen2.5-Coder-0.5B-Instruct-GGUF": ("qwen2.5-coder-0.5b-instruct-q8_0.gguf",),
         "someone--a-novel": ("config.json", "model.safetensors"),
     }.items():
