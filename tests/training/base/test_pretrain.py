@@ -17,7 +17,7 @@ from starling_training.base.pretrain import Limits, Progress, Run
 from starling_training.base.recipe import Recipe
 from starling_training.base.stream import Stream
 
-SMALL = Recipe(layers=2, width=64, heads=1, tokens=12 * 4096, step_tokens=1024, forward_tokens=512)
+SMALL = Recipe(layers=2, width=64, heads=1, tokens=24 * 4096, step_tokens=1024, forward_tokens=512)
 
 
 def run(tiny: Loaded, made: Stream) -> Run:
