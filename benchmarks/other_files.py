@@ -84,14 +84,12 @@ async def _answer(service: Service, placed: Placed, chosen: tuple[Piece, ...]) -
 
 def summary(results: Sequence[Result]) -> dict[str, object]:
     """Both metrics without and with other files, and the difference with its 95 % interval over files."""
-    paths = sorted({result.path for result in results})
-    counts = np.array([[sum(result.path == path for result in results) for path in paths]] * 2, float)
+    ones = np.ones((2, len(results)))
     columns = {
-        name: (np.array([[sum(getattr(result, name)[side] for result in results if result.path == path)
-                          for path in paths] for side in (0, 1)]), counts)
+        name: (np.array([[getattr(result, name)[side] for result in results] for side in (0, 1)], float), ones)
         for name in ("exact", "similarity")
-    }  # fmt: skip
-    found = compare(columns)
+    }
+    found = compare(columns, [result.path for result in results])
     figures = {
         name: {
             "without": round(each.base, 4), "with": round(each.adapter, 4), "difference": round(each.difference, 4),

@@ -41,7 +41,7 @@ def trained(home: Path, project: Path) -> Path:
     """The adapter of a few steps on `project`, under its default name."""
     command = [sys.executable, "-m", "starling_training", str(project), "--base", "tiny", "--max-steps", "4"]
     environment = {**os.environ, "STARLING_DATA_DIR": str(home)}
-    small = ("--context-tokens", "512", "--max-tokens", "64", "--evaluations", "1", "--holes", "2")
+    small = ("--context-tokens", "256", "--max-tokens", "32", "--evaluations", "1", "--holes", "2")
     subprocess.run([*command, *small], check=True, env=environment)
     return home / "adapters" / "project"
 

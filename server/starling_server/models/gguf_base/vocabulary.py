@@ -43,8 +43,8 @@ def tokens(name: str, fields: Fields) -> list[str]:
             "StarCoder2 or Seed-Coder."
         )
     kinds, merges = fields.get(f"{KEY}token_type"), fields.get(f"{KEY}merges")
-    is_whole = isinstance(words, list) and words and isinstance(merges, list)
-    if not is_whole or not (kinds is None or (isinstance(kinds, list) and len(kinds) == len(words))):
+    kinds_fit = kinds is None or (isinstance(kinds, list) and isinstance(words, list) and len(kinds) == len(words))
+    if not (isinstance(words, list) and words and isinstance(merges, list) and kinds_fit):
         raise BaseModelError(f"Base {name!r} has a damaged vocabulary: download it again.")
     return words
 
