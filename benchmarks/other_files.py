@@ -101,7 +101,8 @@ def summary(results: Sequence[Result]) -> dict[str, object]:
     gained = sum(result.exact[1] > result.exact[0] for result in results)
     lost = sum(result.exact[1] < result.exact[0] for result in results)
     return {
-        "holes": len(results), "files": len(paths), **figures, "gained": gained, "lost": lost,
+        "holes": len(results), "files": len({result.path for result in results}), **figures,
+        "gained": gained, "lost": lost,
         "pieces": dict(sorted(why.items())), "without_pieces": sum(not result.pieces for result in results),
         "leaking_pieces_dropped": sum(result.leaked for result in results),
     }  # fmt: skip

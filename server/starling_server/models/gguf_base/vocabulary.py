@@ -35,16 +35,24 @@ class Names:
 
 def tokens(name: str, fields: Fields) -> list[str]:
     """The tokens by id; raises BaseModelError for a vocabulary that is not byte-level BPE, or is damaged."""
-    model, words = fields.get(f"{KEY}model"), fields.get(f"{KEY}tokens")
+    model: Any = fields.get(f"{KEY}model")
+    words: Any = fields.get(f"{KEY}tokens")
     if model != BYTE_LEVEL:
         kind = "no tokenizer" if model is None else f"a {OTHERS.get(str(model), shown(model))} tokenizer"
         raise BaseModelError(
             f"Base {name!r} has {kind}, and only byte-level BPE is supported: take a base such as Qwen2.5-Coder, "
             "StarCoder2 or Seed-Coder."
         )
+<<<<<<< HEAD
     kinds, merges = fields.get(f"{KEY}token_type"), fields.get(f"{KEY}merges")
     kinds_fit = kinds is None or (isinstance(kinds, list) and isinstance(words, list) and len(kinds) == len(words))
     if not (isinstance(words, list) and words and isinstance(merges, list) and kinds_fit):
+=======
+    kinds: Any = fields.get(f"{KEY}token_type")
+    merges: Any = fields.get(f"{KEY}merges")
+    is_whole = isinstance(words, list) and words and isinstance(merges, list)
+    if not is_whole or not (kinds is None or (isinstance(kinds, list) and len(kinds) == len(words))):
+>>>>>>> gguf-base
         raise BaseModelError(f"Base {name!r} has a damaged vocabulary: download it again.")
     return words
 
