@@ -43,16 +43,10 @@ def tokens(name: str, fields: Fields) -> list[str]:
             f"Base {name!r} has {kind}, and only byte-level BPE is supported: take a base such as Qwen2.5-Coder, "
             "StarCoder2 or Seed-Coder."
         )
-<<<<<<< HEAD
-    kinds, merges = fields.get(f"{KEY}token_type"), fields.get(f"{KEY}merges")
-    kinds_fit = kinds is None or (isinstance(kinds, list) and isinstance(words, list) and len(kinds) == len(words))
-    if not (isinstance(words, list) and words and isinstance(merges, list) and kinds_fit):
-=======
     kinds: Any = fields.get(f"{KEY}token_type")
     merges: Any = fields.get(f"{KEY}merges")
     is_whole = isinstance(words, list) and words and isinstance(merges, list)
     if not is_whole or not (kinds is None or (isinstance(kinds, list) and len(kinds) == len(words))):
->>>>>>> gguf-base
         raise BaseModelError(f"Base {name!r} has a damaged vocabulary: download it again.")
     return words
 
