@@ -5,7 +5,9 @@ import io
 import json
 import logging
 import os
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -24,6 +26,7 @@ CODE = (
 )  # fmt: skip
 """Modules that determine what an index holds: a change in one makes older files useless."""
 MOST_BYTES = 1 << 30
+UNUSED_DAYS = 60
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +63,20 @@ def load(path: Path) -> Index | None:
         if not isinstance(error, FileNotFoundError):
             _log.info("The index at %s cannot be read (%s): it is built again.", path, type(error).__name__)
         return None
+
+
+def tidy(folder: Path) -> None:
+    """Remove indexes that were not used for `UNUSED_DAYS`, as of folders that are gone."""
+    for path in folder.glob("*.index"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - UNUSED_DAYS * 86_400:
+                path.unlink()
+
+
+def used(path: Path) -> None:
+    """Note that the index is in use."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def _head(content: "memoryview | bytes") -> bytes:

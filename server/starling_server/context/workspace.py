@@ -89,7 +89,11 @@ class Workspace:
 
     def load(self) -> None:
         """Take over the index on disk, if there is a good one."""
-        found = store.load(self._path) if self._path is not None else None
+        if self._path is None:
+            return
+        store.used(self._path)
+        store.tidy(self._path.parent)
+        found = store.load(self._path)
         if found is not None:
             self.index, self.chooser = found, Chooser(found)
 

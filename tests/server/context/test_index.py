@@ -161,3 +161,19 @@ def test_a_damaged_index_is_built_again(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         assert store.load(path) is None
     assert store.load(tmp_path / "missing") is None
+
+
+def test_indexes_that_nobody_uses_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "a.py").write_text("a = 1\n")
+    first = Workspace(tmp_path / "work", tmp_path / "cache")
+    first.refresh()
+    (own,) = (tmp_path / "cache").iterdir()
+    old = own.with_name("old.index")
+    for path in (own, old):
+        path.write_bytes(own.read_bytes())
+        os.utime(path, (0, 0))
+    second = Workspace(tmp_path / "work", tmp_path / "cache")
+    second.load()
+    assert list(second.index) == ["a.py"]
+    assert list((tmp_path / "cache").iterdir()) == [own]
