@@ -24,8 +24,8 @@ def freeze_loaded() -> None:
 def trim_heap() -> None:
     """Return freed memory inside the heap to the system; only glibc can.
 
-    Evicted keys and values leave gaps there, and glibc by itself returns only what lies at the end: with a full cache, a
-    process of 1,204 MB was one of 1,176 MB with this, after 600 documents.
+    Evicted keys and values leave gaps there, and glibc by itself returns only what lies at the end. With a full cache
+    a process had 1,204 MB after 600 documents, and 1,176 MB with this.
     """
     with suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
