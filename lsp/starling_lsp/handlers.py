@@ -10,9 +10,9 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from starling_lsp import reply_items
 from starling_lsp.answering.completer import connect
 from starling_lsp.answering.link import Connect
-from starling_lsp.forms import CHECKSUM, HEALTH, MOVED, Json
 from starling_lsp.options import SECTION
 from starling_lsp.server import StarlingServer
+from starling_lsp.wire.forms import CHECKSUM, HEALTH, MOVED, Json
 from starling_server import __version__
 
 log = logging.getLogger(__name__)

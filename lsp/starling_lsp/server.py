@@ -19,7 +19,7 @@ from lsprotocol import types
 from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 
-from starling_lsp import editor_process, forms, frames, options, reply_items
+from starling_lsp import editor_process, options, reply_items
 from starling_lsp.answering.completer import Completer
 from starling_lsp.answering.link import Connect, Link
 from starling_lsp.asking import Asking, Debounce, Inflight
@@ -27,11 +27,12 @@ from starling_lsp.documents import Cursor, Document, Documents, path_at
 from starling_lsp.eligible import OUT_OF_STEP, why_not
 from starling_lsp.other_files import OtherFiles, Where
 from starling_lsp.progress import Progress
-from starling_lsp.protocol import Protocol
 from starling_lsp.statistics.followed import follow
 from starling_lsp.statistics.journal import Journal
 from starling_lsp.statistics.tracker import Statistics
 from starling_lsp.status import Status
+from starling_lsp.wire import forms, frames
+from starling_lsp.wire.protocol import Protocol
 from starling_server import __version__
 from starling_server.errors import StarlingError
 from starling_server.schema import CompleteRequest, CompleteResponse

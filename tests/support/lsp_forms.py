@@ -9,7 +9,7 @@ from typing import Any
 from lsprotocol import types
 from support.wire import Json, Wire
 
-from starling_lsp import forms
+from starling_lsp.wire import forms
 
 URI, CELL, NOTEBOOK = "file:///work/a.py", "vscode-notebook-cell:/work/a.ipynb#a", "file:///work/a.ipynb"
 TEXT = "def add(a, b):\n    return a + b  # 😀 中\n\nadd(1, 2)\n"
