@@ -12,7 +12,7 @@ WORKERS ?= 2
 MALLOC := glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
 
 .DEFAULT_GOAL := help
-.PHONY: page vsix help setup ggml demo tiny-base test check fmt
+.PHONY: page vsix help setup ggml demo tiny-base real-bases test check fmt
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ demo: setup ## train on a repository (REPO=path, this one by default) and ask th
 tiny-base: setup ## make the bundled base anew, or go on with it (FOLDER=where MINUTES=at most FLAGS=others)
 	GLIBC_TUNABLES=$(MALLOC) $(BIN)/python -m starling_training.base all \
 	  --folder "$(FOLDER)" --minutes $(MINUTES) $(FLAGS)
+
+real-bases: ## fetch real weights and vocabularies (0.6 GB) for the tests marked `real` (FLAGS=--all: 1.7 GB)
+	$(PYTHON) tests/real_bases.py $(FLAGS)
 
 test: setup ## run every test, WORKERS=2 at a time (editors too, where they can be installed)
 	tests/editors/install_neovim.sh || test -z "$$STARLING_REQUIRE_EDITORS"

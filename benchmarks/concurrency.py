@@ -77,9 +77,9 @@ def number_bytes(model: ModelConfig, runner: str) -> int:
     """Bytes of one number in a cache: of the compute type, or of float16 in llama.cpp."""
     if runner == "ggml":
         return 2
-    from starling_server.backends.torch import loading
+    from starling_server.backends.torch import device, loading
 
-    return loading.compute_dtype(loading.find_device(model)).itemsize
+    return loading.compute_dtype(device.find_device(model)).itemsize
 
 
 async def growth(service: Service, requests: int) -> dict[str, Any]:

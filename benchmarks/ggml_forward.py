@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from starling_server.backends.llamacpp.bindings import BATCH, Context, Token, Weights, cores
+from starling_server.backends.llamacpp.bindings import BATCH, Context, Token, Weights
 from starling_server.backends.llamacpp.gguf_export import KINDS, export_cache
 from starling_server.models import bases
+from starling_server.models.catalogue.auto import cores
 
 COUNTS = (1, 2, 3, 4, 5, 8, 64)
 

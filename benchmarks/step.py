@@ -23,7 +23,7 @@ from starling_server.backends.torch import loading
 from starling_server.config import ModelConfig
 from starling_training.config import DataConfig, LoraConfig, OptimConfig
 from starling_training.examples.dataset import Writer, epoch_rows, held_out_holes
-from starling_training.fit import methods, trainer
+from starling_training.fit import losses, methods, trainer
 from starling_training.fit.schedule import Curve
 from starling_training.fit.trainer import middle_set, training_set
 from starling_training.sources import corpus
@@ -68,9 +68,10 @@ def bare(batches: Sequence[Sequence[dict[str, Any]]], optim: OptimConfig, own_lo
         for batch in forwards:
             with torch.autocast("cpu", torch.bfloat16):
                 if own_loss:
-                    total = model(**batch, num_items_in_batch=torch.tensor(labels), use_cache=False).loss
+                    unweighted = {name: values for name, values in batch.items() if name != "weights"}
+                    total = model(**unweighted, num_items_in_batch=torch.tensor(labels), use_cache=False).loss
                 else:
-                    total = trainer.summed_loss(model, batch)[0] / labels
+                    total = losses.summed_loss(model, batch)[0] / labels
             total.backward()
         torch.nn.utils.clip_grad_norm_(weights, optim.clip)
         optimizer.step()
@@ -90,9 +91,9 @@ def main() -> None:
     loaded = loading.load(ModelConfig(base="tiny"))
     writer = Writer(loaded.tokenizer, loaded.fim, loaded.base.context, 64)
     rows = epoch_rows(documents, writer, DataConfig(context_tokens=writer.context_tokens), 0)
-    train = training_set(rows, documents, writer, "middle")
+    train = training_set(rows, documents, writer, "weighted")
     held_out = middle_set([hole for _, hole in held_out_holes(documents, writer, 2, "step")], writer)
-    collate = trainer.collator(loaded.fim.pad, packing=False)
+    collate = losses.collator(loaded.fim.pad, packing=False)
     batches = [
         [collate([train[step * optim.accumulation + n]]) for n in range(optim.accumulation)]
         for step in range(arguments.steps)

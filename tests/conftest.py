@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What lies on this machine's disk never changes what `--base auto` means in a test.
+os.environ.update(dict.fromkeys(("HF_HOME", "LLAMA_CACHE", "OLLAMA_MODELS"), f"{tempfile.gettempdir()}/no-models"))
+os.environ.pop("HF_HUB_CACHE", None)
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the commands do
+
+from support.forks import forks
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
@@ -27,6 +33,13 @@ def own_data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("STARLING_DATA_DIR", str(own / "data"))
     monkeypatch.setenv("STARLING_CACHE_DIR", str(own / "cache"))
     monkeypatch.setenv("STARLING_STATE_DIR", str(own / "state"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started_as_forks() -> Generator[None]:
+    """Programs of ours start as forks, without seconds of imports each."""
+    with forks():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +62,13 @@ def source() -> str:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """The address of a real serve-copilot with the bundled base, whose answers do not depend on its cache."""
+    """The address of a real serve-copilot with the bundled base, whose answers do not depend on its cache.
+
+    It reads other files, which the bundled base does not by default.
+    """
     environment = {**os.environ, "STARLING_DATA_DIR": str(tmp_path_factory.mktemp("served"))}
     own = ("--base", "tiny", "--quantize", "none", "--dtype", "float32", "--port", "0", "--deadline-ms", "60000")
+    own += ("--repository-tokens", "512")
     command = [sys.executable, "-m", "starling_server", *own]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

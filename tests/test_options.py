@@ -15,6 +15,8 @@ from starling_lsp.options import CLIENTS, OPTIONS, OWN, Options
 from starling_server import options as shared
 from starling_server.options import Option, Surface, field_default, on
 from starling_server.serve.cli import serve_copilot
+from starling_training.evaluation.eval_cli import holes
+from starling_training.train_cli import train_copilot
 
 EDITORS = Path(__file__).parents[1] / "editor-configs"
 PACKAGE = EDITORS / "vscode" / "package.json"
@@ -104,10 +106,18 @@ def test_the_language_server_takes_exactly_the_table_s_options() -> None:
         assert option.default("initializationOptions") == field_default(Options, name), name
 
 
-@pytest.mark.parametrize(("command", "surface"), [(serve_copilot, "serve-copilot"), (starling_lsp, "starling-lsp")])
+@pytest.mark.parametrize(
+    ("command", "surface"),
+    [
+        (serve_copilot, "serve-copilot"),
+        (train_copilot, "train-copilot"),
+        (holes, "eval-copilot"),
+        (starling_lsp, "starling-lsp"),
+    ],
+)
 def test_flags_are_the_table_s(command: click.Command, surface: Surface) -> None:
     flags = {flag.name: flag for flag in command.params if isinstance(flag, click.Option)}
-    table = shared.OPTIONS if surface == "serve-copilot" else (*OPTIONS, *shared.LOGGING)
+    table = (*OPTIONS, *shared.LOGGING) if surface == "starling-lsp" else shared.OPTIONS
     for option in on(surface, table):
         flag = flags[option.name]
         assert (flag.help, flag.multiple) == (option.text(surface), option.multiple)

@@ -237,7 +237,7 @@ class Documents(Workspace):
         The latter may differ from the folders above its own where links lead out of them. For a document without a
         path: the first workspace folder, if there is one.
         """
-        path, folders = _path(uri), self.roots()
+        path, folders = path_at(uri), self.roots()
         if path is None:
             return tuple(folders[:1])
         above = [folder for folder in folders if path.is_relative_to(folder)]
@@ -246,10 +246,10 @@ class Documents(Workspace):
     def roots(self) -> list[Path]:
         """The local workspace folders, in the editor's order."""
         uris = [folder.uri for folder in self.folders.values()] or ([self.root_uri] if self.root_uri else [])
-        return [path for uri in uris if (path := _path(uri)) is not None]
+        return [path for uri in uris if (path := path_at(uri)) is not None]
 
 
-def _path(uri: str) -> Path | None:
+def path_at(uri: str) -> Path | None:
     """The path of a `file:` URI; None for other schemes, and where there can be no such file."""
     try:
         path = to_fs_path(uri) if uri_scheme(uri) == "file" else None

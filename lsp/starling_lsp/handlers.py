@@ -10,12 +10,14 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from starling_lsp import reply_items
 from starling_lsp.answering.completer import connect
 from starling_lsp.answering.link import Connect
-from starling_lsp.forms import CHECKSUM, HEALTH, MOVED, Json
 from starling_lsp.options import SECTION
 from starling_lsp.server import StarlingServer
+from starling_lsp.wire.forms import CHECKSUM, HEALTH, MOVED, Json
 from starling_server import __version__
 
 log = logging.getLogger(__name__)
+FILES = types.FileOperationRegistrationOptions([types.FileOperationFilter(types.FileOperationPattern("**"), "file")])
+WATCHED = types.DidChangeWatchedFilesRegistrationOptions([types.FileSystemWatcher("**/*")])
 SHOWN, PARTLY = "textDocument/didShowCompletion", "textDocument/didPartiallyAcceptCompletion"
 """Notifications of GitHub's language server, sent by clients written for it."""
 
@@ -29,6 +31,10 @@ def create_server(flags: dict[str, Any], connect: Connect = connect) -> Starling
     server.feature(types.TEXT_DOCUMENT_DID_OPEN)(did_open)
     server.feature(types.TEXT_DOCUMENT_DID_CHANGE)(changed)
     server.feature(types.TEXT_DOCUMENT_DID_CLOSE)(changed)
+    server.feature(types.TEXT_DOCUMENT_DID_SAVE)(did_save)
+    server.feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)(did_change_watched_files)
+    server.feature(types.WORKSPACE_DID_RENAME_FILES, FILES)(did_rename_files)
+    server.feature(types.WORKSPACE_DID_DELETE_FILES, FILES)(did_delete_files)
     server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)(did_change_configuration)
     server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)(did_change_workspace_folders)
     # Without the options object pygls does not advertise the capability.
@@ -56,11 +62,16 @@ async def initialized(server: StarlingServer, params: types.InitializedParams) -
         return
     await server.connect()
     workspace = server.client_capabilities.workspace
+    wanted = list[types.Registration]()
     changes = workspace.did_change_configuration if workspace else None
     if changes and changes.dynamic_registration:
         method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
-        registration = types.Registration("starling-configuration", method, {"section": SECTION})
-        await server.client_register_capability_async(types.RegistrationParams([registration]))
+        wanted.append(types.Registration("starling-configuration", method, {"section": SECTION}))
+    watched = workspace.did_change_watched_files if workspace else None
+    if watched and watched.dynamic_registration:
+        wanted.append(types.Registration("starling-files", types.WORKSPACE_DID_CHANGE_WATCHED_FILES, WATCHED))
+    if wanted:
+        await server.client_register_capability_async(types.RegistrationParams(wanted))
 
 
 async def did_change_configuration(server: StarlingServer, params: types.DidChangeConfigurationParams) -> None:
@@ -79,7 +90,29 @@ async def did_change_configuration(server: StarlingServer, params: types.DidChan
 
 
 def did_change_workspace_folders(server: StarlingServer, params: types.DidChangeWorkspaceFoldersParams) -> None:
-    """Do nothing; registered so that the capability is advertised. The workspace tracks the folders itself."""
+    """Index the folders that there are now; the workspace tracks them itself."""
+    server.folders_changed()
+
+
+def did_save(server: StarlingServer, params: types.DidSaveTextDocumentParams) -> None:
+    """Index the saved file again."""
+    server.files_changed([params.text_document.uri])
+
+
+def did_change_watched_files(server: StarlingServer, params: types.DidChangeWatchedFilesParams) -> None:
+    """Index files again that were changed outside of the editor, as by a checkout."""
+    server.files_changed(change.uri for change in params.changes)
+
+
+def did_rename_files(server: StarlingServer, params: types.RenameFilesParams) -> None:
+    """Index files and folders under their new names."""
+    for file in params.files:
+        server.file_renamed(file.old_uri, file.new_uri)
+
+
+def did_delete_files(server: StarlingServer, params: types.DeleteFilesParams) -> None:
+    """Forget what was deleted in the editor."""
+    server.files_changed(file.uri for file in params.files)
 
 
 async def inline_completion(server: StarlingServer, params: types.InlineCompletionParams) -> types.InlineCompletionList:
@@ -136,6 +169,8 @@ def health(server: StarlingServer, params: Any) -> dict[str, Any]:
         "remembered": asking.remembered,
         "last_ms": asking.last_ms,
         "generations": completer.generations if completer else None,
+        "files": server.others.files,
+        "context": [{"path": piece.path, "why": piece.why} for piece in server.others.last],
     }
 
 

@@ -55,6 +55,7 @@ class Options:
     prefetch: bool = _SERVICE.prefetch
     drafts: bool = _SERVICE.drafts
     warm: bool = True
+    other_files: bool = True
 
     def enabled(self, language: str) -> bool:
         """Whether documents of this language, by the editor's id, get suggestions."""
@@ -116,6 +117,12 @@ BEHAVIOUR = (
         limits=(-1, 2000),
     ),
     Option("warm", "Prefill the prompt at the cursor before a suggestion is requested.", LSP, Options),
+    Option(
+        "other_files",
+        "Index the workspace in the background and send pieces of other files, if the model has learnt to read them.",
+        LSP,
+        Options,
+    ),
     Option(
         "enable",
         "Languages with suggestions, by the editor's language id; * stands for all languages without an entry.",

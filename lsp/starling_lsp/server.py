@@ -9,34 +9,39 @@ import logging
 import os
 import re
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException
 from pygls.io_ import StdoutWriter
 from pygls.lsp.server import LanguageServer
 
-from starling_lsp import editor_process, forms, frames, options, reply_items
+from starling_lsp import editor_process, options, reply_items
+from starling_lsp.answering.completer import Completer
 from starling_lsp.answering.link import Connect, Link
 from starling_lsp.asking import Asking, Debounce, Inflight
-from starling_lsp.documents import Cursor, Document, Documents
+from starling_lsp.documents import Cursor, Document, Documents, path_at
 from starling_lsp.eligible import OUT_OF_STEP, why_not
-from starling_lsp.protocol import Protocol
+from starling_lsp.other_files import OtherFiles, Where
+from starling_lsp.progress import Progress
 from starling_lsp.statistics.followed import follow
 from starling_lsp.statistics.journal import Journal
 from starling_lsp.statistics.tracker import Statistics
 from starling_lsp.status import Status
+from starling_lsp.wire import forms, frames
+from starling_lsp.wire.protocol import Protocol
 from starling_server import __version__
 from starling_server.errors import StarlingError
 from starling_server.schema import CompleteRequest, CompleteResponse
 
 log = logging.getLogger(__name__)
-LOADING = "starling-loading"
-PROGRESS_SECONDS, RELEASE_SECONDS = 2.0, 5.0
-"""Timeouts of the editor's consent to show progress, and of the release of the model after the editor's end."""
+REST_SECONDS = 1.0
+"""Time without a request after which the cursor rests."""
+RELEASE_SECONDS = 5.0
+"""Timeout of the release of the model after the editor's end."""
 OPENING = (types.TEXT_DOCUMENT_DID_OPEN, types.NOTEBOOK_DOCUMENT_DID_OPEN)
 CHANGING = (types.TEXT_DOCUMENT_DID_CHANGE, types.NOTEBOOK_DOCUMENT_DID_CHANGE)
 SYNC = (*OPENING, *CHANGING)
@@ -62,9 +67,13 @@ class StarlingServer(LanguageServer):
         self.flags = flags
         self.options = options.Options()
         self.status = Status(self.protocol.notify)
-        self.link = Link(self.status, self.loading_shown, connect)
+        self._connect, progress = connect, Progress(self)
+        self.link = Link(self.status, progress.loading, self._connected)
         self.asking = Asking(self.link, self.status, Debounce(""))
         self.inflight = Inflight()
+        self.others = OtherFiles(progress.indexing)
+        self._rest: asyncio.TimerHandle | None = None
+        self._resting: asyncio.Task[None] | None = None
         self.statistics: Statistics | None = None
         """None unless enabled."""
         self._client = ""
@@ -141,6 +150,9 @@ class StarlingServer(LanguageServer):
         """Release the model and write the remaining statistics."""
         if self.statistics:
             await self.statistics.close()
+        if self._rest:
+            self._rest.cancel()
+        self.others.close()
         await self.link.close()
 
     @property
@@ -179,33 +191,45 @@ class StarlingServer(LanguageServer):
         """Start loading the model or connecting to the server."""
         await self.link.open(self.options, self.documents.roots())
 
+    async def _connected(self, chosen: options.Options, roots: Sequence[Path]) -> Completer:
+        """A ready completer; once it is there, one request for each folder tells what it reads of other files."""
+        completer = await self._connect(chosen, roots)
+        if chosen.other_files and roots:
+            self._learning = asyncio.create_task(self._learn(completer, roots))
+        return completer
+
+    async def _learn(self, completer: Completer, roots: Sequence[Path]) -> None:
+        self.others.follow(roots)
+        for adapter in dict.fromkeys(completer.adapter_of([root]) for root in roots):
+            try:
+                answer = await completer.complete(CompleteRequest(prefix="", adapter=adapter, max_tokens=0))
+            except StarlingError as error:
+                log.info("what the model reads of other files is not known yet: %s", error)
+            else:
+                self.others.learn(adapter, answer.repository_tokens)
+
+    def folders_changed(self) -> None:
+        """Index the workspace folders that there are now."""
+        self.others.follow(self.documents.roots() if self.options.other_files else [])
+
+    def files_changed(self, uris: Iterable[str]) -> None:
+        """Read these files again, as far as they are indexed."""
+        self.others.changed(path for uri in uris if (path := path_at(uri)) is not None)
+
+    def file_renamed(self, old: str, new: str) -> None:
+        """Take over a file or folder in the indexes."""
+        before, after = path_at(old), path_at(new)
+        if before is not None and after is not None:
+            self.others.renamed(before, after)
+
     async def configure(self, section: Any) -> None:
         """Apply the editor's settings over its initialization options; reload if they select another model."""
         before = self.options
         self._take(options.read({**self._given, **(section if isinstance(section, dict) else {})}, self.flags))
+        if self.options.other_files != before.other_files:
+            self.folders_changed()
         if not self.options.same_model(before):
             await self.connect()
-
-    @asynccontextmanager
-    async def loading_shown(self) -> AsyncGenerator[None]:
-        """Show loading progress if the editor supports it."""
-        window = self.client_capabilities.window
-        if not (window and window.work_done_progress):
-            yield
-            return
-        try:
-            async with asyncio.timeout(PROGRESS_SECONDS):
-                if LOADING not in self.work_done_progress.tokens:
-                    await self.work_done_progress.create_async(LOADING)
-        except (TimeoutError, JsonRpcException):
-            log.warning("the editor shows no progress, though it said that it does")
-            yield
-            return
-        self.work_done_progress.begin(LOADING, types.WorkDoneProgressBegin("Starling: loading the model"))
-        try:
-            yield
-        finally:
-            self.work_done_progress.end(LOADING, types.WorkDoneProgressEnd())
 
     async def suggest(self, params: types.InlineCompletionParams) -> list[types.InlineCompletionItem]:
         """Inline completions for a position; raises CancelledError if a newer request superseded this one."""
@@ -249,10 +273,44 @@ class StarlingServer(LanguageServer):
         document, completer = self.documents.find(uri), self.link.completer
         if completer is None or document is None or not self.options.warm or why_not(document, position, self.options):
             return
+        request = self._request(document, document.cursor(position), 0)
+        await self.others.at_rest(self._where(document, request), "always")
+        await self._prefill(completer, document, request)
+
+    async def _prefill(self, completer: Completer, document: Document, request: CompleteRequest) -> None:
         try:
-            await completer.complete(self._request(document, document.cursor(position), 0))
+            answer = await completer.complete(await self._with_others(document, request))
         except StarlingError as error:
             log.info("the prompt was not prefilled: %s", error)
+        else:
+            self.others.learn(request.adapter, answer.repository_tokens)
+
+    async def _with_others(self, document: Document, request: CompleteRequest) -> CompleteRequest:
+        """The request with its pieces of other files."""
+        if not self.options.other_files:
+            return request
+        found = await self.others.context(self._where(document, request))
+        return request.model_copy(update={"context": found}) if found else request
+
+    def _where(self, document: Document, request: CompleteRequest) -> Where:
+        return Where(Path(document.path), request.prefix, request.suffix, request.adapter)
+
+    def _rest_later(self, document: Document, request: CompleteRequest) -> None:
+        """Once the cursor rests, choose other files again if they have changed, and prefill the prompt with them."""
+        if self._rest is not None:
+            self._rest.cancel()
+
+        def rest() -> None:
+            self._resting = asyncio.create_task(self._rested(document, request))
+
+        self._rest = asyncio.get_running_loop().call_later(REST_SECONDS, rest)
+
+    async def _rested(self, document: Document, request: CompleteRequest) -> None:
+        completer = self.link.completer
+        if completer is None or not self.options.other_files:
+            return
+        if await self.others.at_rest(self._where(document, request), "changed") and self.options.warm:
+            await self._prefill(completer, document, request.model_copy(update={"max_tokens": 0}))
 
     def _document(self, params: types.InlineCompletionParams | types.CompletionParams) -> Document | None:
         """The document of a request; None if its position gets no suggestions, with the reason in the status."""
@@ -266,10 +324,16 @@ class StarlingServer(LanguageServer):
         completer = self.link.completer
         if completer is None:
             return None
-        request = self._request(document, cursor, self.options.max_tokens)
+        plain = self._request(document, cursor, self.options.max_tokens)
+        request = await self._with_others(document, plain)
+        self._rest_later(document, plain)
         if typed:
-            return await self.asking.best(completer, request, typed)
-        return await self.asking.several(completer, request)
+            answer = await self.asking.best(completer, request, typed)
+        else:
+            answer = await self.asking.several(completer, request)
+        if answer is not None:
+            self.others.learn(request.adapter, answer.repository_tokens)
+        return answer
 
     def _request(self, document: Document, cursor: Cursor, max_tokens: int) -> CompleteRequest:
         before, after = self.documents.surroundings(document.uri)

@@ -105,7 +105,8 @@ class _Bearer(httpx2.Auth):
 def _body(request: CompleteRequest, stream: bool) -> str:
     """JSON of `request`. A lone surrogate, which an editor may hold during typing, becomes a question mark."""
     whole = {name: _whole(getattr(request, name)) for name in ("prefix", "suffix")}
-    return request.model_copy(update={"stream": stream, **whole}).model_dump_json(exclude_none=True)
+    unused = None if request.context else {"context"}  # an older server refuses the field
+    return request.model_copy(update={"stream": stream, **whole}).model_dump_json(exclude_none=True, exclude=unused)
 
 
 def _whole(text: str) -> str:

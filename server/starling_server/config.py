@@ -32,7 +32,7 @@ class ModelConfig:
     """The base, its weight format and its backend."""
 
     base: str = "auto"
-    """`auto`, `tiny`, a Hub id or a local directory."""
+    """`auto`, `tiny`, a Hub id, a local directory or a GGUF file."""
     quantize: Quantize = "auto"
     """`nf4` is 4 bits with double quantisation; `int8` is for serving on a CPU; `none` keeps 16 (or 32) bits; `auto`
     selects the fastest format on this machine."""
@@ -41,9 +41,9 @@ class ModelConfig:
     dtype: DType = "auto"
     """Compute type; `auto` is bfloat16, or float16 on GPUs and float32 on CPUs that have no such arithmetic."""
     runner: RunnerName = "auto"
-    """`torch`, or `ggml`: llama.cpp, which is faster on CPUs; `auto` is torch."""
+    """`torch`, or `ggml`: llama.cpp, which is faster on CPUs; `auto` is ggml for a GGUF file, otherwise torch."""
     ggml_type: GgmlType = "q4_0"
-    """Weight format of the ggml runner, in place of `quantize` and `dtype`."""
+    """Weight format of the ggml runner, in place of `quantize` and `dtype`; a GGUF file keeps its own."""
     cuda_graphs: bool = True
     """Decode single sequences with CUDA graphs on a CUDA GPU."""
     engine: str = HERE
@@ -85,6 +85,9 @@ class ServiceConfig:
     """Maximum tokens per suggestion, unless the request sets it."""
     context_tokens: int = 2048
     """Prompt and suggestion together, in tokens, for the base without an adapter; a manifest sets its own."""
+    repository_tokens: int | None = None
+    """Maximum tokens of a prompt for other files (`context` of a request), at most a quarter of it; 0 is none, None as
+    many as adapter or base have learnt (`context.block.limit`)."""
     deadline_ms: int = 10_000
     """A request returns partial output after this many milliseconds."""
     mode: Mode = "auto"
@@ -93,6 +96,8 @@ class ServiceConfig:
     """Precompute, at lowest priority, the completion that follows an accepted suggestion."""
     drafts: bool = True
     """Speculative decoding with drafts from the prompt and recent answers; the output stays the same."""
+    foreign_prompts: bool = True
+    """Take raw FIM prompts in another family's spelling apart, and answer them as `/complete` does."""
     rules: tuple[Rule, ...] = RULES
     """Stop rules in addition to the mode's own."""
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -112,6 +117,10 @@ class ServiceConfig:
             )
         if self.deadline_ms < 1:
             raise UsageError(f"--deadline-ms is {self.deadline_ms}: use 1 or more.")
+        if self.repository_tokens is not None and self.repository_tokens < 0:
+            raise UsageError(
+                f"--repository-tokens is {self.repository_tokens}: use 0 (no other files in prompts) or more."
+            )
         if min(self.queue, self.adapters_mb) < 0:
             raise UsageError(f"--queue is {self.queue} and --adapters-mb {self.adapters_mb}: use 0 (no limit) or more.")
 

@@ -44,13 +44,17 @@ def flags(*groups: tuple[Command, ...]) -> Command:
 
 
 def _type(option: Option, surface: Surface) -> Any:
-    """None lets click take the default's type. A config dataclass checks its own range, and names the flag."""
+    """None lets click take the default's type. A config dataclass checks its own range, and names the flag.
+
+    Limits without a default are of a whole number.
+    """
     if option.choices:
         return click.Choice(option.choices)
     if option.path:
         return click.Path(path_type=Path)
-    if option.limits and (option.config is None or surface != "serve-copilot"):
-        bounds: Any = click.FloatRange if isinstance(option.default(surface), float) else click.IntRange
+    default = option.default(surface)
+    if option.limits and (option.config is None or surface != "serve-copilot" or default is None):
+        bounds: Any = click.FloatRange if isinstance(default, float) else click.IntRange
         return bounds(*option.limits)
     return None
 

@@ -24,8 +24,10 @@ from starling_server.config import (
 )
 from starling_server.logs import LOG_FORMATS
 
-Surface = Literal["serve-copilot", "starling-lsp", "initializationOptions", "vscode", "neovim"]
-"""Flags of two commands, the language server's options, VS Code's settings, and Neovim's `vim.g.starling`."""
+Surface = Literal[
+    "serve-copilot", "train-copilot", "eval-copilot", "starling-lsp", "initializationOptions", "vscode", "neovim"
+]
+"""Flags of four commands, the language server's options, VS Code's settings, and Neovim's `vim.g.starling`."""
 SERVE: tuple[Surface, ...] = ("serve-copilot",)
 EDITOR: tuple[Surface, ...] = ("initializationOptions",)
 LSP: tuple[Surface, ...] = ("starling-lsp", *EDITOR)
@@ -110,14 +112,15 @@ def on(surface: Surface, options: Iterable[Option]) -> tuple[Option, ...]:
 MODEL = (
     Option(
         "base",
-        "Base model: auto (the largest StarCoder that fits this GPU, otherwise tiny), tiny (the bundled demonstration "
-        "model), a Hugging Face Hub id such as bigcode/starcoder2-3b, or a directory.",
+        "Base model: auto (the best that is fast enough here, one on this disk before others, otherwise tiny; "
+        "`train-copilot bases` lists them), tiny (the bundled demonstration model), a Hugging Face Hub id such as "
+        "Qwen/Qwen2.5-Coder-1.5B, a directory, or a GGUF file.",
         (*BOTH, "vscode", "neovim"),
         ModelConfig,
         loads=True,
         texts={
-            "vscode": "Base model: `auto`, `tiny`, a Hugging Face Hub id or a directory. Not used with the address of "
-            "a running server."
+            "vscode": "Base model: `auto`, `tiny`, a Hugging Face Hub id, a directory or a GGUF file. Not used with "
+            "the address of a running server."
         },
     ),
     Option("device", "Compute device: auto, cpu, cuda or cuda:N.", BOTH, ModelConfig, loads=True),
@@ -143,7 +146,8 @@ DTYPE = (
 RUNNER = (
     Option(
         "runner",
-        "Inference backend: torch, or ggml (llama.cpp, faster on CPUs; pip install 'starling[ggml]'). auto: torch.",
+        "Inference backend: torch, or ggml (llama.cpp, faster on CPUs; pip install 'starling[ggml]'). auto: ggml for a "
+        "GGUF file, otherwise torch.",
         (*BOTH, "vscode"),
         ModelConfig,
         choices=RUNNERS,
@@ -202,6 +206,21 @@ SERVICE = (
         "Context window in tokens, for the base without an adapter. An adapter's manifest sets its own.",
         config=ServiceConfig,
     ),
+    Option(
+        "repository_tokens",
+        "Maximum tokens of a prompt for the pieces of other files that a request brings (context, or input_extra of "
+        "/infill), at most a quarter of the prompt. 0: leave them out. Default: as many as the adapter was trained "
+        "with, or 512 where the base has learnt to read other files, otherwise 0.",
+        (*SERVE, "train-copilot", "eval-copilot"),
+        ServiceConfig,
+        limits=(0, None),
+        defaults={"train-copilot": 0},
+        texts={
+            "train-copilot": "Maximum tokens of a prompt for pieces of other files, at most a quarter of it. They are "
+            "chosen as in serving and left out of 30 % of the examples. 0: no other files; what they are worth to an "
+            "adapter is not measured yet."
+        },
+    ),
     Option("deadline_ms", "Return partial output after this many milliseconds.", config=ServiceConfig),
     Option(
         "cache_mb",
@@ -224,6 +243,12 @@ SERVICE = (
         BOTH,
         ServiceConfig,
         loads=True,
+    ),
+    Option(
+        "foreign_prompts",
+        "At /v1/completions, take fill-in-the-middle prompts apart that a client wrote for another family of models, "
+        "and answer them as /complete does. Off: the base reads them as plain text.",
+        config=ServiceConfig,
     ),
     Option(
         "without_stop",

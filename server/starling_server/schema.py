@@ -24,6 +24,10 @@ MOST_STOPS = 64
 StopText = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+MOST_PIECES, LONGEST_PIECE, LONGEST_PATH, LONGEST_WHY = 64, 10_000, 1_000, 100
+"""Pieces of other files in a request, and characters of each."""
+
+
 def at_most(count: int) -> BeforeValidator:
     """Check a list's length before its items are validated, of which there may be a million."""
 
@@ -39,6 +43,18 @@ def at_most(count: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+class ContextPiece(BaseModel):
+    """A piece of another file of the repository."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str = Field(default="", max_length=LONGEST_PATH, description="Its path in the repository, with '/'.")
+    text: str = Field(max_length=LONGEST_PIECE)
+    why: str = Field(
+        default="", max_length=LONGEST_WHY, description="Why it was chosen, to be shown; not in the prompt."
+    )
+
+
 class CompleteRequest(BaseModel):
     """A cursor, and how to suggest there. Only `prefix` is required."""
 
@@ -51,6 +67,13 @@ class CompleteRequest(BaseModel):
         default=None,
         description="The document's language as an LSP id, such as python or typescriptreact; its syntax decides the "
         "extent of a suggestion. Not part of the prompt.",
+    )
+    context: Annotated[
+        tuple[ContextPiece, ...], Field(max_length=MOST_PIECES, fail_fast=True), at_most(MOST_PIECES)
+    ] = Field(
+        default=(),
+        description="Pieces of other files, most important first. They go before the document's text in the prompt, as "
+        "many as `--repository-tokens` permits. While they stay the same, a key costs one token.",
     )
     adapter: str | None = Field(
         default=None,
@@ -108,6 +131,14 @@ class Choice(BaseModel):
     finish_reason: Finish
 
 
+class ShownPiece(BaseModel):
+    """A piece of another file in a prompt."""
+
+    path: str
+    why: str = Field(description="As the request says: `import`, `name` or `similar` from Starling's language server.")
+    tokens: int = Field(description="What it takes of the prompt, its path included.")
+
+
 class Usage(BaseModel):
     """Token counts; `cached_tokens` of the prompt came from the prefix cache.
 
@@ -139,10 +170,17 @@ class CompleteResponse(BaseModel):
     choices: list[Choice] = Field(min_length=1)
     usage: Usage
     timings: Timings
+    repository_tokens: int | None = Field(
+        default=None,
+        description="Max tokens of the prompt for `context`; 0 where adapter and base have not learnt to read it.",
+    )
     prompt: str | None = Field(
         default=None,
         description="With `show_prompt`: the prompt's tokens as text. Null where the model did not run, because the "
         "answer was cached or the cursor's position gets no suggestion.",
+    )
+    pieces: list[ShownPiece] | None = Field(
+        default=None, description="With `show_prompt`: the pieces of other files in the prompt, most important first."
     )
 
 

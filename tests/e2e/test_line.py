@@ -39,9 +39,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(home: Path, project: Path) -> Path:
     """The adapter of a few steps on `project`, under its default name."""
-    command = [sys.executable, "-m", "starling_training", str(project), "--base", "tiny", "--max-steps", "6"]
+    command = [sys.executable, "-m", "starling_training", str(project), "--base", "tiny", "--max-steps", "4"]
     environment = {**os.environ, "STARLING_DATA_DIR": str(home)}
-    subprocess.run([*command, "--holes", "4"], check=True, env=environment)
+    small = ("--context-tokens", "256", "--max-tokens", "32", "--evaluations", "1", "--holes", "2")
+    subprocess.run([*command, *small], check=True, env=environment)
     return home / "adapters" / "project"
 
 

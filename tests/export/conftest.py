@@ -11,6 +11,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from support.once import once
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
@@ -37,21 +38,25 @@ PATTERNS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of real code."""
-    folder = tmp_path_factory.mktemp("work") / "project"
-    folder.mkdir()
-    for file in (REPOSITORY / "server" / "starling_server").rglob("*.py"):
-        shutil.copy(file, folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        (folder / "project").mkdir()
+        for file in (REPOSITORY / "server" / "starling_server").rglob("*.py"):
+            shutil.copy(file, folder / "project")
+
+    return once(tmp_path_factory, "exported", make) / "project"
 
 
 @pytest.fixture(scope="session")
 def trained(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An adapter of a few steps over the bundled base in 4 bits, by the command."""
-    output = tmp_path_factory.mktemp("trained") / "mine"
-    cache = {"STARLING_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
-    command = [sys.executable, "-m", "starling_training", str(project), "--output", str(output), *SHORT]
-    subprocess.run(command, check=True, env={**os.environ, **cache}, stdout=subprocess.DEVNULL)
-    return output
+
+    def make(folder: Path) -> None:
+        cache = {"STARLING_CACHE_DIR": str(folder / "cache")}
+        command = [sys.executable, "-m", "starling_training", str(project), "--output", str(folder / "mine"), *SHORT]
+        subprocess.run(command, check=True, env={**os.environ, **cache}, stdout=subprocess.DEVNULL)
+
+    return once(tmp_path_factory, "trained", make) / "mine"
 
 
 @pytest.fixture(scope="session")

@@ -127,3 +127,26 @@ def test_every_message_is_listed() -> None:
     figures = last_line("messages.py")
     assert figures["messages"] == sum(figures["kinds"].values())
     assert {"UsageError", "AdapterError", "UnknownAdapter", "Unfit", "warning", "tell"} <= set(figures["kinds"])
+
+
+def test_an_index_is_built_and_asked(tmp_path: Path) -> None:
+    for number in range(12):
+        lines = "".join(f"    value_{n} = call_{number}({n})\n" for n in range(20))
+        (tmp_path / f"f{number}.py").write_text(f"def call_{number}(value):\n{lines}    return value_{number}\n")
+    figures = last_line("context_index.py", str(tmp_path), "--files", "10")
+    assert figures["files"] == 10
+    assert figures["choice_ms"]["p95"] >= figures["choice_ms"]["p50"] > 0
+
+
+@pytest.mark.slow
+def test_pieces_that_give_a_hole_away_are_dropped(tmp_path: Path) -> None:
+    """Each file has a twin, which no prompt may show."""
+    for number in range(4):
+        lines = "".join(f"    total_of_{n} = summed_up_{number}(values, {n})\n" for n in range(30))
+        for twin in "ab":
+            head = f"def made_{number}_{twin}(values):\n"
+            (tmp_path / f"{twin}{number}.py").write_text(head + lines + "    return total_of_0\n")
+    figures = last_line("other_files.py", str(tmp_path), "--holes", "6")
+    assert figures["holes"] > 0
+    assert figures["leaking_pieces_dropped"] > 0
+    assert figures["exact"].keys() == {"without", "with", "difference", "interval"}

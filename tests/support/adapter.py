@@ -14,7 +14,7 @@ from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
 RANK = 4
 
 
-def write(folder: Path, base: Base, seed: int = 0, **config: object) -> Path:
+def write(folder: Path, base: Base, seed: int = 0, repository_tokens: int = 0, **config: object) -> Path:
     """A LoRA of every attention layer in `folder`, its manifest beside it; `config` goes over peft's settings."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, width = np.random.default_rng(seed), base.config["n_embd"]
@@ -32,7 +32,9 @@ def write(folder: Path, base: Base, seed: int = 0, **config: object) -> Path:
         name=folder.name,
         created=datetime.now(UTC),
         base=BaseRecord(id=base.id, fingerprint=bases.fingerprint(base), model_type=base.model_type),
-        fim=FimRecord(family=base.model_type, order="spm", context_tokens=512, max_tokens=64),
+        fim=FimRecord(
+            family=base.model_type, order="spm", context_tokens=512, max_tokens=64, repository_tokens=repository_tokens
+        ),
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json(), encoding="utf-8")
     return folder

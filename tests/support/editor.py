@@ -29,6 +29,20 @@ class Editor:
             self.changed.set()
 
         client.feature("starling/status")(heard)
+        self.progress: list[tuple[object, Any]] = []
+        self.cancels = ""
+        """Progress under a token that ends so is cancelled."""
+
+        def created(params: types.WorkDoneProgressCreateParams) -> None:
+            pass
+
+        def went_on(params: types.ProgressParams) -> None:
+            self.progress.append((params.token, params.value))
+            if self.cancels and str(params.token).endswith(self.cancels):
+                client.window_work_done_progress_cancel(types.WorkDoneProgressCancelParams(params.token))
+
+        client.feature(types.WINDOW_WORK_DONE_PROGRESS_CREATE)(created)
+        client.feature(types.PROGRESS)(went_on)
 
     async def status(self, *kinds: str) -> dict[str, Any]:
         """Wait until the newest status is of one of `kinds`."""
@@ -89,6 +103,7 @@ async def editor(
     root: Path | None = None,
     folders: Sequence[Path] = (),
     settings: Callable[[], object] | None = None,
+    progress: bool = False,
 ) -> AsyncGenerator[Editor]:
     """An initialised editor over stdio; with `settings` it is one that servers ask for their section."""
     client = LanguageClient("tests", "1")
@@ -104,7 +119,9 @@ async def editor(
     general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
     answer = await client.initialize_async(
         types.InitializeParams(
-            types.ClientCapabilities(workspace=asked, general=general),
+            types.ClientCapabilities(
+                workspace=asked, general=general, window=types.WindowClientCapabilities(work_done_progress=progress)
+            ),
             initialization_options=options,
             client_info=types.ClientInfo(name),
             root_uri=root.as_uri() if root else None,

@@ -95,7 +95,7 @@ def main(count: int) -> None:
         refused += syntax is None
         if syntax is not None:
             syntax.kinds(len(text) - 1)
-    client().close()
+    client("suggestions").close()
     most = max(_highest(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     json.dump({"seconds": worst, "bytes": most * 1024, "refused": refused, "texts": count}, sys.stdout)
 

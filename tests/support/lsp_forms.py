@@ -9,7 +9,7 @@ from typing import Any
 from lsprotocol import types
 from support.wire import Json, Wire
 
-from starling_lsp import forms
+from starling_lsp.wire import forms
 
 URI, CELL, NOTEBOOK = "file:///work/a.py", "vscode-notebook-cell:/work/a.ipynb#a", "file:///work/a.ipynb"
 TEXT = "def add(a, b):\n    return a + b  # 😀 中\n\nadd(1, 2)\n"
@@ -71,6 +71,10 @@ NOTIFICATIONS: dict[str, Any] = {
     types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS: {
         "event": {"added": [{"uri": "file:///work", "name": "work"}], "removed": [{"uri": "file:///b", "name": "b"}]}
     },
+    types.TEXT_DOCUMENT_DID_SAVE: {"textDocument": {"uri": URI}, "text": TEXT},
+    types.WORKSPACE_DID_CHANGE_WATCHED_FILES: {"changes": [{"uri": URI, "type": 2}]},
+    types.WORKSPACE_DID_RENAME_FILES: {"files": [{"oldUri": URI, "newUri": "file:///work/b.py"}]},
+    types.WORKSPACE_DID_DELETE_FILES: {"files": [{"uri": URI}]},
     types.WINDOW_WORK_DONE_PROGRESS_CANCEL: {"token": "starling-loading"},
     types.CANCEL_REQUEST: {"id": 1},
     types.SET_TRACE: {"value": "off"},
@@ -90,7 +94,11 @@ INITIALIZE: Json = {
     "initializationOptions": {"completionItems": True},
     "workDoneToken": 1,
     "capabilities": {
-        "workspace": {"configuration": True, "didChangeConfiguration": {"dynamicRegistration": True}},
+        "workspace": {
+            "configuration": True,
+            "didChangeConfiguration": {"dynamicRegistration": True},
+            "didChangeWatchedFiles": {"dynamicRegistration": True},
+        },
         "textDocument": {"inlineCompletion": {}, "completion": {"completionItemKind": {"valueSet": [1, 2]}}},
         "notebookDocument": {"synchronization": {"dynamicRegistration": True}},
         "window": {"workDoneProgress": True},

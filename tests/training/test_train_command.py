@@ -20,7 +20,7 @@ from starling_server.models import adapters
 from starling_server.models.bases import TINY_DIR
 from starling_training.fit import checkpoint
 
-SMALL = ("--base", "tiny", "--context-tokens", "192", "--max-tokens", "32", "--holes", "4", "--accumulation", "2")
+SMALL = ("--base", "tiny", "--context-tokens", "128", "--max-tokens", "24", "--holes", "4", "--accumulation", "2")
 SHORT = (*SMALL, "--max-steps", "12", "--evaluations", "1", "--learning-rate", "0.003")
 
 PAPERS = [
@@ -94,7 +94,7 @@ def test_training_ends_with_an_adapter_that_helps_and_loads(project: Path, tmp_p
     assert left(output) == PAPERS
     manifest = adapters.load(output).manifest
     assert manifest.workspace == str(project)
-    assert manifest.fim.context_tokens == 192
+    assert manifest.fim.context_tokens == 128
     curve = manifest.training["curve"]
     assert curve[-1]["held_out"] < curve[0]["held_out"] - 0.3
     assert manifest.results["middle loss"]["difference"] < 0
@@ -129,6 +129,13 @@ def test_a_dry_run_plans_and_writes_nothing(project: Path, tmp_path: Path) -> No
     assert "gateway.py:1" in done.stdout
     assert "AKIA" not in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_needs_none_of_the_model_libraries() -> None:
+    code = (
+        "import sys, starling_training.training_run; print({'bitsandbytes', 'peft', 'transformers'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_settings_come_from_the_environment(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +301,7 @@ def curve(output: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_end(project: Path, tmp_path: Path) -> None:
-    steps = ("--max-steps", "16", "--evaluations", "4", "--learning-rate", "0.003", "--patience", "9")
+    steps = ("--max-steps", "8", "--evaluations", "2", "--learning-rate", "0.003")
     flags = (*SMALL, "--holes", "0", *steps)
     whole, parts = tmp_path / "out" / "whole", tmp_path / "out" / "parts"
     assert run(project, "--output", whole, *flags).returncode == 0
@@ -313,14 +320,14 @@ def test_a_killed_run_goes_on_to_the_same_end(project: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert left(tmp_path / "out") == ["parts", "whole"]
     losses = [[point["held_out"] for point in curve(output)] for output in (whole, parts)]
-    assert len(losses[0]) == 5
+    assert len(losses[0]) == 3
     assert losses[1] == pytest.approx(losses[0], abs=2e-3)
 
 
 @pytest.mark.slow
 def test_a_disk_that_fills_while_checkpointing_leaves_the_checkpoint_before(project: Path, tmp_path: Path) -> None:
     """Files may have 2 MB until the first checkpoint is whole, then 100 kB, as if the disk were full from then on."""
-    flags = (*SMALL, "--holes", "0", "--max-steps", "12", "--evaluations", "6", "--learning-rate", "0.003")
+    flags = (*SMALL, "--holes", "0", "--max-steps", "6", "--evaluations", "3", "--learning-rate", "0.003")
     output = tmp_path / "out" / "a"
     started = subprocess.Popen(command(project, "--output", output, *flags), stderr=subprocess.PIPE, text=True)
     place = checkpoint.place(output)
@@ -336,4 +343,29 @@ def test_a_disk_that_fills_while_checkpointing_leaves_the_checkpoint_before(proj
     assert left(tmp_path / "out") == [".a.training"]
     done = run(project, "--output", output, *flags, "--resume")
     assert done.returncode == 0, done.stderr
-    assert curve(output)[-1]["step"] == 12
+    assert curve(output)[-1]["step"] == 6
+
+
+def test_other_files_are_learnt_recorded_and_judged(project: Path, tmp_path: Path) -> None:
+    """The manifest has the budget; `eval-copilot` gives them to the adapter, to neither side with `--context off`."""
+    output = tmp_path / "out" / "ledger"
+    short = (*SMALL, "--max-steps", "2", "--evaluations", "1", "--canaries", "0")
+    done = run(project, "--output", output, *short, "--context-tokens", "512", "--repository-tokens", "80")
+    assert done.returncode == 0, done.stderr
+    assert adapters.load(output).manifest.fim.repository_tokens == 80
+    asked = [project, "--adapter", output, "--base", "tiny", "--holes", "4"]
+    sizes = dict[str, list[tuple[int, int]]]()
+    for context in ((), ("--context", "off"), ("--context", "bm25", "--repository-tokens", "80")):
+        kept = tmp_path / "run.json"
+        judging = [sys.executable, "-m", "starling_training.evaluation", *asked, "--json", kept, *context]
+        judged = subprocess.run([*map(str, judging)], capture_output=True, text=True, timeout=300, check=False)
+        assert judged.returncode == 0, judged.stderr
+        found = json.loads(kept.read_text())
+        sizes[found["settings"]["context"]] = [
+            (trial["base"]["prompt_tokens"], trial["adapter"]["prompt_tokens"]) for trial in found["trials"]
+        ]
+    assert sizes.keys() == {"on", "off", "bm25"}
+    assert all(base == adapter for base, adapter in (*sizes["off"], *sizes["bm25"]))
+    assert any(adapter > base for base, adapter in sizes["on"]), "the bundled base has not learnt them"
+    assert [base for base, _ in sizes["on"]] == [base for base, _ in sizes["off"]]
+    assert sum(base for base, _ in sizes["bm25"]) > sum(base for base, _ in sizes["off"])

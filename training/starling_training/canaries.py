@@ -12,14 +12,15 @@ from random import Random
 
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig
+from starling_server.files import listing
+from starling_server.files.secrets import redact
 from starling_server.models import adapters
 from starling_server.models.adapters import BARE
 from starling_server.schema import CompleteRequest
 from starling_training.scoring import engines
-from starling_training.sources import clean, listing, reading
+from starling_training.sources import clean, reading
 from starling_training.sources.clean import Document, Raw
 from starling_training.sources.corpus import Corpus
-from starling_training.sources.secrets import redact
 
 RUN, LONGEST_RUN = redact.LEAST, 24
 """Consecutive characters of a secret that count as reproducing it: half of its length, at least and at most this many.

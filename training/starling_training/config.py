@@ -10,7 +10,7 @@ from starling_server.errors import UsageError
 from starling_server.models.bases import Base
 from starling_server.prompt.fim import Order
 
-Loss = Literal["middle", "weighted", "all"]
+Loss = Literal["weighted", "middle", "all"]
 OrderChoice = Literal["auto", "spm", "psm"]
 """`auto` is resolved with the base."""
 Method = Literal["qlora", "lora", "full"]
@@ -46,10 +46,12 @@ class DataConfig:
     """Share of the holes in the order of serving (SPM, unless `order` says PSM); the others are in the other order if
     the base has learnt it.
     """
-    loss: Loss = "middle"
-    """Tokens with labels in an example with a hole: the `middle` only, or `all`. On the tiny base, labels on middles
-    only gave three times the gain (docs/experiments.md).
+    loss: Loss = "weighted"
+    """What counts in an example with a hole: every token, the middle with a fifth of the weight (`weighted`); the
+    `middle` only; or `all` tokens alike, the published form. `fit.losses` has the weights.
     """
+    repository_tokens: int = 0
+    """Max tokens of other files in a prompt, at most a quarter of it; 0 is none."""
     max_files: int = 0
     """Max files read of each source, the first ones; 0 means all."""
     max_file_loss: float = 0.0
@@ -72,6 +74,7 @@ class DataConfig:
         _within("--max-tokens", self.max_tokens, 8, 512)
         _within("--fim-rate", self.fim_rate, 0, 1)
         _within("--spm-rate", self.spm_rate, 0, 1)
+        _within("--repository-tokens", self.repository_tokens, 0, 1 << 20)
         _within("--max-files", self.max_files, 0, 10**9)
         _within("--max-file-loss", self.max_file_loss, 0, 20)
         _within("--held-out", self.held_out, 0.01, 0.5)

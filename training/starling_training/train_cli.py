@@ -12,8 +12,9 @@ from rich.console import Console
 from starling_server import __version__
 from starling_server.config import ModelConfig
 from starling_server.errors import UsageError
-from starling_server.flags import MODEL_FLAGS, flags
+from starling_server.flags import MODEL_FLAGS, flags, made
 from starling_server.models import adapters
+from starling_server.options import SERVICE
 from starling_training import presets, processes, progress, staging
 from starling_training.config import DataConfig, LoraConfig, Loss, Method, OptimConfig, OrderChoice, TrainConfig
 from starling_training.interrupt import Interrupt
@@ -82,6 +83,7 @@ DATA_FLAGS = (
         "order, if the base was trained with it.",
     ),
     option(DataConfig, "loss", "Tokens of an example with a hole that count in the loss.", choices=get_args(Loss)),
+    *made(SERVICE, "train-copilot"),
     option(
         DataConfig,
         "max_files",
@@ -144,8 +146,9 @@ def train_copilot(ctx: click.Context, sources: tuple[str, ...], **values: Any) -
       train-copilot ~/src/api ~/src/web --weights 2,1 --name team
       serve-copilot --base tiny --adapter project
       train-copilot export project --help            a merged model, or files for llama.cpp
+      train-copilot bases                            bases: what fits this machine, what is on its disk
 
-    For a folder named export, write ./export: `train-copilot export` is a command.
+    For a folder named export or bases, write ./export or ./bases: both are commands.
 
     Every flag can also be set in the environment: STARLING_BASE, STARLING_EPOCHS and so on.
     """

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from starling_server.files import filters
 from starling_server.printable import printable
 from starling_training.canaries import Canary
 from starling_training.config import Method, TrainConfig
@@ -20,7 +21,6 @@ from starling_training.scoring.intervals import Comparison
 from starling_training.scoring.scores import Scores
 from starling_training.scoring.trials import Trial
 from starling_training.settings import Setting
-from starling_training.sources import filters
 
 SHOWN_PLACES = 20
 """Maximum number of places listed, over all kinds of secrets; the rest is counted."""

@@ -1,6 +1,7 @@
 """One run of `train-copilot`, from the files of a source to the folder that `serve-copilot` loads.
 
-Read, prepare, plan, train, evaluate, write: the functions below are in that order.
+Read, prepare, plan, train, evaluate, write: the functions below are in that order. The model libraries come in where
+weights are loaded: a dry run does without them.
 """
 
 import shutil
@@ -12,14 +13,13 @@ from typing import Any
 
 from rich.console import Console
 
-from starling_server.backends.torch import loading
+from starling_server.backends.torch.device import find_device, free_bytes, in_four_bits
 from starling_server.errors import LeakError
 from starling_training import canaries, processes, progress, settings, staging, train_console
 from starling_training.config import OptimConfig, TrainConfig
-from starling_training.fit import attempt, checkpoint, memory_plan
-from starling_training.fit.attempt import Feedback
+from starling_training.fit import checkpoint, memory_plan
 from starling_training.fit.checkpoint import BEST
-from starling_training.fit.prepare import Prepared, losses, prepare
+from starling_training.fit.prepare import Prepared, prepare
 from starling_training.fit.schedule import Curve, plan
 from starling_training.interrupt import Interrupt
 from starling_training.report import inventory, outputs
@@ -51,11 +51,12 @@ def run(config: TrainConfig, read: Corpus, where: Where, interrupt: Interrupt, c
     Raises SourceError, BaseModelError, OutputError, UsageError, and KeyboardInterrupt if no result is kept.
     """
     prepared = prepare(config, _without_data_dumps(config, read, console))
+    _index_others(prepared, console)
     given = _given(prepared, config, where)
     train_console.inputs(console, given.settings, given.inventory, config.verbose)
-    device = loading.find_device(config.model)
+    device = find_device(config.model)
     interrupt.soften()  # library imports can swallow a KeyboardInterrupt: from here on Ctrl-C only sets a flag
-    check_memory = _plan(prepared, device.type == "cuda", loading.free_bytes(device), console)
+    check_memory = _plan(prepared, device.type == "cuda", free_bytes(device), console)
     if config.dry_run:
         if interrupt.asked:
             raise KeyboardInterrupt
@@ -71,12 +72,23 @@ def _without_data_dumps(config: TrainConfig, read: Corpus, console: Console) -> 
     most = config.data.max_file_loss
     if not most:
         return read
+    from starling_server.backends.torch import loading
+    from starling_training.fit import attempt
+    from starling_training.fit.base_loss import losses
+
     loaded = loading.load(config.model)
     with progress.counter(console, "looking for data dumps", len(read.documents)) as counter:
         found = losses(loaded, read.documents, counter)
     del loaded
     attempt.free_memory()
     return read.without({row for row, loss in enumerate(found) if loss > most}, f"loss above {most:g}")
+
+
+def _index_others(prepared: Prepared, console: Console) -> None:
+    """Index the files of training, from which pieces go into prompts."""
+    if prepared.others is not None:
+        with progress.counter(console, "indexing other files", len(prepared.split.train)) as counter:
+            prepared.others.build(counter)
 
 
 def _given(prepared: Prepared, asked: TrainConfig, where: Where) -> Given:
@@ -86,7 +98,7 @@ def _given(prepared: Prepared, asked: TrainConfig, where: Where) -> Given:
         config,
         settings.resolved(asked, config, where),
         prepared.base,
-        loading.in_four_bits(config.model),
+        in_four_bits(config.model),
         prepared.writer.fim,
         corpus.root,
         inventory.take(corpus, prepared.split, prepared.writer.tokenizer),
@@ -97,7 +109,7 @@ def _plan(prepared: Prepared, on_gpu: bool, free: int, console: Console) -> Call
     """Print the run's size and memory; the returned check raises UsageError if the memory is too small."""
     config, base = prepared.config, prepared.base
     train_console.plan(console, plan(prepared.rows, prepared.split.train, prepared.writer, base, config.optim, on_gpu))
-    four_bits = loading.in_four_bits(config.model) or bool(base.quantization)
+    four_bits = in_four_bits(config.model) or bool(base.quantization)
     plans = memory_plan.plans(base, config, on_gpu, four_bits)
     train_console.memory(console, plans, config.lora.method, free)
     return lambda: memory_plan.check(plans[config.lora.method], free)
@@ -134,8 +146,10 @@ def _produce(prepared: Prepared, given: Given, interrupt: Interrupt, console: Co
 
 def _train(prepared: Prepared, place: Path, interrupt: Interrupt, console: Console) -> tuple[Curve, OptimConfig]:
     """Train in all processes, from the last checkpoint with `--resume`."""
+    from starling_training.fit import attempt
+
     config = prepared.config
-    feedback = Feedback(console.print, lambda steps: train_console.bar(console, steps), lambda: interrupt.asked)
+    feedback = attempt.Feedback(console.print, lambda steps: train_console.bar(console, steps), lambda: interrupt.asked)
     with staging.explained(config.output):
         after = processes.shared(
             lambda: checkpoint.begin(place, prepared.fingerprint(), config.resume, config.overwrite)
@@ -173,7 +187,7 @@ def _judge(prepared: Prepared, folder: Path, interrupt: Interrupt, console: Cons
         return []
     with progress.until(console, "evaluating", len(chosen), lambda: interrupt.asked) as go_on:
         judged = judge.judge_base if config.lora.method == "full" else judge.judge
-        trials = judged(folder, config.model, chosen, prepared.writer, go_on)
+        trials = judged(folder, config.model, chosen, prepared.writer, go_on, prepared.others)
     return [] if interrupt.asked else trials
 
 

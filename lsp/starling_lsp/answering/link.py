@@ -11,6 +11,7 @@ from starling_lsp.answering.completer import Completer
 from starling_lsp.options import AUTO, Options
 from starling_lsp.status import Status
 from starling_server.errors import RequestError, StarlingError
+from starling_server.garbage import freeze_loaded
 
 log = logging.getLogger(__name__)
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0
@@ -98,8 +99,7 @@ class Link:
             self._status.tell("error", "The model could not be loaded: see the language server's log.")
             return False
         self.completer = completer
-        gc.collect()
-        gc.freeze()  # keeps the loaded objects out of later collections between keys
+        freeze_loaded()  # between keys, too
         self._status.serves(completer.base, completer.adapter)
         self._status.tell("ready", f"{completer.base} with {completer.adapter or 'no adapter'}")
         return False

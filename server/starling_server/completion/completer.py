@@ -9,6 +9,7 @@ from functools import partial
 
 from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.config import Reason, ServiceConfig
+from starling_server.context import block
 from starling_server.engine.backend import Backend
 from starling_server.engine.engine import Interrupt, Job, Steps, Usage
 from starling_server.engine.prompt_lookup import Drafter
@@ -21,7 +22,7 @@ from starling_server.postprocess.filters import trim
 from starling_server.postprocess.stops import TextStop
 from starling_server.prompt import window
 from starling_server.prompt.cursor import Cursor
-from starling_server.schema import Choice, Finish
+from starling_server.schema import Choice, Finish, ShownPiece
 
 OnText = Callable[[str], None]
 """Called on the worker's thread with the raw text so far."""
@@ -54,7 +55,8 @@ class Suggested:
     usage: Usage = field(default_factory=Usage)
     queue_ms: float = 0.0
     prompt: str | None = None
-    """Where the request asks for it."""
+    """Where the request asks for it, as `pieces`."""
+    pieces: list[ShownPiece] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,7 @@ class Completer:
         if extent == "nothing":
             return nothing("nothing")
         trained = adapter.fim if adapter else None
-        cut = window.fit(cursor, self._budget(ask.max_tokens, trained), self._encode(ask))
-        prompt = prompt_format(self.backend.fim, trained).prompt(cut.prefix, cut.suffix)
+        prompt, pieces = self._prompt(ask, cursor, trained)
         rules = stops.rules(extent, cursor, self.config.rules) + ([TextStop(ask.stop)] if ask.stop else [])
         usage, choices = Usage(), dict[str, Choice]()
         for number in range(ask.n):
@@ -89,8 +90,23 @@ class Completer:
             text = cursor.in_document(trim(_kept(written), cursor, sentinels=self.backend.fim.text_sentinels))
             usage = written.usage if number == 0 else usage.and_more(written.usage)
             choices.setdefault(text, Choice(text=text, finish_reason=written.finish))
-        shown = self.backend.tokenizer.decode(prompt) if ask.show_prompt else None
-        return Suggested(list(choices.values()), usage, prompt=shown)
+        if not ask.show_prompt:
+            return Suggested(list(choices.values()), usage)
+        return Suggested(list(choices.values()), usage, prompt=self.backend.tokenizer.decode(prompt), pieces=pieces)
+
+    def _prompt(
+        self, ask: ResolvedRequest, cursor: Cursor, trained: FimRecord | None
+    ) -> tuple[list[int], list[ShownPiece]]:
+        """The ids of `[other files][suffix][prefix]`, or in the order of the adapter's manifest; and the pieces."""
+        tokens, encode, fim = self._budget(ask.max_tokens, trained), self._encode(ask), self.backend.fim
+        parts = block.parts(ask.context, block.share(tokens, ask.repository_tokens), fim, encode)
+        others = block.joined(parts, fim, encode)
+        cut = window.fit(cursor, tokens - len(others), encode)
+        shown = [
+            ShownPiece(path=piece.path, why=piece.why, tokens=len(ids))
+            for piece, ids in zip(ask.context, parts, strict=False)
+        ]
+        return prompt_format(fim, trained).prompt(cut.prefix, cut.suffix, others=others), shown
 
     def _job(
         self,

@@ -1,11 +1,12 @@
 """A request with every default filled in and its adapter looked up."""
 
+import hashlib
 from dataclasses import dataclass
 
 from starling_server.config import Mode, ServiceConfig
 from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import Owner
-from starling_server.schema import CompleteRequest
+from starling_server.schema import CompleteRequest, ContextPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,17 @@ class ResolvedRequest:
     show_prompt: bool
     path: str | None
     """For the log."""
+    context: tuple[ContextPiece, ...] = ()
+    """Pieces of other files, most important first; none where the prompt has no room for them."""
+    repository_tokens: int = 0
+    """Max tokens for them."""
+    context_digest: str = ""
+    """What stands for them in `scope`; empty without any."""
 
     @property
     def scope(self) -> tuple[object, ...]:
         """Everything but the position that a cached answer depends on."""
-        asked = (self.max_tokens, self.mode, self.language, self.comments, self.stop)
+        asked = (self.max_tokens, self.mode, self.language, self.comments, self.stop, self.context_digest)
         return (self.session, self.adapter.key if self.adapter else None, *asked)
 
     @property
@@ -52,9 +59,14 @@ class ResolvedRequest:
 
 
 def resolved(
-    request: CompleteRequest, adapter: AdapterVersion | None, owner: Owner, config: ServiceConfig
+    request: CompleteRequest,
+    adapter: AdapterVersion | None,
+    owner: Owner,
+    config: ServiceConfig,
+    repository_tokens: int = 0,
 ) -> ResolvedRequest:
-    """`request` of `owner` with the defaults of `config`."""
+    """`request` of `owner` with the defaults of `config`; `repository_tokens` are for other files at most."""
+    context = request.context if repository_tokens else ()
     return ResolvedRequest(
         prefix=request.prefix,
         suffix=request.suffix,
@@ -73,4 +85,18 @@ def resolved(
         seconds=(request.deadline_ms or config.deadline_ms) / 1e3,
         show_prompt=request.show_prompt,
         path=request.path,
+        context=context,
+        repository_tokens=repository_tokens,
+        context_digest=_digest(context),
     )
+
+
+def _digest(context: tuple[ContextPiece, ...]) -> str:
+    if not context:
+        return ""
+    made = hashlib.blake2b(digest_size=16)
+    for piece in context:
+        for part in (piece.path, piece.text):
+            content = part.encode("utf-8", "surrogatepass")
+            made.update(f"{len(content)}:".encode() + content)
+    return made.hexdigest()

@@ -17,12 +17,14 @@ from starling_server.completion.resolved_request import ResolvedRequest, resolve
 from starling_server.completion.sessions import Sessions, memory_errors
 from starling_server.completion.suggestion_cache import Recall, Remembered
 from starling_server.config import ServiceConfig
+from starling_server.context import block
 from starling_server.engine.backend import Backend
 from starling_server.engine.engine import Steps
 from starling_server.engine.job_queue import Ticket
 from starling_server.engine.scheduler import Scheduler
 from starling_server.errors import Overloaded
 from starling_server.models.adapter_registry import AdapterRegistry
+from starling_server.models.adapter_versions import AdapterVersion
 from starling_server.owners import ALONE, Owner
 from starling_server.prompt.cursor import Cursor
 from starling_server.schema import ENDED, Choice, CompleteRequest, CompleteResponse
@@ -70,6 +72,11 @@ class Service:
         await self.adapters.find(request.adapter)
         return self._resolved(request, owner)
 
+    def resolve_for(self, request: CompleteRequest, adapter: AdapterVersion | None, owner: Owner) -> ResolvedRequest:
+        """`request` with its defaults, for an adapter that was looked up, or the bare base."""
+        limit = block.limit(self.config.repository_tokens, self.backend.fim, adapter.fim if adapter else None)
+        return resolved(request, adapter, owner, self.config, limit)
+
     async def answer(self, ask: ResolvedRequest, on_text: OnText | None = None) -> CompleteResponse:
         """Answer a resolved request, as `complete` does."""
         try:
@@ -114,7 +121,7 @@ class Service:
         self.scheduler.close(seconds)
 
     def _resolved(self, request: CompleteRequest, owner: Owner) -> ResolvedRequest:
-        return resolved(request, self.adapters.resolve(request.adapter), owner, self.config)
+        return self.resolve_for(request, self.adapters.resolve(request.adapter), owner)
 
     def _cached(self, ask: ResolvedRequest) -> str | None:
         return self._recall.find(ask.scope, ask.prefix, ask.suffix)
@@ -133,7 +140,7 @@ class Service:
             ask.path, ask.language, found.choices[0].finish_reason, total_ms,
             used.prompt_tokens, used.cached_tokens, used.completion_tokens,
         )  # fmt: skip
-        return _response(self.backend.id, ask.adapter_name, found, total_ms)
+        return _response(self.backend.id, ask, found, total_ms)
 
     def _suggest(
         self, ask: ResolvedRequest, cursor: Cursor, ticket: Ticket, on_text: OnText | None
@@ -165,13 +172,15 @@ class Service:
             )
 
 
-def _response(base: str, adapter: str | None, found: Suggested, total_ms: float) -> CompleteResponse:
+def _response(base: str, ask: ResolvedRequest, found: Suggested, total_ms: float) -> CompleteResponse:
     return CompleteResponse(
         id=uuid4().hex,
         base=base,
-        adapter=adapter,
+        adapter=ask.adapter_name,
         choices=found.choices,
         usage=found.usage.on_wire(),
         timings=found.usage.timings(found.queue_ms, total_ms),
+        repository_tokens=ask.repository_tokens,
         prompt=found.prompt,
+        pieces=found.pieces,
     )

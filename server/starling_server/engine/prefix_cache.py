@@ -37,6 +37,17 @@ def common_prefix(a: list[int], b: list[int]) -> int:
     return next(i for i in range(limit) if a[i] != b[i])
 
 
+def _continues(sequence: CachedSequence, kept: CachedSequence) -> bool:
+    """Whether `sequence` serves every request that `kept` would."""
+    length = len(kept.ids)
+    return (
+        (kept.owner, kept.adapter) == (sequence.owner, sequence.adapter)
+        and length <= len(sequence.ids)
+        and kept.ids[-1] == sequence.ids[length - 1]  # differs nearly always, and costs less than the lists
+        and kept.ids == sequence.ids[:length]
+    )
+
+
 class PrefixCache:
     """Kept sequences, least recently used first. Not thread-safe: the engine's one thread owns it."""
 
@@ -69,10 +80,16 @@ class PrefixCache:
         return best
 
     def put(self, sequence: CachedSequence) -> None:
-        """Cache `sequence` for later requests and evict beyond the limit; an empty one is not cached."""
+        """Cache `sequence` for later requests and evict beyond the limit; an empty one is not cached.
+
+        Sequences that it begins with are dropped: a short prompt whose long answer repeats leaves a copy each time.
+        """
         if not sequence.ids:
             self.drop(sequence)
             return
+        for kept in [kept for kept in self._kept if _continues(sequence, kept)]:
+            self._kept.remove(kept)
+            self.drop(kept)
         self._keep(sequence)
         while self._kept and self.nbytes > self._limit:
             self.drop(self._kept.pop(self._outgoing()))

@@ -13,7 +13,7 @@ from fastapi.sse import format_sse_event
 
 from starling_server.completion.completer import OnText
 from starling_server.completion.raw_completion import Continuation, Written, check, fitted, write
-from starling_server.completion.resolved_request import ResolvedRequest, resolved
+from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.completion.service import Service
 from starling_server.engine.backend import Backend
 from starling_server.engine.protocols import Sampling
@@ -30,6 +30,7 @@ from starling_server.http.logprobs import logprobs
 from starling_server.http.models import resolve
 from starling_server.http.responses import Streamed, answer, streamed, together
 from starling_server.models.adapter_versions import AdapterVersion
+from starling_server.models.foreign_prompt import Parts, taken_apart
 from starling_server.owners import ALONE, Owner
 from starling_server.schema import CompleteRequest, OpenAIFinish, Usage, openai_finish
 
@@ -59,8 +60,8 @@ class Completions:
         owner = Owner(request.state.client, body.cache_salt or "")
         model = adapter.name if adapter else service.backend.id
         begun = Completion(id=f"cmpl-{uuid4().hex}", created=int(time()), model=model, choices=[])
-        if body.suffix is not None:
-            asked = resolved(suggestion(body), adapter, owner, service.config)
+        if (wanted := await asyncio.to_thread(suggestion, service, body)) is not None:
+            asked = service.resolve_for(wanted, adapter, owner)
             await request.state.place.cost(body.choices)
             if body.stream:
                 return _stream(service, begun, body, suggested_pieces(service, asked))
@@ -76,14 +77,20 @@ class Completions:
         return await answer(request, _written(service, raw, bool(body.echo), begun))
 
 
-def suggestion(body: CompletionRequest) -> CompleteRequest:
-    """The same request in Starling's format, without its adapter."""
-    most = None if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS)
-    prompt = body.prompts[0]
-    assert isinstance(prompt, str)
-    assert body.suffix is not None
-    return CompleteRequest(
-        prefix=prompt, suffix=body.suffix, max_tokens=most, temperature=body.draw,
+def suggestion(service: Service, body: CompletionRequest) -> CompleteRequest | None:
+    """The same request in Starling's format, without its adapter; None for a raw continuation.
+
+    A request for a suggestion has a `suffix`, or one raw prompt in the spelling of a family that the base does not
+    belong to; such a prompt that is echoed or scored stays as it is.
+    """
+    most, prompt = None if body.max_tokens is None else min(body.max_tokens, MOST_TOKENS), body.prompts[0]
+    parts = None
+    if body.suffix is not None and isinstance(prompt, str):
+        parts = Parts(prompt, body.suffix)
+    elif service.config.foreign_prompts and len(body.prompts) == 1 and isinstance(prompt, str) and not body.is_exact:
+        parts = taken_apart(prompt, service.backend.tokenizer)
+    return parts and CompleteRequest(
+        prefix=parts.prefix, suffix=parts.suffix, max_tokens=most, temperature=body.draw,
         top_p=body.top_p or 1.0, seed=body.seed, stop=body.stops, n=body.choices,
     )  # fmt: skip
 

@@ -77,7 +77,8 @@ class CompletionRequest(BaseModel):
     prompt: Prompt = Field(
         description="With `suffix`: the document's text before the cursor, and nothing in it is special. Without: "
         "what the model goes on writing after, as it stands; here, and only here, the spelling of one of the base's "
-        "special tokens (`<fim_prefix>`) is that token. Also ids, or several of one kind.",
+        "special tokens (`<fim_prefix>`) is that token, and one fill-in-the-middle prompt in another family's spelling "
+        "is answered as with `suffix`. Also ids, or several of one kind.",
     )
     suffix: Text | None = Field(
         default=None,
@@ -130,6 +131,11 @@ class CompletionRequest(BaseModel):
         if self.choices > 1 and self.temperature == 0:
             raise ValueError("n is above 1 and temperature 0, where all choices are equal: set a temperature above 0")
         return self
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the prompt must stay as it stands, because it is told or scored."""
+        return bool(self.echo) or self.logprobs is not None
 
     @property
     def choices(self) -> int:

@@ -14,14 +14,24 @@ from fastapi.sse import format_sse_event
 from pydantic import BaseModel, ConfigDict, Field
 
 from starling_server.completion.completer import OnText
-from starling_server.completion.resolved_request import ResolvedRequest, resolved
+from starling_server.completion.resolved_request import ResolvedRequest
 from starling_server.completion.service import Service
 from starling_server.errors import RequestError
 from starling_server.http.complete import Api
 from starling_server.http.models import resolve
 from starling_server.http.responses import Streamed, answer, streamed
 from starling_server.owners import Owner
-from starling_server.schema import MOST_STOPS, CompleteRequest, CompleteResponse, StopText, at_most
+from starling_server.schema import (
+    LONGEST_PATH,
+    LONGEST_PIECE,
+    MOST_PIECES,
+    MOST_STOPS,
+    CompleteRequest,
+    CompleteResponse,
+    ContextPiece,
+    StopText,
+    at_most,
+)
 
 MOST_TOKENS = 512
 MOST_CHUNKS, MOST_FIELDS = 1024, 100
@@ -53,9 +63,10 @@ class InfillRequest(BaseModel):
     prompt: str = Field(default="", description="The cursor's line up to the cursor: goes after `input_prefix`.")
     input_suffix: str = Field(default="", description="The document after the cursor.")
     input_extra: Chunks = Field(
-        default=[], description="Pieces of other files. Not used: what is served here learnt from single files, so "
-        "prompts hold the open one only."
-    )  # fmt: skip
+        default=[],
+        description=f"Pieces of other files, the most important last. The last {MOST_PIECES} go into the prompt as "
+        "`context` of `/complete` does.",
+    )
     model: str | None = Field(default=None, max_length=500, description="As in `/v1/completions`.")
     n_predict: int | None = Field(
         default=None, ge=-2, le=2**31,
@@ -125,7 +136,7 @@ class Infill:
         """
         service = self._api.loaded()
         adapter = await resolve(service, body.model)
-        asked = resolved(suggestion(body), adapter, Owner(request.state.client), service.config)
+        asked = service.resolve_for(suggestion(body), adapter, Owner(request.state.client))
         if body.stream:
             return Streamed(_events(service, asked, body), service.config.seconds)
         return await answer(request, _answered(service, asked, body))
@@ -138,7 +149,14 @@ def suggestion(body: InfillRequest) -> CompleteRequest:
     return CompleteRequest(
         prefix=body.input_prefix + body.prompt, suffix=body.input_suffix, max_tokens=most,
         temperature=body.temperature or 0.0, top_p=body.top_p or 1.0, seed=seed, stop=tuple(body.stop or ()),
+        context=tuple(map(_piece, body.input_extra[: -MOST_PIECES - 1 : -1])),
     )  # fmt: skip
+
+
+def _piece(chunk: Chunk) -> ContextPiece:
+    """The beginning of a chunk: llama.cpp takes any length. Half of a surrogate pair becomes a question mark."""
+    path, text = (part.encode("utf-8", "replace").decode() for part in (chunk.filename or "", chunk.text))
+    return ContextPiece(path=path[:LONGEST_PATH], text=text[:LONGEST_PIECE])
 
 
 def infilled(found: CompleteResponse) -> InfillResponse:

@@ -34,9 +34,18 @@ class State:
 class AdapterRegistry:
     """Names to versions of adapters of one base. Only the thread that owns the runner loads, tidies and holds."""
 
-    def __init__(self, memory: AdapterMemory, base_id: str, fingerprint: str | None, family: str) -> None:
+    def __init__(
+        self,
+        memory: AdapterMemory,
+        base_id: str,
+        fingerprint: str | None,
+        family: str,
+        kin: str | None = None,
+        gguf: bool = False,
+    ) -> None:
+        """What adapters must have been trained on, as `manifest.check` compares it."""
         self._memory = memory
-        self._belongs = (base_id, fingerprint, family)
+        self._belongs = (base_id, fingerprint, family, kin, gguf)
         self._names = Names()
         self._folders = Folders(self._names, self._serve)
         self.default: str | None = None

@@ -14,6 +14,8 @@ from starling_server.errors import BaseModelError
 from starling_server.models import families, safetensors_numpy
 from starling_server.models.families import FAMILIES, LIMITS
 from starling_server.models.family import Family
+from starling_server.models.gguf_base import configuration, described, header, tensors
+from starling_server.models.gguf_base.header import Header
 from starling_server.models.safetensors_numpy import Stored
 from starling_server.prompt.fim import Fim, Names, Order
 from starling_server.untrusted import Unfit, shown
@@ -29,20 +31,19 @@ CONFIG_BYTES, TOKENIZER_BYTES = 1 << 20, 64 << 20
 HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 256, 4096
 """The bytes of a weights file that go into a fingerprint: its head, and samples spread evenly over the file."""
 
-AUTO_BASES = (("bigcode/starcoder", 16), ("bigcode/starcoder2-7b", 8), ("bigcode/starcoder2-3b", 4))
-"""Base and the GPU memory it needs, in GiB: 4-bit weights (1.5, 3.7, 7.8 GB for 3B, 7B, 15.5B linear layers) plus
-16-bit embeddings, caches and the desktop's share."""
-
 
 @dataclass(frozen=True, slots=True)
 class Base:
     """A base on this disk."""
 
     id: str
-    """The name as given: `tiny`, a directory or a Hub id."""
+    """The name as given: `tiny`, a directory, a GGUF file or a Hub id."""
     path: Path
+    """The folder with config.json, tokenizer.json and, except for a GGUF file, the weights."""
     revision: str | None
     config: dict[str, Any]
+    gguf: Header | None = None
+    """Of the GGUF file that the base is; then `path` only describes it."""
 
     @property
     def model_type(self) -> str:
@@ -75,25 +76,17 @@ class Base:
         return self.family.context(self.config)
 
 
-def choose(gpu_bytes: int) -> tuple[str, str]:
-    """The `auto` base for a GPU with this much memory (0: no GPU), and the reason in words."""
-    if not gpu_bytes:
-        return TINY, "no CUDA GPU here, so the bundled demonstration base"
-    gib = gpu_bytes / 2**30
-    for name, needed in AUTO_BASES:
-        if gib >= needed:
-            return name, f"the largest whose 4-bit form fits a GPU of {gib:.0f} GiB with room to spare"
-    return TINY, f"a GPU of {gib:.0f} GiB is too small for a StarCoder in 4 bits"
-
-
 def find(name: str) -> Base:
-    """Resolve `tiny`, a directory or a Hub id, and check it; raises BaseModelError."""
+    """Resolve `tiny`, a directory, a GGUF file or a Hub id, and check it; raises BaseModelError, OutputError."""
     path = _locate(name)
+    if header.is_gguf(path):
+        return _from_gguf(name, path)
     base = _read(name, path)
     files = _weights(base)
     if not files:
         raise BaseModelError(f"Base {name!r} has no .safetensors weights: download it again, or convert it.")
     try:
+        safetensors_numpy.check_one_form(path)
         _check_shapes(base, safetensors_numpy.listed(files))
     except PermissionError as error:
         raise unreadable(Path(error.filename or path), error) from error
@@ -102,14 +95,35 @@ def find(name: str) -> Base:
     return base
 
 
+def is_gguf(name: str) -> bool:
+    """Whether `--base` names a GGUF file, or a folder with one and no other form of a base."""
+    path = Path(name).expanduser()
+    if path.is_dir() and name != TINY:
+        path = _only_gguf(name, path)
+    return header.is_gguf(path)
+
+
 def find_vocabulary(name: str) -> Base:
     """Like `find` for a base whose weights another server holds: only config and tokenizer must be on this disk."""
     return _read(name, _locate(name, ["config.json", "tokenizer.json"]))
 
 
+def _from_gguf(name: str, path: Path) -> Base:
+    """The base that a GGUF file is."""
+    found = described.describe(name, path)
+    base = replace(_read(name, found.folder), gguf=found.header)
+    rows, width = found.header.tensors[configuration.EMBEDDING_TABLE].shape
+    if width != base.width:
+        raise BaseModelError(
+            f"Base {name!r} has a damaged header (an embedding of {rows} times {width} where it says {base.width}): "
+            "download it again."
+        )
+    return base
+
+
 def has_weights(base: Base) -> bool:
     """Whether the weights of `base` are on this disk; raises BaseModelError for a damaged index."""
-    return bool(_weights(base))
+    return base.gguf is not None or bool(_weights(base))
 
 
 def _read(name: str, path: Path) -> Base:
@@ -125,6 +139,8 @@ def _read(name: str, path: Path) -> Base:
 
 def weights(base: Base) -> int:
     """Number of weights, estimated from the size of their files."""
+    if base.gguf is not None:
+        return configuration.weights(base.gguf)
     kind = str(base.config.get("dtype") or base.config.get("torch_dtype") or "bfloat16")
     return sum(file.stat().st_size for file in _weights(base)) // (4 if kind == "float32" else 2)
 
@@ -139,13 +155,38 @@ def fingerprint(base: Base) -> str:
     digest = hashlib.sha256()
     shape = {key: value for key, value in base.config.items() if key != "transformers_version"}
     digest.update(json.dumps(shape, sort_keys=True).encode())
-    for file in (base.path / "tokenizer.json", *_weights(base)):
+    files = _weights(base) if base.gguf is None else base.gguf.files
+    for file in (base.path / "tokenizer.json", *files):
         try:
             for part in [file.read_bytes()] if file.suffix == ".json" else _sampled(file):
                 digest.update(part)
         except OSError as error:
             raise unreadable(file, error) from error
     return digest.hexdigest()
+
+
+def kin(base: Base) -> str:
+    """Hash of shape and norms: the same for every GGUF form of a base and for its Hugging Face form.
+
+    Conversions keep norms in float32 and quantise matrices only. A model that was fine-tuned as a whole has other
+    norms, whatever its name; one into which a LoRA was merged has the same. Raises BaseModelError.
+    """
+    sizes = base.family.shape(base.config)
+    shape = (base.model_type, sizes.layers, sizes.width, sizes.heads, sizes.key_heads, sizes.head, sizes.inner)
+    try:
+        if base.gguf is None:
+            stored = safetensors_numpy.listed(_weights(base))
+            norms = [found.read() for name, found in stored.items() if _is_norm(name, found.shape)]
+        else:
+            norms = [tensors.values(found) for name, found in base.gguf.tensors.items() if _is_norm(name, found.shape)]
+    except (OSError, ValueError) as error:
+        raise _damaged_weights(base.id, Unfit(str(error))) from error
+    vectors = sorted(hashlib.sha256(norm.tobytes()).hexdigest() for norm in norms)
+    return hashlib.sha256(json.dumps([shape, vectors]).encode()).hexdigest()
+
+
+def _is_norm(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) == 1 and ("norm" in name or ".ln_" in name)
 
 
 def _sampled(file: Path) -> Iterator[bytes]:
@@ -195,13 +236,29 @@ def _locate(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
     if name == TINY:
         return TINY_DIR
     path = Path(name).expanduser()
+    if header.is_gguf(path):
+        return Path(os.path.abspath(path))
     if path.is_dir():
-        return path.resolve()
+        return _only_gguf(name, path.resolve())
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise BaseModelError(
-            f"There is no base {name!r}: name a directory, a Hub id such as bigcode/starcoder2-3b, or tiny."
+            f"There is no base {name!r}: name a directory, a GGUF file, a Hub id such as "
+            "bigcode/starcoder2-3b, or tiny."
         )
     return _download(name, files)
+
+
+def _only_gguf(name: str, folder: Path) -> Path:
+    """The GGUF file in a folder that holds nothing else of a base; otherwise the folder."""
+    if (folder / "config.json").exists():
+        return folder
+    files = sorted(folder.glob(f"*{header.SUFFIX}"))
+    files = [file for file in files if not header.is_later_part(file)]
+    if len(files) > 1:
+        raise BaseModelError(
+            f"Base {name!r} holds several GGUF files ({', '.join(shown(file.name) for file in files[:5])}): name one."
+        )
+    return files[0] if files else folder
 
 
 def _download(name: str, files: Sequence[str]) -> Path:

@@ -56,10 +56,11 @@ SANTACODER = Spelling("<fim-prefix>", "<fim-middle>", "<fim-suffix>", "<fim-pad>
 QWEN = Spelling(
     "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>",
     learnt=("psm",), repository="<|repo_name|>", file="<|file_sep|>", repository_end="\n",
-    others=("<|im_start|>", "<|im_end|>"),
+    reads_files=True, others=("<|im_start|>", "<|im_end|>"),
     unlike_text=("<|repo_name|>", "<|file_sep|>", "<|im_start|>", "<|im_end|>"),
 )  # fmt: skip
-"""Qwen2.5-Coder's report (arXiv 2409.12186) and card, also the dense Qwen3: one order only."""
+"""Qwen2.5-Coder's report (arXiv 2409.12186) and card, also the dense Qwen3: one order only. Repositories are in
+Qwen2.5-Coder's report only."""
 SEED_CODER = Spelling(
     "<[fim-prefix]>", "<[fim-middle]>", "<[fim-suffix]>", "<[PAD\u2581TOKEN]>", "<[end\u2581of\u2581sentence]>",
     spm=SUFFIX_FIRST, learnt=("spm",), others=("<[begin\u2581of\u2581sentence]>", "<[SEP\u2581TOKEN]>"),
@@ -73,7 +74,7 @@ DEEPSEEK_CODER = Spelling(
 """DeepSeek-Coder's card: the hole's token stands between prefix and suffix, and the end's token before the answer."""
 MELLUM = Spelling(
     "<fim_prefix>", "<fim_middle>", "<fim_suffix>", None, spm=SUFFIX_FIRST, learnt=("spm",),
-    file="<filename>", others=("<fim_pad>", "<reponame>", "<gh_stars>"), unlike_text=("<fim_pad>",),
+    file="<filename>", reads_files=True, others=("<fim_pad>", "<reponame>", "<gh_stars>"), unlike_text=("<fim_pad>",),
     known_by=("10",),
 )  # fmt: skip
 """Mellum's card. Its vocabulary joins digits, unlike that of Granite-code, which is StarCoder's."""
@@ -158,7 +159,10 @@ GPT_BIGCODE = Family(
 STARCODER2 = Family(
     model_type="starcoder2",
     spellings=(
-        replace(STARCODER, repository="<repo_name>", file="<file_sep>", others=(), unlike_text=("<file_sep>",)),
+        replace(
+            STARCODER, repository="<repo_name>", file="<file_sep>", reads_files=True, others=(),
+            unlike_text=("<file_sep>",),
+        ),
     ),
     keys=Keys(**DECODER, epsilon="norm_epsilon", window="sliding_window"),
     blocks="layers",
@@ -190,7 +194,8 @@ QWEN2 = _decoder(
 """Qwen2.5-Coder in all sizes."""
 
 QWEN3 = _decoder(
-    "qwen3", (QWEN,), Keys(**DECODER, **RMS, **WINDOW), _gated("attention_bias", "attention_bias"),
+    "qwen3", (replace(QWEN, reads_files=False),), Keys(**DECODER, **RMS, **WINDOW),
+    _gated("attention_bias", "attention_bias"),
     Gguf("qwen3", (QWEN2_SPLIT,), (SILU, Fixed("attention_bias", False, frozenset[object]({False})))),
     head_norms=("attn_q_norm", "attn_k_norm"),
 )  # fmt: skip
@@ -269,7 +274,15 @@ def resolve(model_type: str, tokenizer: Names) -> Fim:
         stops=frozenset(found.values()) | {number for number in further if number is not None},
         text_sentinels=written.text_sentinels,
         order=written.learnt[0],
+        repository=_optional(tokenizer, written.repository),
+        file=_optional(tokenizer, written.file),
+        repository_end=written.repository_end,
+        reads_files=written.reads_files,
     )
+
+
+def _optional(tokenizer: Names, name: str | None) -> int | None:
+    return None if name is None else tokenizer.special_id(name)
 
 
 def _template(written: Spelling, form: Form, ids: dict[str, int]) -> Template:

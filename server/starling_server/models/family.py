@@ -46,6 +46,8 @@ class Spelling:
     """Tokens that announce a repository and a file. Like `others`, they never belong to a middle, and each ends it."""
     repository_end: str = ""
     """Text between the repository's name and what follows. A file is always `file`, its path, a newline, its text."""
+    reads_files: bool = False
+    """Whether the base was trained on prompts of several files in this form; tokens alone do not say so."""
     others: tuple[str, ...] = ()
     unlike_text: tuple[str, ...] = ()
     """Those of `stops` that ordinary text never holds: `<file_sep>` is one, `<filename>` is not."""

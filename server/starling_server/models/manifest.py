@@ -3,6 +3,7 @@
 Serving refuses an adapter for another base or FIM format: a LoRA on other weights does not fail, it generates nonsense.
 """
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,6 +15,7 @@ from starling_server.errors import AdapterError
 from starling_server.prompt.fim import Fim, Order
 from starling_server.untrusted import Unfit, refusal, shown
 
+log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 FORMAT = 1
 MOST_BYTES = 8 << 20
@@ -36,6 +38,10 @@ class BaseRecord(_Record):
     """Commit on the Hub, for a base from there."""
     fingerprint: Name
     """Hash of the base's config, tokenizer and weights (see `bases.fingerprint`)."""
+    kin: Name | None = None
+    """Hash that all forms of the base share (see `bases.kin`)."""
+    from_gguf: bool = False
+    """Whether the base was a GGUF file."""
     model_type: Name
 
 
@@ -49,11 +55,19 @@ class FimRecord(_Record):
     """Prompt and longest middle together; serving cuts its windows to the same size."""
     max_tokens: int = Field(ge=1)
     """Longest middle with its end id; the window leaves room for it."""
+    repository_tokens: int = Field(default=0, ge=0, le=1 << 24)
+    """Max tokens of other files in the prompts that were learnt; 0 is none."""
 
     @classmethod
-    def of(cls, fim: Fim, context_tokens: int, max_tokens: int) -> Self:
+    def of(cls, fim: Fim, context_tokens: int, max_tokens: int, repository_tokens: int = 0) -> Self:
         """The record of prompts in the format `fim`."""
-        return cls(family=fim.family, order=fim.order, context_tokens=context_tokens, max_tokens=max_tokens)
+        return cls(
+            family=fim.family,
+            order=fim.order,
+            context_tokens=context_tokens,
+            max_tokens=max_tokens,
+            repository_tokens=repository_tokens,
+        )
 
     @model_validator(mode="after")
     def _leaves_room(self) -> Self:
@@ -118,13 +132,18 @@ def prompt_format(fim: Fim, trained: FimRecord | None) -> Fim:
     return fim if trained is None or trained.order == fim.order else replace(fim, order=trained.order)
 
 
-def check(manifest: Manifest, base_id: str, fingerprint: str | None, family: str) -> None:
+def check(
+    manifest: Manifest, base_id: str, fingerprint: str | None, family: str, kin: str | None = None, gguf: bool = False
+) -> None:
     """Raise AdapterError unless the adapter was trained on this base with this FIM format.
 
-    Without the base's weights there is no `fingerprint`, and names are compared.
+    Without the base's weights there is no `fingerprint`, and names are compared. Where either base is a GGUF file
+    (`gguf` for the one that is served), another form of the same base is allowed, by `kin`.
     """
     known, wanted = (manifest.base.id, base_id) if fingerprint is None else (manifest.base.fingerprint, fingerprint)
-    if known != wanted:
+    if known != wanted and (gguf or manifest.base.from_gguf) and None is not kin == manifest.base.kin:
+        log.info("adapter %s was trained over %s, another form of this base", shown(manifest.name), manifest.base.id)
+    elif known != wanted:
         raise AdapterError(
             f"Adapter {shown(manifest.name)!r} was trained on base {shown(manifest.base.id)!r} and does not fit "
             f"{base_id!r}: start with --base {shown(manifest.base.id)}, or train it again."

@@ -6,6 +6,7 @@ read as the upper 16 bits of a float32.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -23,6 +24,7 @@ WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 HEADER_BYTES, INDEX_BYTES = 4 << 20, 16 << 20
 """Maximum sizes. The header of 480 matrices has 70 KB; an index has about 100 bytes for each tensor."""
 MOST_DIMENSIONS = 8
+_SHARD = re.compile(r".+-\d{5}-of-\d{5}\.safetensors")
 _STORED = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
@@ -72,7 +74,26 @@ def weights_of(folder: Path) -> list[Path]:
         return [folder / WHOLE]
     if os.path.isfile(folder / INDEX):
         return [folder / name for name in sorted(_shards(folder / INDEX))]
-    return sorted(file for file in folder.glob("*.safetensors") if os.path.isfile(file))
+    files = sorted(file for file in folder.glob("*.safetensors") if os.path.isfile(file))
+    if any(_SHARD.fullmatch(file.name) for file in files):
+        others = f" (and {', '.join(rest)} beside them)" if (rest := _besides(files)) else ""
+        raise Unfit(f"there are shards{others}, and no {INDEX} that says what is in them")
+    return files
+
+
+def check_one_form(folder: Path) -> None:
+    """Raise Unfit where a whole file and shards beside it hold different tensors; OSError, Unfit as `weights_of`."""
+    if os.path.isfile(folder / WHOLE) and os.path.isfile(folder / INDEX):
+        shards = [folder / name for name in sorted(_shards(folder / INDEX))]
+        here = [file for file in shards if os.path.isfile(file)]
+        if here and {name: t.shape for name, t in listed([folder / WHOLE]).items()} != {
+            name: t.shape for name, t in listed(here).items()
+        }:
+            raise Unfit(f"{WHOLE} and the shards beside it hold different tensors: one of the two is out of date")
+
+
+def _besides(files: Iterable[Path]) -> list[str]:
+    return [shown(file.name) for file in files if not _SHARD.fullmatch(file.name)]
 
 
 def listed(files: Iterable[Path]) -> dict[str, Stored]:

@@ -1,4 +1,4 @@
-"""Client of the parser process (`parser_process`): one for each process of ours, restarted when it ends."""
+"""Clients of parser processes (`parser_process`), which are restarted when they end: one for each purpose."""
 
 import atexit
 import json
@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 PIECE = 1 << 16
 PROCESS = Path(__file__).with_name("parser_process.py")
+Purpose = Literal["suggestions", "index"]
+"""An index parses thousands of files: suggestions must not wait for them."""
+PURPOSES: tuple[Purpose, ...] = ("suggestions", "index")
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +50,18 @@ class Client:
             if self._held is not source and self._parse(source) is None:
                 return None
             return self._ask({"byte": byte, "of": len(source.text)})
+
+    def matches(self, source: Source, query: str) -> list[dict[str, tuple[int, int]]] | None:
+        """Parse `source` and match `query`, see `parser_process.Trees.matches`; None as for `parse`."""
+        with self._lock:
+            if self._parse(source) is None:
+                return None
+            return self._ask({"query": query, "of": len(source.text)})
+
+    def rest(self) -> None:
+        """End the process, which takes some 40 MB; the next text starts another."""
+        with self._lock:
+            self._end()
 
     def close(self) -> None:
         """Kill the process and start no other."""
@@ -144,17 +159,23 @@ def _close(process: "subprocess.Popen[bytes]") -> None:
 
 
 @cache
-def client() -> Client:
-    """The client of this process."""
+def client(purpose: Purpose) -> Client:
+    """The client of this process for `purpose`."""
     return Client()
 
 
 def _renew() -> None:
-    """Drop the inherited client in a fork: its parser belongs to the parent."""
-    client().forget()
+    """Drop the inherited clients in a fork: their parsers belong to the parent."""
+    for purpose in PURPOSES:
+        client(purpose).forget()
     client.cache_clear()
 
 
-atexit.register(lambda: client().close())
+def _close_all() -> None:
+    for purpose in PURPOSES:
+        client(purpose).close()
+
+
+atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)

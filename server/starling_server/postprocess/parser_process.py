@@ -15,7 +15,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from tree_sitter import Language, Node, Parser, Tree
+from tree_sitter import Language, Node, Parser, Query, QueryCursor, Tree
 
 SECONDS, MEMORY = 0.15, 64 << 20
 """Limits for a text up to 37 kB: CPU seconds, and bytes on top of the process's size before. Ten times the max of about
@@ -27,7 +27,11 @@ QUESTION_SECONDS = 0.05
 """CPU limit of one query on a tree; for a larger text, the query has the same limit as parsing."""
 WALL = 6
 """Wall-clock seconds per CPU second of a limit: the machine may be busy, and not every system can limit CPU time."""
+MOST_MATCHES = 4_000
+"""Max matches of a query; a file of 1 MB has fewer definitions."""
 Kinds = list[tuple[str, int, int]]
+Match = dict[str, tuple[int, int]]
+"""Begin and end, in bytes, of the first node of each capture."""
 
 
 class Trees:
@@ -35,6 +39,7 @@ class Trees:
 
     def __init__(self) -> None:
         self._parsers = dict[str, Parser]()
+        self._queries = dict[str, Query]()
         self._tree: Tree | None = None
         self._size = 0
 
@@ -57,6 +62,15 @@ class Trees:
         path = _path(root, node) if node is not None else []
         return [(each.type, each.start_byte, each.end_byte) for each in reversed(path)]
 
+    def matches(self, query: str) -> list[Match]:
+        """The matches of `query`, a tree-sitter query for the tree's language, in the order of the text."""
+        assert self._tree is not None
+        if query not in self._queries:
+            self._queries[query] = Query(self._tree.language, query)
+        cursor = QueryCursor(self._queries[query], match_limit=MOST_MATCHES)
+        found = cursor.matches(self._tree.root_node)[:MOST_MATCHES]
+        return [{name: nodes[0].byte_range for name, nodes in named.items()} for _, named in found]
+
 
 def _path(root: Node, node: Node) -> list[Node]:
     """The nodes from below the root down to `node`, in one descent; each `Node.parent` would descend from the root."""
@@ -78,6 +92,8 @@ def serve() -> None:
         _limit_time(max(QUESTION_SECONDS if is_asked else SECONDS, SECONDS_PER_BYTE * request["of"]))
         if is_asked:
             _answer(out, trees.kinds(request["byte"]))
+        elif "query" in request:
+            _answer(out, trees.matches(request["query"]))
         else:
             _answer(out, trees.parse(request["package"], request["function"], text))
         _limit_time(0)

@@ -53,7 +53,7 @@ class Syntax:
         if self._is_lost:
             return []
         byte = at if self._is_ascii else len(self._text[:at].encode("utf-8", "replace"))
-        found = client().kinds(self._source, byte)
+        found = client("suggestions").kinds(self._source, byte)
         self._is_lost = found is None
         return self._in_characters(found or [])
 
@@ -76,7 +76,7 @@ def parse(text: str, language: str | None) -> Syntax | None:
     if language not in GRAMMARS:
         return None
     source = Source(*GRAMMARS[language], text.encode("utf-8", "replace"))
-    whole = client().parse(source)
+    whole = client("suggestions").parse(source)
     return None if whole is None else Syntax(text, source, whole)
 
 

@@ -90,22 +90,40 @@ class Fim:
     """Spellings that end a suggestion where the model writes them in pieces, as ordinary tokens."""
     order: Order
     """The order of prompts where a call names none."""
+    repository: int | None = None
+    file: int | None = None
+    """Tokens before a repository's and a file's name, where the base has learnt them (`context.block`)."""
+    repository_end: str = ""
+    """Text behind a repository's name."""
+    reads_files: bool = False
+    """Whether the base has learnt prompts with other files."""
 
     @property
     def sentinels(self) -> int:
         """Special tokens in a prompt, at most."""
         return max(sum(isinstance(part, int) for part in template) for template in (self.psm, self.spm))
 
-    def prompt(self, prefix: Sequence[int], suffix: Sequence[int], order: Order | None = None) -> list[int]:
-        """Ids to complete after, from the ids of the text before and after the cursor."""
+    def prompt(
+        self, prefix: Sequence[int], suffix: Sequence[int], order: Order | None = None, others: Sequence[int] = ()
+    ) -> list[int]:
+        """Ids to complete after, from the ids of the text before and after the cursor.
+
+        `others` are the ids of other files (`context.block`), which come first, behind the token that begins a prompt.
+        """
         ids = list[int]()
         for part in self.spm if (order or self.order) == "spm" else self.psm:
             ids += [part] if isinstance(part, int) else prefix if part == "P" else suffix
-        return ids
+        begins = 0 if self.begin is None else 1
+        return [*ids[:begins], *others, *ids[begins:]]
 
     def example(
-        self, prefix: Sequence[int], middle: Sequence[int], suffix: Sequence[int], order: Order | None = None
+        self,
+        prefix: Sequence[int],
+        middle: Sequence[int],
+        suffix: Sequence[int],
+        order: Order | None = None,
+        others: Sequence[int] = (),
     ) -> Example:
         """The same prompt with its answer; `middle` is complete, so the end id follows it."""
-        prompt = self.prompt(prefix, suffix, order)
+        prompt = self.prompt(prefix, suffix, order, others)
         return Example([*prompt, *middle, self.end], len(prompt))

@@ -15,6 +15,7 @@ import uvicorn
 from starling_server.auth import TokenStore
 from starling_server.completion.service import Service
 from starling_server.config import AccessConfig
+from starling_server.garbage import TRIM_SECONDS, freeze_loaded, trim_heap
 from starling_server.http.app import create_app
 from starling_server.http.complete import Api
 from starling_server.http.middleware.access import Access
@@ -97,12 +98,14 @@ class Serving:
     async def _look_after(self, listener: socket.socket, server: uvicorn.Server) -> None:
         await self._watchdog.start()
         click.echo(f"Listening on {url(listener)}")
-        ending = asyncio.create_task(self._end_when_idle(server)) if self._idle_seconds else None
+        beside = [asyncio.create_task(_trim())]
+        if self._idle_seconds:
+            beside.append(asyncio.create_task(self._end_when_idle(server)))
         try:
             await self._watchdog.watch()
         finally:
-            if ending is not None:
-                ending.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _end_when_idle(self, server: uvicorn.Server) -> None:
         await self._api.activity.until_idle(self._idle_seconds)
@@ -133,6 +136,7 @@ class Serving:
             service.observer = self._metrics
             self._metrics.reloads.inc(min(self._loads, 1))
             self._loads += 1
+            freeze_loaded()
         self._api.service = service
 
     def _end(self) -> None:
@@ -163,6 +167,12 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+async def _trim() -> None:
+    while True:
+        await asyncio.sleep(TRIM_SECONDS)
+        await asyncio.to_thread(trim_heap)
 
 
 class _Server(uvicorn.Server):

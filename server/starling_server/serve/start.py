@@ -5,14 +5,17 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from importlib.util import find_spec
 
 from starling_server.completion.service import Service
-from starling_server.config import HERE, ModelConfig, ServiceConfig
+from starling_server.config import HERE, ModelConfig, RunnerName, ServiceConfig
 from starling_server.engine.backend import Backend
 from starling_server.errors import UsageError
+from starling_server.models import bases
 from starling_server.models.adapter_memory import AdapterMemory
 from starling_server.models.adapter_registry import AdapterRegistry
 from starling_server.models.adapters import Adapter
+from starling_server.models.catalogue import auto
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +28,14 @@ def start(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter] 
     if model.base == "auto" and served:
         model = replace(model, base=served[0].manifest.base.id)
         log.info("base %s: the one that adapter %s was trained on", model.base, served[0].name)
+    if model.engine == HERE:
+        model = replace(model, base=auto.named(model.base, _gpu_bytes(model)))
     backend = _load(model, service, served)
     memory = AdapterMemory(backend.adapters, service.adapters_mb << 20, backend.engine.forget)
-    registry = AdapterRegistry(memory, backend.id, backend.fingerprint, backend.fim.family)
+    kin = bases.kin(backend.base) if backend.fingerprint else None
+    registry = AdapterRegistry(
+        memory, backend.id, backend.fingerprint, backend.fim.family, kin, bases.is_gguf(backend.base.id)
+    )
     for adapter in served:
         registry.take(adapter)
     registry.default = served[0].name if served else None
@@ -41,7 +49,7 @@ def _load(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter])
         from starling_server.backends.openai import backend as openai
 
         return openai.load(model, served)
-    if model.runner == "ggml":
+    if _runner(model) == "ggml":
         try:
             from starling_server.backends.llamacpp import backend as llamacpp
 
@@ -51,6 +59,29 @@ def _load(model: ModelConfig, service: ServiceConfig, served: Sequence[Adapter])
     from starling_server.backends.torch import backend as torch
 
     return torch.load(model, service)
+
+
+def _gpu_bytes(model: ModelConfig) -> int:
+    """Memory of the GPU that `--base auto` may count on; 0 without one. torch is imported only where one may be."""
+    if model.base != auto.AUTO or model.runner == "ggml" or model.device == "cpu":
+        return 0
+    if not auto.may_have_gpu() or find_spec("torch") is None:
+        return 0
+    from starling_server.backends.torch import device
+
+    return device.gpu_bytes()
+
+
+def _runner(model: ModelConfig) -> RunnerName:
+    """The runner; `auto` is ggml for a GGUF file where llama.cpp is installed, and torch otherwise."""
+    if model.runner != "auto":
+        return model.runner
+    if not bases.is_gguf(model.base):
+        return "torch"
+    if find_spec("llama_cpp") is not None:
+        return "ggml"
+    log.warning("llama.cpp, which computes a GGUF file as it is, is not installed: pip install 'starling[ggml]'")
+    return "torch"
 
 
 def in_daemon_thread(load: Callable[[], Service]) -> "Future[Service]":

@@ -6,6 +6,7 @@ import random
 import threading
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -218,7 +219,7 @@ def test_an_adapter_can_go(runner: GgmlRunner, base: Base, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", [{"use_dora": True}, {"peft_type": "IA3"}])
-def test_what_is_no_lora_is_refused(damage: dict[str, object], runner: GgmlRunner, base: Base, tmp_path: Path) -> None:
+def test_what_is_no_lora_is_refused(damage: dict[str, Any], runner: GgmlRunner, base: Base, tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="more than a LoRA"):
         runner.add_adapter("x", adapter.write(tmp_path / "x", base, 0, **damage))
     assert runner.adapters == ()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import adapter
 
 from starling_server.completion.raw_completion import write
 from starling_server.completion.service import Service
@@ -132,6 +133,26 @@ async def test_a_small_context_holds_code_however_long_an_answer_may_be() -> Non
 async def test_an_unknown_adapter_is_named(service: Service) -> None:
     with pytest.raises(UnknownAdapter, match=r"'nobody'.*use one of base"):
         await ask(service, "a", adapter="nobody")
+
+
+async def test_other_files_go_to_who_has_learnt_them(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled base has not: its answer with them is the remembered one without. An adapter's manifest says so."""
+    monkeypatch.setattr(adapter_folders, "STILL_SECONDS", 0.0)
+    for name, tokens in (("without", 0), ("learnt", 40)):
+        adapter.write(adapters.home() / name, bases.find("tiny"), repository_tokens=tokens)
+    context = [{"path": "shop.py", "text": "def sold(item):\n    return item.price\n" * 20}]
+    asked: tuple[dict[str, Any], ...] = ({}, {"context": context})
+    sizes = {
+        name: [
+            (await ask(service, LINES, session="s", max_tokens=1, adapter=name, **more)).usage.prompt_tokens
+            for more in asked
+        ]
+        for name in ("base", "without", "learnt")
+    }
+    assert sizes["base"][1] == sizes["without"][1] == 0, "the same request again"
+    assert 20 < sizes["learnt"][1] - sizes["learnt"][0] <= 40
+    for name in ("without", "learnt"):
+        service.adapters.withdraw(name)
 
 
 async def test_a_damaged_adapter_is_a_clear_error_and_the_base_goes_on(

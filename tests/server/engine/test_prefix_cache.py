@@ -44,6 +44,14 @@ def test_any_sequence_of_edits_gives_what_a_fresh_engine_gives(
         assert runner.open_caches == len(engine.prefix_cache), "every cache is either kept or closed"
 
 
+def test_the_same_short_prompt_leaves_one_sequence() -> None:
+    """Its answer is longer than itself, so that each request takes a copy."""
+    engine = Engine(History(), 1000 * TOKEN_BYTES)
+    for _ in range(5):
+        list(engine.generate(Job([1, 2], 10, STOPS, GREEDY, None)))
+    assert len(engine.prefix_cache) == 1
+
+
 @given(st.lists(st.integers(0, 2), max_size=8), st.lists(st.integers(0, 2), max_size=8))
 def test_common_prefix(a: list[int], b: list[int]) -> None:
     size = common_prefix(a, b)

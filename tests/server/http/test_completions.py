@@ -1,7 +1,9 @@
 """OpenAI's shape against a real serve-copilot: by OpenAI's own client, and as editors' plugins fill it."""
 
 import json
+import re
 from collections.abc import Generator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -10,9 +12,13 @@ import pytest
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
+from starling_server.config import ServiceConfig
 from starling_server.engine.engine import Engine, Job
 from starling_server.engine.protocols import GREEDY
+from starling_server.http import completions
+from starling_server.http.completions_wire import CompletionRequest
 from starling_server.prompt.raw_prompt import shorten
+from starling_server.schema import CompleteRequest
 
 LINES = "".join(f"item_{n} = make_item({n})\n" for n in range(12))
 RAW = f"<fim_prefix><fim_suffix>\n<fim_middle>{LINES}item_12 = make"
@@ -201,6 +207,66 @@ def test_a_character_is_never_cut_nor_broken(client: openai.OpenAI, http: httpx2
         assert "\ufffd" not in ours["choices"][0]["text"]
         infill = {"input_prefix": body["prompt"], "input_suffix": '"\n', "n_predict": size}
         assert "\ufffd" not in http.post("/infill", json=infill).json()["content"]
+
+
+FOREIGN = {
+    "qwen": "<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>",
+    "qwen-file": "<|repo_name|>r\n<|file_sep|>a\nx\n<|file_sep|>b\n<|fim_prefix|>P<|fim_suffix|>S<|fim_middle|>",
+    "qwen-suffix-first": "<|fim_prefix|><|fim_suffix|>S<|fim_middle|>P",
+    "santacoder": "<fim-prefix>P<fim-suffix>S<fim-middle>",
+    "seed-coder": "<[fim-suffix]>S<[fim-prefix]>P<[fim-middle]>",
+    "deepseek": "<\uff5cfim\u2581begin\uff5c>P<\uff5cfim\u2581hole\uff5c>S<\uff5cfim\u2581end\uff5c>",
+    "codellama": "<PRE> P <SUF>S <MID>",
+    "codestral": "<s>[SUFFIX]S[PREFIX]P",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("written", FOREIGN.values(), ids=FOREIGN)
+def test_a_prompt_for_another_family_is_answered_as_a_suggestion(written: str, http: httpx2.Client) -> None:
+    before, after = LINES + "item_12 = make", "\n"
+    prompt = "".join(
+        {"P": before, "S": after}.get(part, part) for part in re.split("(?<![A-Z])([PS])(?![A-Z])", written)
+    )
+    ours = http.post("/complete", json={"prefix": before, "suffix": after}).json()
+    theirs = http.post("/v1/completions", json={"prompt": prompt}).json()
+    assert theirs["choices"][0]["text"] == ours["choices"][0]["text"] != ""
+    assert theirs["usage"]["prompt_tokens"] == ours["usage"]["prompt_tokens"]
+
+
+def test_streams_of_prompts_for_other_families(http: httpx2.Client) -> None:
+    prompt = f"<|fim_prefix|>{LINES}item_12 = make<|fim_suffix|>\n<|fim_middle|>"
+    assert "".join(part["choices"][0]["text"] for part in events(http, {"prompt": prompt})).startswith("_item")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "more"),
+    [
+        ("<fim_prefix>a<fim_suffix>b<fim_middle>", {}),
+        ("<|fim_prefix|>a<|fim_suffix|>b", {}),
+        ("<|fim_suffix|>b<|fim_middle|>a<|fim_prefix|>", {}),
+        ("<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>c<|fim_middle|>", {}),
+        ("see [SUFFIX] and [PREFIX]", {}),
+        ("<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", {"echo": True}),
+        ("<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", {"logprobs": 1}),
+    ],
+)
+def test_prompts_that_stay_as_they_are(prompt: str, more: dict[str, Any], exact: Loaded) -> None:
+    assert wanted(exact, True, prompt, **more) is None
+
+
+def test_prompts_for_other_families_with_the_option_off(exact: Loaded) -> None:
+    prompt = "<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>"
+    found = wanted(exact, True, prompt, stop=["x"])
+    assert found is not None
+    assert (found.prefix, found.suffix, found.stop) == ("a", "b", ("x",))
+    assert wanted(exact, False, prompt) is None
+
+
+def wanted(loaded: Loaded, foreign_prompts: bool, prompt: str, **more: Any) -> CompleteRequest | None:
+    """The suggestion that a server over this base makes of a prompt."""
+    backend, config = SimpleNamespace(tokenizer=loaded.tokenizer), ServiceConfig(foreign_prompts=foreign_prompts)
+    service: Any = SimpleNamespace(backend=backend, config=config)
+    return completions.suggestion(service, CompletionRequest(prompt=prompt, **more))
 
 
 @pytest.mark.parametrize("as_ids", [False, True])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from support.shards import in_two_shards
 from support.starcoder2 import write as write_starcoder2
 
-from starling_server.backends.torch import loading
+from starling_server.backends.torch import device, loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.backends.torch.runner import TorchRunner
 from starling_server.config import ModelConfig
@@ -56,16 +56,7 @@ def test_starcoder2_equals_transformers(starcoder2: Loaded, source: str) -> None
 
 def test_the_bundled_base_is_four_bits(tiny: Loaded) -> None:
     kinds = {type(module).__name__ for name, module in tiny.model.named_modules() if "c_fc" in name}
-    assert kinds == ({"Linear4bit"} if loading.in_four_bits(ModelConfig()) else {"Linear"})
-
-
-def test_auto_takes_what_fits() -> None:
-    gib = 2**30
-    chosen = [bases.choose(size * gib)[0] for size in (0, 2, 6, 8, 12, 24, 80)]
-    assert chosen == [
-        "tiny", "tiny", "bigcode/starcoder2-3b", "bigcode/starcoder2-7b", "bigcode/starcoder2-7b",
-        "bigcode/starcoder", "bigcode/starcoder",
-    ]  # fmt: skip
+    assert kinds == ({"Linear4bit"} if device.in_four_bits(ModelConfig()) else {"Linear"})
 
 
 def test_the_fingerprint_is_of_the_content(copied: Path) -> None:
@@ -82,17 +73,6 @@ def test_the_fingerprint_is_of_the_content(copied: Path) -> None:
 
 def test_the_fingerprint_of_the_bundled_base_is_the_one_that_adapters_name() -> None:
     assert bases.fingerprint(bases.find("tiny")) == "d64debeba25feaf83213c6bd2fe830637cfb773a7ab9bc95dee84f70c8061de0"
-
-
-def in_two_shards(folder: Path) -> list[str]:
-    """Split the weights in `folder`; the names of both files."""
-    weights = load_file(folder / "model.safetensors")
-    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    places = {name: names[number % 2] for number, name in enumerate(sorted(weights))}
-    for file in names:
-        save_file({name: weights[name] for name, place in places.items() if place == file}, folder / file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    return names
 
 
 def test_a_whole_file_is_loaded_and_shards_beside_it_are_not(copied: Path) -> None:

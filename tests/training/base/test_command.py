@@ -47,10 +47,10 @@ async def test_from_packages_to_a_base_that_serves(tmp_path: Path) -> None:
     service.close()
     assert answer.usage.completion_tokens > 0
 
-    measured = command("measure", "--folder", str(folder), "--holes", "12")
+    measured = command("measure", "--folder", str(folder), "--holes", "4")
     assert measured.returncode == 0, measured.stderr
     figures = json.loads((folder / "figures.json").read_text())
-    assert figures["line"]["holes"] == 12
+    assert figures["line"]["holes"] == 4
     before, now = (sum(values.values()) / 12 for values in figures["bits per byte"].values())
     assert 0 < before < now < 8
     card = (folder / "model" / "README.md").read_text()

@@ -118,7 +118,8 @@ def test_a_row_is_made_into_ids_when_it_is_read(writer: Writer, documents: list[
     assert len(ready) == len(rows)
     for number, row in enumerate(rows):
         made = example(row, documents[row.document].text, writer)
-        assert ready[number] == {"input_ids": made.ids, "labels": made.ids}
+        weights = [1 / writer.context_tokens] * len(made.ids)
+        assert ready[number] == {"input_ids": made.ids, "labels": made.ids, "weights": weights}
 
 
 def test_labels_of_the_middle_alone(writer: Writer, documents: list[Document]) -> None:

@@ -26,8 +26,8 @@ from starling_training.interrupt import Interrupt
 from starling_training.sources import corpus
 from starling_training.training_run import run
 
-SOURCE = Path(__file__).parents[3] / "server" / "starling_server"
-SHORT = ("--base", "tiny", "--context-tokens", "192", "--max-tokens", "32", "--max-steps", "4", "--evaluations", "1")
+SOURCE = Path(__file__).parents[3] / "server" / "starling_server" / "engine"
+SHORT = ("--base", "tiny", "--context-tokens", "128", "--max-tokens", "24", "--max-steps", "4", "--evaluations", "1")
 
 
 def train(*arguments: str | Path, processes: int = 1) -> "subprocess.CompletedProcess[str]":
@@ -134,7 +134,7 @@ def test_where_memory_runs_out_forwards_get_smaller(tmp_path: Path, monkeypatch:
         output=tmp_path / "a",
         holes=0,
         model=ModelConfig(base="tiny"),
-        data=DataConfig(context_tokens=192, max_tokens=32),
+        data=DataConfig(context_tokens=128, max_tokens=24),
         optim=OptimConfig(max_steps=3, batch=8, accumulation=1, evaluations=1),
     )
     result = run(config, corpus.read([SOURCE]), {}, Interrupt(), Console(file=said, width=200))

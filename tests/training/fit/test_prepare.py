@@ -8,7 +8,7 @@ import pytest
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import SourceError
-from starling_training.fit import prepare
+from starling_training.fit import base_loss
 from starling_training.sources import corpus
 from starling_training.sources.clean import Document
 
@@ -18,10 +18,10 @@ def test_data_costs_more_than_code(tiny: Loaded, source: str) -> None:
     rows = "".join(f'    "{b64encode(random.randbytes(45)).decode()}",\n' for _ in range(99))
     documents = [Document("code.py", source, ""), Document("dump.py", f"ROWS = [\n{rows}]\n", "")]
     told = list[int]()
-    code, dump = prepare.losses(tiny, documents, told.append)
+    code, dump = base_loss.losses(tiny, documents, told.append)
     assert dump > code + 0.5
     assert told == [1, 2]
-    assert prepare.losses(tiny, [Document("short.py", "x = 1\n", "")], told.append) == [0.0]
+    assert base_loss.losses(tiny, [Document("short.py", "x = 1\n", "")], told.append) == [0.0]
 
 
 def test_a_corpus_without_some_of_its_files(tmp_path: Path) -> None:

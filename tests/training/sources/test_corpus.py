@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from starling_server.errors import SourceError
-from starling_training.sources import clean, corpus, filters, listing
+from starling_server.files import filters, listing
+from starling_training.sources import clean, corpus
 
 CODE = "def function_{0}(value):\n    return value + {0}\n"
 

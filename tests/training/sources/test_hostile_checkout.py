@@ -11,11 +11,12 @@ from rich.console import Console
 from support import hostile_checkout
 
 from starling_server.errors import SourceError
+from starling_server.files import filters, inside, listing
+from starling_server.files import git as git_process
 from starling_training.console import plain
 from starling_training.evaluation import history, own_tests
 from starling_training.report import markdown
-from starling_training.sources import clean, corpus, filters, inside, listing, origins
-from starling_training.sources import git as git_process
+from starling_training.sources import clean, corpus, origins
 
 SECRET = "what_only_the_owner_may_read"
 

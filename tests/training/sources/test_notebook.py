@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from starling_training.sources import clean, corpus, notebook
+from starling_server.files import notebook
+from starling_training.sources import clean, corpus
 from starling_training.sources.clean import Document
 
 CELLS: list[dict[str, Any]] = [

@@ -9,8 +9,8 @@ from rich.console import Console
 from starling_server import __version__
 from starling_server.config import ModelConfig
 from starling_server.errors import UsageError
-from starling_server.flags import DTYPE_FLAGS, MODEL_FLAGS, RUNNER_FLAGS, flags
-from starling_server.options import taken_by
+from starling_server.flags import DTYPE_FLAGS, MODEL_FLAGS, RUNNER_FLAGS, flags, made
+from starling_server.options import SERVICE, taken_by
 
 PATH = click.Path(path_type=Path)
 SETTINGS = {
@@ -57,6 +57,14 @@ SEED = click.option("--seed", default=0, show_default=True, help="Random seed fo
 @click.command(context_settings=SETTINGS)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @flags(WHO, MODEL_FLAGS, DTYPE_FLAGS, RUNNER_FLAGS)
+@click.option(
+    "--context",
+    type=click.Choice(["on", "off", "definitions", "bm25"]),
+    help="Pieces of other files in prompts, the same for both sides: all, none, or of one kind. A piece that holds a "
+    "line of the hole is left out. Default: on where a side has learnt to read them. A server reads as many as its "
+    "own --repository-tokens permits.",
+)
+@flags(made(SERVICE, "eval-copilot"))
 @click.option("--holes", default=200, show_default=True, help="Number of holes.")
 @SEED
 @click.option("--holes-file", type=PATH, metavar="FILE", help="Use the holes of another run's --save-holes.")
@@ -204,7 +212,7 @@ def _asked(values: dict[str, Any]) -> Any:
     model = ModelConfig(**taken_by(ModelConfig, chosen))
     return Asked(
         values["engine"], model, values["adapter"], values["against"], values["context_tokens"], values["max_tokens"],
-        values["fim_prompt"],
+        values["fim_prompt"], values.get("context"), values.get("repository_tokens"),
     )  # fmt: skip
 
 

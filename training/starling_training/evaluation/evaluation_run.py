@@ -17,10 +17,12 @@ from starling_training.evaluation.typing import type_all
 from starling_training.interrupt import Interrupt
 from starling_training.report import evaluation_console, evaluation_page
 from starling_training.scoring import result_file, scores
+from starling_training.scoring.engines import Manner
 from starling_training.scoring.judge import GoOn
 from starling_training.scoring.result_file import Run
 from starling_training.scoring.trials import Placed, Trial
 from starling_training.sources import origins
+from starling_training.sources.clean import Document
 from starling_training.sources.corpus import Corpus
 from starling_training.staging import replaced
 
@@ -62,7 +64,8 @@ def of_source(asked: Asked, read: Corpus, drawing: Drawing, kept: Kept, console:
     settings = {"holes": str(len(places)), "seed": str(drawing.seed)}
     if parts.elsewhere:
         settings[result_file.TRAINED_ON] = result_file.OTHERS
-    run = ask_at(asked, placed, read.title, settings, console)
+    learnt = [read.documents[row] for row in parts.learnt] or read.documents
+    run = ask_at(asked, placed, read.title, settings, console, (learnt, parts.judged))
     wanted = {place.sha256 for place in places}
     judged = [document for document in read.documents if document.sha256 in wanted]
     labels = holes.likeness_labels(judged, read.signatures[list(parts.learnt)])
@@ -71,12 +74,24 @@ def of_source(asked: Asked, read: Corpus, drawing: Drawing, kept: Kept, console:
     return run
 
 
-def ask_at(asked: Asked, placed: Sequence[Placed], title: str, settings: Mapping[str, str], console: Console) -> Run:
-    """Evaluate every side at every hole; Ctrl-C returns the results so far."""
+def ask_at(
+    asked: Asked,
+    placed: Sequence[Placed],
+    title: str,
+    settings: Mapping[str, str],
+    console: Console,
+    files: tuple[Sequence[Document], Sequence[Document]] = ((), ()),
+) -> Run:
+    """Evaluate every side at every hole; Ctrl-C returns the results so far.
+
+    `files`: the documents that prompts may hold pieces of, and those with holes.
+    """
 
     async def ask(found: Sequence[Side], go_on: GoOn) -> Run:
-        trials = await sides.trials(found, placed, go_on)
-        return made(asked, title, found, settings, trials)
+        others = asked.others(found, *files) if files[0] else None
+        trials = await sides.trials(found, placed, go_on, Manner(others=others))
+        used = {"context": (asked.context or "on") if others else "off"}
+        return made(asked, title, found, {**settings, **used}, trials)
 
     return with_sides(asked, len(placed), "asking", ask, console)
 

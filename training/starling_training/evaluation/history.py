@@ -10,13 +10,14 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from starling_server.errors import SourceError
+from starling_server.files import git
+from starling_server.files.languages import language
+from starling_server.files.secrets.redact import redact
 from starling_server.prompt.cursor import normalize
 from starling_training.examples.spans import Hole
 from starling_training.scoring.trials import Placed
-from starling_training.sources import clean, git
+from starling_training.sources import clean
 from starling_training.sources.clean import Document
-from starling_training.sources.languages import language
-from starling_training.sources.secrets.redact import redact
 
 LEAST = 4
 """Min visible characters added by a change; a smaller one is too short for a suggestion."""

@@ -16,13 +16,13 @@ from pydantic import TypeAdapter
 
 from starling_server import untrusted
 from starling_server.errors import AdapterError, SourceError, UsageError
+from starling_server.files.languages import language
 from starling_server.models.manifest import Manifest
 from starling_training.examples.spans import Kind, Span, cut, draw, is_asked
 from starling_training.scoring.trials import Placed
 from starling_training.sources import dedup, origins
 from starling_training.sources.clean import Document
 from starling_training.sources.corpus import Corpus
-from starling_training.sources.languages import language
 from starling_training.staging import replaced
 
 LIKENESS = ("unlike what was learnt", "somewhat like it", "close to it")

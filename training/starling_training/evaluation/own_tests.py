@@ -18,15 +18,16 @@ from tempfile import TemporaryDirectory, gettempdir
 from rich.console import Console
 
 from starling_server.errors import SourceError, UsageError
+from starling_server.files import filters, inside, listing
+from starling_server.files.secrets import redact
 from starling_training.evaluation import evaluation_run, execute, holes
 from starling_training.evaluation.execute import Limits
 from starling_training.evaluation.sides import Asked, Side
 from starling_training.scoring.judge import GoOn, answer
 from starling_training.scoring.result_file import Run
 from starling_training.scoring.trials import Answer, Placed, Trial, truth
-from starling_training.sources import clean, filters, inside, listing
+from starling_training.sources import clean
 from starling_training.sources.clean import Document
-from starling_training.sources.secrets import redact
 
 TEXTS = ("prefix", "middle", "suffix")
 TRIES = 5

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 
 from starling_server.client import Client
 from starling_server.config import ModelConfig
+from starling_server.context.block import TOKENS
 from starling_server.errors import AdapterError, UsageError
 from starling_server.models import adapters
 from starling_server.models.adapters import BARE, Adapter
+from starling_training.examples.others import Kind, Others
 from starling_training.scoring import remote
-from starling_training.scoring.engines import PLAIN, Engine, Manner, in_process, served
+from starling_training.scoring.engines import PLAIN, Engine, InProcess, Manner, in_process, served
 from starling_training.scoring.judge import GoOn, answer, both
 from starling_training.scoring.trials import Placed, Trial, truth
+from starling_training.sources.clean import Document
 from starling_training.sources.origins import shown
 
 HERE = "in-process"
@@ -34,6 +37,10 @@ class Asked:
     context_tokens: int = 2048
     max_tokens: int = 64
     template: str = ""
+    context: Kind | None = None
+    """Pieces of other files in requests; None sends them where a side in this process has learnt to read them."""
+    repository_tokens: int | None = None
+    """Max tokens of them in a prompt, on both sides; None is as many as each has learnt."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for unsupported combinations, naming the flag."""
@@ -44,6 +51,18 @@ class Asked:
             )
         if self.template and not ("{prefix}" in self.template and "{suffix}" in self.template):
             raise UsageError("--fim-prompt must hold {prefix} and {suffix}.")
+        if self.context not in (None, "off") and self.engine.startswith("openai:"):
+            raise UsageError(
+                f"--context {self.context} needs a server that takes other files, and OpenAI's API has no place for "
+                "them: leave out --context, or use another --engine."
+            )
+
+    def others(self, sides: "Sequence[Side]", learnt: Sequence[Document], asked: Sequence[Document]) -> Others | None:
+        """Pieces of the `learnt` documents for holes in the `asked` ones; None where no side gets any."""
+        reads = max((side.engine.repository_tokens for side in sides if isinstance(side.engine, InProcess)), default=0)
+        if self.context == "off" or (self.context is None and not reads):
+            return None
+        return Others(learnt, asked, self.repository_tokens or reads or TOKENS, self.context or "on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +114,8 @@ def _here(asked: Asked) -> Generator[list[Side]]:
     found = [each for each in (against, adapter) if each]
     if len({each.path for each in found}) > len({each.name for each in found}):
         raise UsageError(f"Both adapters are called {found[0].name}: copy one to a folder of another name.")
-    with served(asked.model, *_sizes(asked, found), *found[:1]) as service:
+    first = found[0] if found else None
+    with served(asked.model, *_sizes(asked, found), first, asked.repository_tokens) as service:
         for other in found[1:]:
             service.adapters.ready(service.adapters.add(other))
         sides = [Side(against.name if against else BARE, in_process(service, against.name if against else BARE))]

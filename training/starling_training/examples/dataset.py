@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from starling_server.context import block
+from starling_server.context.block import Excerpt
+from starling_server.files.languages import language
 from starling_server.prompt import fim, window
 from starling_server.prompt.cursor import Cursor, hold_blanks
 from starling_server.prompt.fim import Example, Fim, Order
 from starling_training.config import DataConfig
+from starling_training.examples.others import DROPPED, Others
 from starling_training.examples.spans import Hole, Span, cut, draw, is_asked
 from starling_training.sources.clean import Document
-from starling_training.sources.languages import language
 
 Form = Literal["spm", "psm", "plain"]
 IGNORED = -100
@@ -34,6 +37,8 @@ class Row:
     end: int
     kind: str
     form: Form
+    others: bool = False
+    """Whether pieces of other files go into its prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class Writer:
     context_tokens: int
     max_tokens: int
     """Max tokens of a middle with its end id."""
+    repository_tokens: int = 0
+    """Max tokens of other files in a prompt."""
 
     @property
     def other_order(self) -> Order:
@@ -52,12 +59,13 @@ class Writer:
         other: Order = "psm" if self.fim.order == "spm" else "spm"
         return other if other in self.fim.learnt else self.fim.order
 
-    def hole(self, hole: Hole, order: Order | None = None) -> Example:
-        """The example of `hole`; without `order`, the prompt is the one used in serving."""
-        tokens = window.budget(self.context_tokens, self.max_tokens, self.fim.sentinels)
-        cropped = window.fit(Cursor.at(hole.prefix, hole.suffix), tokens, self.tokenizer.encode)
-        middle = self.tokenizer.encode(cropped.held + hole.middle)
-        return self.fim.example(cropped.prefix, middle, cropped.suffix, order)
+    def hole(self, hole: Hole, order: Order | None = None, others: Sequence[Excerpt] = ()) -> Example:
+        """The example of `hole` with pieces of other files; without `order`, the prompt is the one used in serving."""
+        tokens, encode = window.budget(self.context_tokens, self.max_tokens, self.fim.sentinels), self.tokenizer.encode
+        files = block.fit(others, block.share(tokens, self.repository_tokens), self.fim, encode)
+        cropped = window.fit(Cursor.at(hole.prefix, hole.suffix), tokens - len(files), encode)
+        middle = encode(cropped.held + hole.middle)
+        return self.fim.example(cropped.prefix, middle, cropped.suffix, order, files)
 
     def plain(self, text: str, start: int) -> Example:
         """Text from `start` on, up to the context size; the end id follows if the text ends there."""
@@ -102,11 +110,12 @@ def held_out_holes(documents: Sequence[Document], writer: Writer, count: int, se
     return holes
 
 
-def example(row: Row, text: str, writer: Writer) -> Example:
-    """The example for `row` in its document's `text`."""
+def example(row: Row, text: str, writer: Writer, others: Others | None = None) -> Example:
+    """The example for `row` in its document's `text`, with pieces of `others` where the row has them."""
     if row.form == "plain":
         return writer.plain(text, row.start)
-    return writer.hole(Hole(text[: row.start], text[row.start : row.end], text[row.end :], "line"), row.form)
+    hole = Hole(text[: row.start], text[row.start : row.end], text[row.end :], "line")
+    return writer.hole(hole, row.form, others.of(hole) if others is not None and row.others else ())
 
 
 def _document_rows(
@@ -120,7 +129,9 @@ def _document_rows(
     for span in writer.draw(documents[number], count, random):
         if random.random() < config.fim_rate:
             served = random.random() < config.spm_rate
-            yield Row(number, span.start, span.end, span.kind, writer.fim.order if served else writer.other_order)
+            form = writer.fim.order if served else writer.other_order
+            others = writer.repository_tokens > 0 and random.random() >= DROPPED
+            yield Row(number, span.start, span.end, span.kind, form, others)
         else:
             start = text.rfind("\n", 0, span.start) + 1
             yield Row(number, start, start, "plain", "plain")

@@ -52,7 +52,12 @@ def find(config: ExportConfig, console: Console) -> Job:
     output = (config.output or Path(f"{adapter.name}-{'merged' if config.merge else 'gguf'}")).absolute()
     staging.check(output, config.overwrite)
     base = bases.find(adapter.manifest.base.id if config.base == "auto" else config.base)
-    manifest.check(adapter.manifest, base.id, bases.fingerprint(base), base.model_type)
+    if base.gguf is not None:
+        from starling_server.backends.torch import gguf_weights
+
+        base = gguf_weights.as_folder(base)
+    of_gguf = bases.is_gguf(base.id)
+    manifest.check(adapter.manifest, base.id, bases.fingerprint(base), base.model_type, bases.kin(base), of_gguf)
     if base.quantization:
         raise BaseModelError(f"Base {base.id!r} is quantised: name its 16-bit version with --base.")
     if config.gguf:

@@ -116,7 +116,6 @@ def _sets(prepared: Prepared) -> trainer.Sets:
     """The rows to train on and the holes to evaluate on."""
     watched = [hole for _, hole in prepared.holes("watch", EVALUATION_HOLES)]
     return trainer.Sets(
-        training_set(prepared.rows, prepared.split.train, prepared.writer, prepared.config.data.loss),
-        middle_set(watched, prepared.writer),
-        prepared.config.data.loss,
+        training_set(prepared.rows, prepared.split.train, prepared.writer, prepared.config.data.loss, prepared.others),
+        middle_set(watched, prepared.writer, prepared.others),
     )

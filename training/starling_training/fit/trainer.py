@@ -1,11 +1,6 @@
-"""The training loop: trl's SFTTrainer on prepared ids, with a custom loss, schedule, evaluations and output.
+"""The training loop: trl's SFTTrainer on prepared ids, with a custom loss, schedule, evaluations and output."""
 
-An example has labels on its middle only, about 20 of a thousand tokens. The head over all other tokens, and its
-gradient, would cost a quarter of a small base's step and most of the memory for a large vocabulary, so logits are
-computed only where there are labels.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -15,13 +10,10 @@ import torch
 from datasets import Dataset
 from huggingface_hub import constants
 from peft import PeftModel
-from torch import Tensor
-from torch.nn import Module
-from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoTokenizer, PreTrainedModel, PrinterCallback
 from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
+from trl.trainer.sft_trainer import SFTTrainer
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded, quiet
@@ -31,50 +23,16 @@ from starling_server.prompt.fim import Example
 from starling_server.untrusted import shown
 from starling_training import processes
 from starling_training.config import Loss, OptimConfig
-from starling_training.examples.dataset import IGNORED, Row, Writer, example
+from starling_training.examples.dataset import Row, Writer, example
+from starling_training.examples.others import Others
 from starling_training.examples.spans import Hole
-from starling_training.fit import checkpoint, methods
+from starling_training.fit import checkpoint, losses, methods
 from starling_training.fit.checkpoint import BEST, TRAINER
 from starling_training.fit.schedule import Curve, Pace, steps
 from starling_training.fit.watch import Watch
 from starling_training.sources.clean import Document
 
-
-def weighted_loss(model: Module, inputs: Mapping[str, Tensor], weights: Tensor) -> Tensor:
-    """Negative log-likelihood of the labels in nats, each times its weight, summed; shapes (rows, length)."""
-    labels, weights = inputs["labels"][:, 1:], weights[:, 1:]
-    places = (weights > 0).any(0).nonzero().flatten()
-    others = {name: value for name, value in inputs.items() if name != "labels"}
-    logits = model(**others, logits_to_keep=places, use_cache=False).logits
-    each = cross_entropy(
-        logits.float().flatten(0, 1), labels[:, places].flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return (each * weights[:, places].flatten()).sum()
-
-
-def summed_loss(model: Module, inputs: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-    """Summed negative log-likelihood of all labels in `inputs`, in nats, and their number.
-
-    `inputs["labels"]` has the shape (rows, length). As everywhere in transformers, a label is predicted from the
-    previous position.
-    """
-    labels = inputs["labels"][:, 1:]
-    places = (labels != IGNORED).any(0).nonzero().flatten()  # positions with a label in at least one row
-    others = {name: value for name, value in inputs.items() if name != "labels"}
-    logits = model(**others, logits_to_keep=places, use_cache=False).logits
-    targets = labels[:, places]
-    total = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total, int((targets != IGNORED).sum())
-
-
-import os
-
-MIDDLE_SHARE = float(os.environ.get("MIDDLE_SHARE", "0.5"))
 EVAL_BATCH = 4
-PAD_MULTIPLE = 64
-"""Lengths are padded to multiples of this, so that there are few distinct ones: on a CPU each new length costs memory
-that is not freed. Runs of the tiny base peaked at 3.2 GB without this and at 1.9 GB with it.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +41,6 @@ class Sets:
 
     train: Dataset
     held_out: Dataset
-    loss: Loss = "middle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +94,8 @@ def train(
     return watch.curve
 
 
-class MiddleTrainer(SFTTrainer):
-    """trl's trainer: the weighted loss of `WeighingCollator` in training, the mean over labels in evaluations."""
+class WeighingTrainer(SFTTrainer):
+    """trl's trainer with the weighted loss in training and the mean over labels in evaluations."""
 
     def compute_loss(
         self,
@@ -147,65 +104,13 @@ class MiddleTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The forward pass's loss; trl divides it by the number of passes of a step and averages over processes."""
-        weights = inputs.pop("weights", None)
-        if model.training and weights is not None:
-            loss = weighted_loss(model, inputs, weights)
+        """The loss of one forward pass; trl divides it by the passes of a step and averages over processes."""
+        if model.training:
+            loss = losses.weighted_loss(model, inputs)
         else:
-            total, labels = summed_loss(model, inputs)
+            total, labels = losses.summed_loss(model, inputs)
             loss = total / max(1, labels)
         return (loss, {}) if return_outputs else loss
-
-
-class WeighingCollator(DataCollatorForLanguageModeling):
-    """Examples to tensors, with the weight of each label in the loss; weights of a batch add up to 1.
-
-    Every example has the same share of the loss, whatever its length and whatever the batch size: a mean over labels
-    would give middles 44 % of the loss at 4 examples a step, 23 % at 8 and 12 % at 16, because a plain example has
-    fifty times as many labels.
-    """
-
-    loss: Loss = "middle"
-
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """trl's batch with `weights`, of the same shape as `labels`."""
-        batch = super().torch_call(examples)
-        lengths = [len(made["input_ids"]) for made in examples]
-        rows = [
-            _weights(length, made["prompt_tokens"], self.loss) for length, made in zip(lengths, examples, strict=True)
-        ]
-        if self.loss == "all":
-            rows = [row * length * len(lengths) / sum(lengths) for row, length in zip(rows, lengths, strict=True)]
-        weights = torch.zeros(batch["labels"].shape)
-        if self.padding_free:
-            whole = torch.cat(rows)
-            weights[0, : len(whole)] = whole
-        else:
-            for row, values in zip(weights, rows, strict=True):
-                row[: len(values)] = values
-        batch["weights"] = weights / len(examples)
-        return batch
-
-
-def _weights(length: int, prompt: int, loss: Loss) -> Tensor:
-    """Weights of an example's tokens, which add up to 1; the first `prompt` of them are the prompt, 0 in plain text."""
-    weights = torch.full((length,), 1 / length)
-    if prompt and loss != "all":
-        share = 1.0 if loss == "middle" else MIDDLE_SHARE
-        weights[:prompt], weights[prompt:] = (1 - share) / prompt, share / (length - prompt)
-    return weights
-
-
-def collator(pad: int, packing: bool, loss: Loss) -> WeighingCollator:
-    """Examples to tensors: padded, one row each; with `packing`, one row for all, with positions that restart per
-    example.
-
-    Attention then stays within each example; this depends on the positions and requires that there is no attention
-    mask.
-    """
-    made = WeighingCollator(pad, padding_free=packing, pad_to_multiple_of=PAD_MULTIPLE)
-    made.loss = loss
-    return made
 
 
 def _trainer(
@@ -215,13 +120,13 @@ def _trainer(
     optimizer = _optimizer(model, loaded, config.learning_rate, config.weight_decay)
     warmup = config.warmup if config.warmup < 1 else min(1.0, config.warmup / pace.steps)
     with quiet():
-        trainer = MiddleTrainer(
+        trainer = WeighingTrainer(
             model=cast(PreTrainedModel, model),
             args=_arguments(loaded, config, pace.steps, folder),
             train_dataset=sets.train,
             eval_dataset=sets.held_out,
             processing_class=_tokenizer(loaded.base),
-            data_collator=collator(loaded.fim.pad, config.packing, sets.loss),
+            data_collator=losses.collator(loaded.fim.pad, config.packing),
             optimizers=(optimizer, LambdaLR(optimizer, lambda step: pace.rate(step, warmup))),
         )
     trainer.remove_callback(PrinterCallback)
@@ -283,30 +188,29 @@ def _optimizer(model: torch.nn.Module, loaded: Loaded, rate: float, weight_decay
     return cast(Any, PagedAdamW32bit)(weights, lr=rate, weight_decay=weight_decay)
 
 
-def training_set(rows: Sequence[Row], documents: Sequence[Document], writer: Writer, loss: Loss) -> Dataset:
-    """A dataset of `input_ids` and `labels` over `rows`; ids are created when a row is read."""
+def training_set(
+    rows: Sequence[Row], documents: Sequence[Document], writer: Writer, loss: Loss, others: Others | None = None
+) -> Dataset:
+    """A dataset of `input_ids`, `labels` and `weights` over `rows`; they are created when a row is read."""
 
     def ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         read = [Row(*values) for values in zip(*(batch[name] for name in Row.__slots__), strict=True)]
-        return _columns([example(row, documents[row.document].text, writer) for row in read], loss)
+        made = [example(row, documents[row.document].text, writer, others) for row in read]
+        return _columns(made, loss, writer.context_tokens)
 
     table = {name: [getattr(row, name) for row in rows] for name in Row.__slots__}
     return Dataset.from_dict(table).with_transform(ids)
 
 
-def middle_set(holes: Sequence[Hole], writer: Writer) -> Dataset:
+def middle_set(holes: Sequence[Hole], writer: Writer, others: Others | None = None) -> Dataset:
     """A dataset over `holes` in the order used in serving, with labels on the middles only."""
-    return Dataset.from_dict(_columns([writer.hole(hole) for hole in holes], "middle"))
+    made = [writer.hole(hole, others=others.of(hole) if others is not None else ()) for hole in holes]
+    return Dataset.from_dict(_columns(made, "middle", writer.context_tokens))
 
 
-def _columns(examples: Sequence[Example], loss: Loss) -> dict[str, list[Any]]:
-    labels: Callable[[Example], list[int]] = _middle_labels if loss == "middle" else lambda made: made.ids
+def _columns(examples: Sequence[Example], loss: Loss, context: int) -> dict[str, list[Any]]:
     return {
         "input_ids": [made.ids for made in examples],
-        "labels": [labels(made) for made in examples],
-        "prompt_tokens": [made.prompt_tokens for made in examples],
+        "labels": [losses.labels(made, loss) for made in examples],
+        "weights": [losses.weights(made, loss, context) for made in examples],
     }
-
-
-def _middle_labels(made: Example) -> list[int]:
-    return [IGNORED] * made.prompt_tokens + made.ids[made.prompt_tokens :]

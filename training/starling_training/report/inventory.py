@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from starling_server.files import listing
+from starling_server.files.languages import language
 from starling_server.prompt.fim import Tokenizer
-from starling_training.sources import listing
 from starling_training.sources.clean import Document
 from starling_training.sources.corpus import Corpus
-from starling_training.sources.languages import language
 from starling_training.sources.origins import Origin
 from starling_training.sources.split import Split
 

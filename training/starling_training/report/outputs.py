@@ -47,9 +47,14 @@ def describe(given: Given, curve: Curve) -> Manifest:
         name=config.name,
         created=datetime.now(UTC),
         base=BaseRecord(
-            id=base.id, revision=base.revision, fingerprint=bases.fingerprint(base), model_type=base.model_type
+            id=base.id,
+            revision=base.revision,
+            fingerprint=bases.fingerprint(base),
+            kin=bases.kin(base),
+            from_gguf=bases.is_gguf(base.id),
+            model_type=base.model_type,
         ),
-        fim=FimRecord.of(given.fim, config.data.context_tokens, config.data.max_tokens),
+        fim=FimRecord.of(given.fim, config.data.context_tokens, config.data.max_tokens, config.data.repository_tokens),
         workspace=str(given.workspace) if given.workspace else None,
         data=_data(given.inventory),
         training=_training(given, curve) | {"settings": [asdict(setting) for setting in given.settings]},

@@ -6,31 +6,48 @@ from dataclasses import replace
 from pathlib import Path
 
 from starling_server.config import ModelConfig
+from starling_server.files.languages import language
 from starling_server.models import adapters
 from starling_training.examples.dataset import Writer
+from starling_training.examples.others import Others
 from starling_training.examples.spans import Hole
 from starling_training.scoring.engines import PLAIN, Engine, Manner, in_process, served
 from starling_training.scoring.metrics import parses
 from starling_training.scoring.trials import Answer, Placed, Trial, truth
-from starling_training.sources.languages import language
 
 GoOn = Callable[[int], bool]
 """Takes the number of holes done; returns whether to continue."""
 
 
-def judge(folder: Path, model: ModelConfig, holes: Sequence[Placed], writer: Writer, go_on: GoOn) -> list[Trial]:
-    """Run the base and the adapter in `folder` at each hole."""
+def judge(
+    folder: Path,
+    model: ModelConfig,
+    holes: Sequence[Placed],
+    writer: Writer,
+    go_on: GoOn,
+    others: Others | None = None,
+) -> list[Trial]:
+    """Run the base and the adapter in `folder` at each hole; each gets other files if it has learnt to read them."""
     adapter = adapters.load(folder)
+    manner = Manner(others=others)
     with served(model, writer.context_tokens, writer.max_tokens, adapter) as service:
-        return asyncio.run(both(in_process(service), in_process(service, adapter.name), holes, go_on))
+        return asyncio.run(both(in_process(service), in_process(service, adapter.name), holes, go_on, manner))
 
 
-def judge_base(folder: Path, model: ModelConfig, holes: Sequence[Placed], writer: Writer, go_on: GoOn) -> list[Trial]:
+def judge_base(
+    folder: Path,
+    model: ModelConfig,
+    holes: Sequence[Placed],
+    writer: Writer,
+    go_on: GoOn,
+    others: Others | None = None,
+) -> list[Trial]:
     """As `judge`, for a whole model in `folder`: the models run one after the other, because each fills the memory."""
-    before = ask(model, holes, writer.context_tokens, writer.max_tokens, lambda done: go_on(done // 2))
+    sizes, manner = (writer.context_tokens, writer.max_tokens), Manner(others=others)
+    before = ask(model, holes, *sizes, lambda done: go_on(done // 2), manner)
     trained, count = replace(model, base=str(folder)), len(before)
-    sizes = (writer.context_tokens, writer.max_tokens)
-    after = ask(trained, holes, *sizes, lambda done: go_on((count + done) // 2))
+    tokens = writer.repository_tokens or None
+    after = ask(trained, holes, *sizes, lambda done: go_on((count + done) // 2), manner, tokens)
     return paired(holes, before, after)
 
 
@@ -41,9 +58,10 @@ def ask(
     max_tokens: int,
     go_on: GoOn,
     manner: Manner = PLAIN,
+    repository_tokens: int | None = None,
 ) -> list[Answer]:
     """A base's answer at each hole."""
-    with served(model, context_tokens, max_tokens) as service:
+    with served(model, context_tokens, max_tokens, repository_tokens=repository_tokens) as service:
         return asyncio.run(alone(in_process(service), holes, go_on, manner))
 
 

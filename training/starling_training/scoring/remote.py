@@ -39,6 +39,7 @@ class Served:
         request = CompleteRequest(
             prefix=hole.prefix, suffix=hole.suffix, adapter=self.adapter, mode=manner.mode, session=manner.session,
             temperature=manner.temperature, seed=manner.seed, deadline_ms=DEADLINE_MS,
+            context=manner.context(hole),
         )  # fmt: skip
         began = perf_counter()
         response = await self.client.complete(request)
@@ -87,7 +88,8 @@ class Infill:
         before, after = around(hole)
         lines, newline, start = before.rpartition("\n")
         body: dict[str, Any] = {
-            "input_prefix": lines + newline, "prompt": start, "input_suffix": after, "input_extra": [],
+            "input_prefix": lines + newline, "prompt": start, "input_suffix": after,
+            "input_extra": _extra(manner, hole),
             "n_predict": self.max_tokens, "temperature": manner.temperature, "cache_prompt": True,
             **({} if manner.seed is None else {"seed": manner.seed}),
         }  # fmt: skip
@@ -98,6 +100,11 @@ class Infill:
         stopped = found.get("stop_type") not in CUT
         prompt = cached + (timed.get("prompt_n") or 0)
         return Answer(text, stopped, ms=ms, prompt_tokens=prompt, cached_tokens=cached)
+
+
+def _extra(manner: Manner, hole: Hole) -> list[dict[str, str]]:
+    """Pieces of other files as llama.cpp takes them, the most important last."""
+    return [{"text": piece.text, "filename": piece.path} for piece in reversed(manner.context(hole))]
 
 
 def around(hole: Hole) -> tuple[str, str]:

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from starling_server.files.languages import language
 from starling_training.scoring import metrics
 from starling_training.scoring.intervals import Columns, Comparison, Floats, column
 from starling_training.scoring.intervals import compare as compare_columns
 from starling_training.scoring.trials import Answer, Trial
-from starling_training.sources.languages import language
 
 Figure = Callable[[Trial, Answer], float]
 PASSES = (1, 10, 100)

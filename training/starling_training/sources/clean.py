@@ -8,12 +8,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from starling_server.files import filters, inside
+from starling_server.files.content import Unwanted, redacted, source_text
 from starling_server.printable import printable
-from starling_server.prompt.cursor import normalize
-from starling_training.sources import dedup, filters, inside, notebook
-from starling_training.sources.secrets import redact
+from starling_training.sources import dedup
 
-TOO_LARGE = "over 1 MB"
 NAMED = "\n"
 """Separator between a reason and its file or row; paths from `shown_path` never contain it."""
 
@@ -72,12 +71,12 @@ class Cleaned:
 def clean(raw: Raw) -> Cleaned | str:
     """The cleaned document of `raw`, or the reason to exclude it."""
     try:
-        text, secrets = redact.redact(_text(raw))
-    except _Unwanted as reason:
+        found, secrets = redacted(raw.path, _content(raw))
+    except Unwanted as reason:
         return f"{reason}{NAMED}{shown_path(raw.path)}"
-    document = _document(raw, text)
+    document = _document(raw, found)
     redactions = tuple(Redaction(document.path, secret.line, secret.kind) for secret in secrets)
-    return Cleaned(document, redactions, dedup.signature(text))
+    return Cleaned(document, redactions, dedup.signature(found))
 
 
 def clean_all(batch: list[Raw]) -> list[Cleaned | str]:
@@ -89,8 +88,8 @@ def document(path: str, content: bytes) -> Document | str:
     """The document at `path`, secrets included, or the reason to exclude it."""
     raw = Raw(path, "", content=content)
     try:
-        return _document(raw, _text(raw))
-    except _Unwanted as reason:
+        return _document(raw, source_text(raw.path, _content(raw)))
+    except Unwanted as reason:
         return str(reason)
 
 
@@ -109,40 +108,16 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Unwanted(Exception):
-    """A file is excluded from training; the message is the reason."""
-
-
 def _document(raw: Raw, text: str) -> Document:
     names = printable(raw.repository), printable(raw.licence)
     return Document(shown_path(raw.path), text, digest(text), *names, raw.changed)
 
 
-def _text(raw: Raw) -> str:
-    """The file's text, secrets included; raises _Unwanted."""
-    if fault := filters.path_fault(raw.path):
-        raise _Unwanted(fault)
-    found = _content(raw)
-    if b"\0" in found:
-        raise _Unwanted("binary")
-    try:
-        text = normalize(found.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise _Unwanted("not UTF-8") from error
-    if raw.path.endswith(notebook.SUFFIX):
-        text = notebook.code(text)
-        if text is None:
-            raise _Unwanted("no Python notebook")
-    if fault := filters.text_fault(text):
-        raise _Unwanted(fault)
-    return text
-
-
 def _content(raw: Raw) -> bytes:
+    """The file's bytes; raises Unwanted. A file that is excluded by its name is not opened."""
+    if fault := filters.path_fault(raw.path):
+        raise Unwanted(fault)
     try:
-        found = content(raw)
+        return content(raw)
     except OSError as error:
-        raise _Unwanted("unreadable") from error
-    if len(found) > filters.MAX_BYTES:
-        raise _Unwanted(TOO_LARGE)
-    return found
+        raise Unwanted("unreadable") from error

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starling_server.errors import SourceError
+from starling_server.files import listing
+from starling_server.files.languages import language
 from starling_server.printable import printable
-from starling_training.sources import dedup, listing, origins, reading, store
+from starling_training.sources import dedup, origins, reading, store
 from starling_training.sources.clean import NAMED, Cleaned, Document, Redaction
-from starling_training.sources.languages import language
 from starling_training.sources.origins import Origin
 
 MIN_DOCUMENTS, MIN_CHARS = 5, 4_000

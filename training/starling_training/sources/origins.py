@@ -11,9 +11,9 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from starling_server.errors import SourceError
+from starling_server.files import git
 from starling_server.printable import printable
 from starling_training import processes
-from starling_training.sources import git
 
 Kind = Literal["folder", "hub", "rows"]
 GZIP = ".gz"

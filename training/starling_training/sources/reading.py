@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from starling_server.errors import SourceError
-from starling_training.sources import filters, tables
-from starling_training.sources.clean import NAMED, TOO_LARGE, Cleaned, Raw, clean, clean_all, shown_path
-from starling_training.sources.listing import Listing
+from starling_server.files import filters
+from starling_server.files.content import TOO_LARGE
+from starling_server.files.listing import Listing
+from starling_training.sources import tables
+from starling_training.sources.clean import NAMED, Cleaned, Raw, clean, clean_all, shown_path
 from starling_training.sources.origins import Origin
 
 BATCH, BATCH_BYTES = 64, 4_000_000

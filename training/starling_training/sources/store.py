@@ -22,14 +22,15 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from starling_server.errors import OutputError
-from starling_training.sources import clean, dedup, filters, languages, notebook, origins, reading, tables
+from starling_server.files import content, filters, languages, notebook
+from starling_server.files.secrets import assigned, placed, plausible, providers, redact
+from starling_training.sources import clean, dedup, origins, reading, tables
 from starling_training.sources.clean import Cleaned, Document, Redaction
 from starling_training.sources.origins import Origin
-from starling_training.sources.secrets import assigned, placed, plausible, providers, redact
 
 CODE: tuple[ModuleType, ...] = (
-    clean, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers,
-    reading, tables,
+    clean, content, dedup, filters, languages, notebook, redact, assigned, placed, plausible, providers, reading,
+    tables,
 )  # fmt: skip
 """Modules that determine the content of a cleaned file: a change in one invalidates the cache."""
 FILES, DROPPED, NEW = "files.parquet", "dropped.json", "."

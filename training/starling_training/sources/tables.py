@@ -19,7 +19,7 @@ from pyarrow.lib import ArrowException
 from pyarrow.parquet import ParquetFile
 
 from starling_server.errors import SourceError
-from starling_training.sources import languages
+from starling_server.files import languages
 from starling_training.sources.origins import GZIP, Origin
 
 Row = Mapping[str, Any]

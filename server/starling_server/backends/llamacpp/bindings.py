@@ -6,7 +6,6 @@ argument would end the process (llama.cpp asserts), so arguments are asserted he
 
 import ctypes
 import logging
-import os
 import sys
 import weakref
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from starling_server.backends.llamacpp.thread_tuner import ThreadTuner
 from starling_server.errors import AdapterError, BaseModelError, UsageError
+from starling_server.models.catalogue import auto
 
 log = logging.getLogger(__name__)
 Rows = NDArray[np.float32]
@@ -77,12 +76,6 @@ def installed() -> bool:
     return find_spec("llama_cpp") is not None
 
 
-def cores() -> int:
-    """Number of physical cores available to this process; a second thread per core only slows the first one down."""
-    allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(psutil.cpu_count(logical=False) or allowed, allowed)
-
-
 class Weights:
     """A GGUF model in memory; raises BaseModelError if llama.cpp rejects the file."""
 
@@ -98,12 +91,6 @@ class Weights:
         """Number of logits per token."""
         self.bytes = path.stat().st_size
         self.close = weakref.finalize(self, self.api.llama_model_free, self.handle)
-
-    def token_floats(self) -> int:
-        """Number of floats in one token's keys and values, over all layers."""
-        heads, keys = self.api.llama_model_n_head(self.handle), self.api.llama_model_n_head_kv(self.handle)
-        width = self.api.llama_model_n_embd(self.handle) // heads * keys
-        return int(2 * width * self.api.llama_model_n_layer(self.handle))
 
     def adapter(self, path: Path) -> Handle:
         """Load the GGUF LoRA in this file for `Context.use`; raises AdapterError if llama.cpp rejects it."""
@@ -144,7 +131,7 @@ class Context:
         settings: Any = self.api.llama_context_default_params()
         settings.n_ctx, settings.n_seq_max, settings.kv_unified = cells * sequences, sequences, False
         settings.n_batch = settings.n_ubatch = BATCH
-        self._most = self._threads = threads or cores()
+        self._most = self._threads = threads or auto.cores()
         self._tuner = None if threads else ThreadTuner(self._most)
         settings.n_threads = settings.n_threads_batch = self._most
         settings.type_k = settings.type_v = getattr(self.api, f"GGML_TYPE_{keys.upper()}")

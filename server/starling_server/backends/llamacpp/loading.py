@@ -1,6 +1,5 @@
 """Loads a base for `GgmlRunner`: GGUF file, tokenizer and sentinels. No torch."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +7,9 @@ from starling_server.backends.llamacpp.gguf_export import export_cache
 from starling_server.config import ModelConfig
 from starling_server.models import bases
 from starling_server.models.bases import Base
+from starling_server.models.catalogue import auto
 from starling_server.models.tokenizer import FileTokenizer, load_tokenizer
 from starling_server.prompt.fim import Fim
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +27,15 @@ class Loaded:
 
 
 def load(config: ModelConfig) -> Loaded:
-    """Find the base and export it to GGUF unless that was done before; raises BaseModelError, OutputError."""
+    """Find the base and, unless it is a GGUF file, export it to one once; raises BaseModelError, OutputError."""
     base = find_base(config)
     tokenizer = load_tokenizer(base)
     fingerprint = bases.fingerprint(base)
     sentinels = base.fim(tokenizer)
-    file = export_cache.base(base, fingerprint, config.ggml_type)
+    file = export_cache.base(base, fingerprint, config.ggml_type) if base.gguf is None else base.gguf.files[0]
     return Loaded(base, fingerprint, file, tokenizer, sentinels, config.device != "cpu")
 
 
 def find_base(config: ModelConfig) -> Base:
-    """The base that `config` names; `auto` is the bundled one, since the GPU cannot be queried without torch."""
-    if config.base == "auto":
-        log.info("base %s: the ggml runner does not choose one, name a larger one with --base", bases.TINY)
-        return bases.find(bases.TINY)
-    return bases.find(config.base)
+    """The base that `config` names; `auto` is one for the CPU, since the GPU cannot be queried without torch."""
+    return bases.find(auto.named(config.base, 0))

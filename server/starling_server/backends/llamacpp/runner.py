@@ -19,6 +19,7 @@ from starling_server.backends.llamacpp.gguf_export.write import outlined
 from starling_server.backends.llamacpp.loading import Loaded
 from starling_server.engine.protocols import AdapterId, Feed, Likely, Sampler, Sampling
 from starling_server.errors import AdapterError, OutputError
+from starling_server.models import families
 from starling_server.models.adapter_memory import Need
 
 SEQUENCES = 128
@@ -63,7 +64,8 @@ class GgmlRunner:
         self.chunk, self.draft = CHUNK, DRAFT
         self._loaded = loaded
         self._weights = Weights(loaded.file, loaded.gpu)
-        token_bytes = self._weights.token_floats() * (2 if keys == "f16" else 4)
+        shape = families.shape(loaded.base.config)
+        token_bytes = 2 * shape.layers * shape.key * (2 if keys == "f16" else 4)
         cells = -(-self.context // CELLS) * CELLS
         self._cache_bytes = cells * token_bytes
         count = max(2, min(cache_bytes // self._cache_bytes, SEQUENCES))

@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import bitsandbytes as bnb
-import psutil
 import torch
-from bitsandbytes.functional import dequantize_4bit, has_avx512bf16
+from bitsandbytes.functional import dequantize_4bit
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from starling_server.backends.torch import int8, weight_format
+from starling_server.backends.torch.device import find_base, find_device, four_bits_are_usual, free_bytes, has_bfloat16
 from starling_server.config import DTYPES, DType, ModelConfig, Quantize
 from starling_server.errors import BaseModelError
 from starling_server.models import bases
@@ -42,25 +42,6 @@ class Loaded:
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.model.device
-
-
-def gpu_bytes() -> int:
-    """Total memory of the first CUDA GPU in bytes; 0 without a GPU."""
-    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
-
-
-def free_bytes(device: torch.device) -> int:
-    """Free memory in bytes, of the GPU or of the machine."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-
-
-def find_base(config: ModelConfig) -> Base:
-    """The base that `config` names; `auto` is resolved for this machine, and the reason is logged."""
-    name = config.base
-    if name == "auto":
-        name, reason = bases.choose(gpu_bytes())
-        log.info("base %s: %s", name, reason)
-    return bases.find(name)
 
 
 def load(config: ModelConfig, training: bool = False) -> Loaded:
@@ -114,11 +95,6 @@ def dequantised(model: torch.nn.Module) -> Mapping[str, Callable[[], torch.Tenso
     keep_four_bit_weights_trainable(model)
     layers = {name: module for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
     return {name: partial(_dequantised, layer) for name, layer in layers.items()}
-
-
-def in_four_bits(config: ModelConfig) -> bool:
-    """Whether `load` quantises weights to 4 bits on this machine."""
-    return config.quantize == "nf4" or (config.quantize == "auto" and _four_bits_are_usual(find_device(config)))
 
 
 @contextmanager
@@ -181,16 +157,6 @@ def _check_installed(base: Base) -> None:
         raise BaseModelError(f"Base {base.id!r} is quantised with {base.quantization}: pip install {package} optimum")
 
 
-def find_device(config: ModelConfig) -> torch.device:
-    """The device for the weights; raises BaseModelError."""
-    name = config.device
-    if name == "auto":
-        name = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise BaseModelError(f"--device {name}: there is no CUDA GPU here; use --device cpu.")
-    return torch.device(name)
-
-
 def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
     """Compute type of forwards on `device`.
 
@@ -199,7 +165,7 @@ def compute_dtype(device: torch.device, name: DType = "auto") -> torch.dtype:
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cpu":
-        return torch.bfloat16 if has_avx512bf16() else torch.float32
+        return torch.bfloat16 if has_bfloat16() else torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
@@ -213,7 +179,7 @@ def _form(config: ModelConfig, base: Base, device: torch.device, training: bool)
             raise BaseModelError(f"Base {base.id!r} computes in {shown(stored)}: add --dtype {DTYPES[1]}.")
         return "none", getattr(torch, stored)  # another type would apply to only some of its tensors
     asked = config.quantize != "auto" or config.dtype != "auto"
-    if asked or device.type != "cpu" or has_avx512bf16():
+    if asked or device.type != "cpu" or has_bfloat16():
         return _quantize(config, base, device), compute_dtype(device, config.dtype)
     form, reason = weight_format.fastest(bases.weights(base), base.width, free_bytes(device), training)
     log.info("this CPU lacks AVX512-BF16, which 4-bit weights need to be fast: serving %s (%s)", form.name, reason)
@@ -234,11 +200,7 @@ def _quantize(config: ModelConfig, base: Base, device: torch.device) -> Quantize
         return "none"
     if config.quantize != "auto":
         return config.quantize
-    return "nf4" if _four_bits_are_usual(device) else "none"
-
-
-def _four_bits_are_usual(device: torch.device) -> bool:
-    return device.type != "cpu" or bool(has_avx512bf16())  # an int, 1 or 0
+    return "nf4" if four_bits_are_usual(device) else "none"
 
 
 def _dequantised(layer: bnb.nn.Linear4bit) -> torch.Tensor:

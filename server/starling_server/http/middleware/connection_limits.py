@@ -86,6 +86,7 @@ class Connection(H11Protocol):
         self.conn = Bounded(h11.SERVER, config.h11_max_incomplete_event_size or HEAD_BYTES)
         self._due: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._closing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Wait for the first request, or refuse a connection over the limit."""
@@ -105,9 +106,12 @@ class Connection(H11Protocol):
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timers."""
+        """Cancel the timers, which would keep the connection and its buffers in memory until they are due."""
         self._stop_waiting()
         self.resume_writing()
+        self._unset_keepalive_if_required()
+        if self._closing is not None:
+            self._closing.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -152,7 +156,8 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     def _linger(self) -> None:
-        self.loop.call_later(LINGER_SECONDS, self._hang_up)
+        if self._closing is None:
+            self._closing = self.loop.call_later(LINGER_SECONDS, self._hang_up)
 
     @property
     def _answering(self) -> bool:

@@ -97,13 +97,7 @@ def outlined(adapter: Path, base: Base) -> tuple[Outline, dict[str, str]]:
     Raises AdapterError where it is damaged or does not fit the base, BaseModelError where the base is damaged.
     """
     found, outline = architecture.of(base), lora.outline(adapter)
-    try:
-        stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
-    except (OSError, ValueError) as error:
-        raise BaseModelError(
-            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
-        ) from error
-    shapes = {found.names.get_name(source, SUFFIXES): tensor.shape for source, tensor in stored.items()}
+    shapes = _shapes(base, found)
     names = {module: found.names.get_name(f"{module}.weight", SUFFIXES) or "" for module in outline.pairs}
 
     def shape(module: str) -> tuple[int, int] | None:
@@ -112,6 +106,19 @@ def outlined(adapter: Path, base: Base) -> tuple[Outline, dict[str, str]]:
 
     outline.check(shape)
     return outline, names
+
+
+def _shapes(base: Base, found: Architecture) -> dict[str | None, tuple[int, ...]]:
+    """Shapes of the base's tensors by GGUF's names."""
+    if base.gguf is not None:
+        return {name: tensor.shape for name, tensor in base.gguf.tensors.items()}
+    try:
+        stored = safetensors_numpy.listed(safetensors_numpy.weights_of(base.path))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(
+            f"The weights of base {base.id!r} cannot be read ({shown(error)}): download it again."
+        ) from error
+    return {found.names.get_name(source, SUFFIXES): tensor.shape for source, tensor in stored.items()}
 
 
 def _base_plan(base: Base, found: Architecture, stored: Mapping[str, Stored], kind: Kind) -> Plan:

@@ -9,9 +9,9 @@ from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from starling_training.sources.secrets import assigned, placed, providers
-from starling_training.sources.secrets.plausible import LEAST, PLACEHOLDER, is_password
-from starling_training.sources.secrets.providers import Found
+from starling_server.files.secrets import assigned, placed, providers
+from starling_server.files.secrets.plausible import LEAST, PLACEHOLDER, is_password
+from starling_server.files.secrets.providers import Found
 
 __all__ = ["GENERIC", "LEAST", "Secret", "find", "placeholder", "redact"]
 GENERIC = frozenset((assigned.KIND, placed.BASE64))

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import pytest
 
-from starling_lsp.frames import LARGEST, Frame, each, read
+from starling_lsp.wire.frames import LARGEST, Frame, each, read
 
 
 def framed(body: bytes, *headers: bytes) -> bytes:

@@ -37,8 +37,8 @@ from support.lsp_forms import (
 )
 from support.wire import Json, Wire, framed, wire
 
-from starling_lsp import forms
 from starling_lsp.handlers import create_server
+from starling_lsp.wire import forms
 
 RESULTS = cycle([{"result": wrong} for wrong in WRONG] + [{"error": wrong} for wrong in WRONG[1:]] + [{}])
 

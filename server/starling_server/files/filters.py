@@ -4,7 +4,7 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from starling_training.sources.languages import language
+from starling_server.files.languages import language
 
 MAX_BYTES = 1_000_000
 MAX_MEAN_LINE, MAX_LINE, MIN_ALPHANUMERIC = 100, 1000, 0.25

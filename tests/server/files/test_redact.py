@@ -7,10 +7,10 @@ from time import process_time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training.sources.secret_lines import INNOCENTS
-from training.sources.secret_lines import SECRETS as SECRET_LINES
+from server.files.secret_lines import INNOCENTS
+from server.files.secret_lines import SECRETS as SECRET_LINES
 
-from starling_training.sources.secrets.redact import find, placeholder, redact
+from starling_server.files.secrets.redact import find, placeholder, redact
 
 # Made up, in the shape of the real ones; split so that no scanner takes this file for a leak.
 SECRETS = {
@@ -72,7 +72,7 @@ def test_passwords_by_their_names(line: str) -> None:
         'alphabet = "abcdefghijklmnopqrstuvwxyz"',
         'password = "<your-password>"',
         'url = "https://example.org/a/long/path/to/some/page"',
-        'import_name = "starling_training.sources.secrets.redact.find"',
+        'import_name = "starling_server.files.secrets.redact.find"',
         'key = "aaaaaaaaaaaaaaaaaaaaaaaa"',
     ],
 )

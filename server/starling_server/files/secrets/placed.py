@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from detect_secrets.plugins.basic_auth import BasicAuthDetector
 from detect_secrets.plugins.high_entropy_strings import Base64HighEntropyString, HexHighEntropyString
 
-from starling_training.sources.secrets import plausible
-from starling_training.sources.secrets.assigned import KIND
-from starling_training.sources.secrets.providers import Found
+from starling_server.files.secrets import plausible
+from starling_server.files.secrets.assigned import KIND
+from starling_server.files.secrets.providers import Found
 
 URL, BASE64, HEX = (
     str(kind.secret_type) for kind in (BasicAuthDetector, Base64HighEntropyString, HexHighEntropyString)

@@ -27,7 +27,7 @@ from detect_secrets.plugins.stripe import StripeDetector
 from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
 from detect_secrets.plugins.twilio import TwilioKeyDetector
 
-from starling_training.sources.secrets import plausible
+from starling_server.files.secrets import plausible
 
 Found = tuple[int, int, str]
 """Start and end of a value, and its kind."""

@@ -23,9 +23,9 @@ from pygls.exceptions import (
 )
 from pygls.protocol import LanguageServerProtocol
 
-from starling_lsp import forms
-from starling_lsp.forms import Json
-from starling_lsp.frames import Frame
+from starling_lsp.wire import forms
+from starling_lsp.wire.forms import Json
+from starling_lsp.wire.frames import Frame
 
 log = logging.getLogger(__name__)
 Id = int | str | None

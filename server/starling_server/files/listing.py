@@ -9,7 +9,7 @@ from subprocess import CompletedProcess, TimeoutExpired
 from pathspec import GitIgnoreSpec
 
 from starling_server.errors import SourceError
-from starling_training.sources import git, ignoring, inside
+from starling_server.files import git, ignoring, inside
 
 IGNORE = ".starlingignore"
 """Tracked files to exclude from training, in .gitignore syntax."""

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from detect_secrets.plugins.keyword import KeywordDetector
 
-from starling_training.sources.secrets import plausible
-from starling_training.sources.secrets.plausible import LEAST
-from starling_training.sources.secrets.providers import Found
+from starling_server.files.secrets import plausible
+from starling_server.files.secrets.plausible import LEAST
+from starling_server.files.secrets.providers import Found
 
 KIND = str(KeywordDetector.secret_type)
 STRONG, WEAK, NONE = 2, 1, 0
