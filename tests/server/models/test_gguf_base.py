@@ -80,6 +80,16 @@ def test_a_vocabulary_without_weights(tmp_path: Path) -> None:
         bases.find(str(made(tmp_path / "words.gguf", "llama", WORDS, tensor=False)))
 
 
+def test_a_header_without_a_size(tmp_path: Path) -> None:
+    words = [*families.STARCODER.sentinels, *"abc"]
+    fields = {
+        **WORDS, "tokenizer.ggml.tokens": words, "tokenizer.ggml.pre": "starcoder",
+        "llama.embedding_length": 32, "llama.context_length": 64, "llama.block_count": 1,
+    }  # fmt: skip
+    with pytest.raises(BaseModelError, match=r"damaged header \(num_attention_heads is missing\)"):
+        bases.find(str(made(tmp_path / "model.gguf", "llama", fields)))
+
+
 @pytest.mark.parametrize("kept", [0.9, 0.5, 0.0001])
 def test_a_file_that_is_cut_off(kept: float, file: Path, tmp_path: Path) -> None:
     data = file.read_bytes()
