@@ -107,6 +107,13 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         bases.find(str(tmp_path / "huge.gguf"))
 
 
+def test_a_header_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path / "long.gguf", "llama", {**WORDS, "general.description": "a" * 2000})
+    monkeypatch.setattr(header, "MOST_BYTES", 1000)
+    with pytest.raises(BaseModelError, match="damaged header"):
+        bases.find(str(path))
+
+
 def test_a_split_file_is_whole_or_refused(file: Path, tmp_path: Path) -> None:
     first = tmp_path / "model-00001-of-00002.gguf"
     shutil.copyfile(file, first)
