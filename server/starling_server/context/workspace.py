@@ -138,7 +138,7 @@ class Workspace:
         if self.index.entry(path) is not None:
             self._follow(path, {})
             return True
-        for known in [known for known in self.index if known.startswith(f"{path}/")]:
+        for known in self.index.below(path):
             self._follow(known, {})
         return not (_may_matter(path, self.folder) and os.path.lexists(self.folder / path))
 
@@ -168,8 +168,8 @@ class Workspace:
         return True
 
     def _rename(self, old: str, new: str) -> None:
-        for known in [known for known in self.index if known == old or known.startswith(f"{old}/")]:
-            if old != new and _is_wanted(moved := new + known[len(old) :]):
+        for known in () if old == new else (old, *self.index.below(old)):
+            if _is_wanted(moved := new + known[len(old) :]):
                 self.index.rename(known, moved)
 
     def _run(self, progress: Progress | None, read: Callable[[], object]) -> None:
@@ -210,7 +210,11 @@ class Workspace:
 
 def _is_wanted(path: str) -> bool:
     """Whether a file is source code by its name, and the name is text, which a request can carry."""
-    return filters.path_fault(path) is None and path.encode("utf-8", "ignore") == os.fsencode(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return filters.path_fault(path) is None
 
 
 def _may_matter(path: str, folder: Path) -> bool:
