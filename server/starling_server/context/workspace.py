@@ -125,7 +125,7 @@ class Workspace:
     def _list(self) -> list[str]:
         """The files to index, and when to list them next at the earliest."""
         began = time.monotonic()
-        paths = list(filter(_is_wanted, listing.files(self.folder).paths))[:MOST_FILES]
+        paths = list(filter(_is_wanted, listing.files(self.folder, dated=False).paths))[:MOST_FILES]
         took = time.monotonic() - began
         self._next_listing = time.monotonic() + max(LISTING_SECONDS, took / LISTING_SHARE)
         return paths
