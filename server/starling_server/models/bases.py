@@ -22,7 +22,7 @@ from starling_server.untrusted import Unfit, shown
 
 TINY = "tiny"
 TINY_DIR = Path(__file__).parents[1] / "tiny"
-ORDER = "starling_order"
+ORDER = configuration.ORDER
 """Key of `config.json` with the order of prompts, where training taught another than the family's."""
 NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")

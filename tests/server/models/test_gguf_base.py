@@ -1,5 +1,6 @@
 """GGUF files as bases: what is read from them, what is refused, and how adapters belong to them."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -138,6 +139,15 @@ def test_the_bundled_base_from_its_file(file: Path, source: str) -> None:
         assert ours.encode(text) == theirs.encode(text)
         assert ours.encode_marked(text) == theirs.encode_marked(text)
     assert found.fim(ours) == original.fim(theirs)
+
+
+def test_the_order_that_an_adapter_taught_stays(tmp_path: Path) -> None:
+    shutil.copytree(bases.TINY_DIR, tmp_path / "merged")
+    config = tmp_path / "merged" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {bases.ORDER: "psm"}))
+    write_base(bases.find(str(tmp_path / "merged")), tmp_path / "merged.gguf", "q8_0")
+    tiny, merged = bases.find("tiny"), bases.find(str(tmp_path / "merged.gguf"))
+    assert [base.fim(load_tokenizer(base)).order for base in (tiny, merged)] == ["spm", "psm"]
 
 
 @pytest.mark.parametrize("model_type", ["starcoder2", "qwen2", "qwen3", "llama"])
