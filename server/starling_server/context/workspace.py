@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -173,8 +174,9 @@ class Workspace:
                 self.index.rename(known, moved)
 
     def _run(self, progress: Progress | None, read: Callable[[], object]) -> None:
-        with suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+        if sys.platform == "linux":  # elsewhere the number is that of some process
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
         try:
             self.load()
             self.refresh(REST, progress)
