@@ -174,6 +174,7 @@ class OtherFiles:
         missing = [name for name in NEEDED if find_spec(name) is None]
         if missing:
             log.info("Other files are not used: %s missing (pip install 'starling[context]').", ", ".join(missing))
+            self._roots.clear()  # every answer comes here
             return
         await asyncio.to_thread(import_module, "starling_server.context.workspace")
         from starling_server.context.workspace import Workspace

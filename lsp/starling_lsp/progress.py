@@ -63,6 +63,7 @@ class Progress:
             yield report
         finally:
             shown.end(token, types.WorkDoneProgressEnd())
+            shown.tokens.pop(token, None)  # a token that was cancelled would cancel the folder's next indexing
 
     async def _may_show(self, token: str) -> bool:
         """Whether the editor shows progress under `token`."""

@@ -73,11 +73,12 @@ def parts(pieces: Sequence[Excerpt], tokens: int, fim: Fim, encode: Encode) -> l
     left, made = tokens - len(_frame(fim, encode)), list[list[int]]()
     tail = [] if fim.file is None else [fim.file]
     for piece in pieces:
-        ids = _fitting(_written(piece, fim), left - len(tail), encode)
-        if not ids:
+        ids, is_whole = _fitting(_written(piece, fim), left - len(tail), encode)
+        if ids:
+            made.append([*tail, *ids])
+            left -= len(made[-1])
+        if not is_whole:
             break
-        made.append([*tail, *ids])
-        left -= len(made[-1])
     return made
 
 
@@ -107,10 +108,13 @@ def _written(piece: Excerpt, fim: Fim) -> str:
     return "".join(f"{mark}{line}".rstrip() + "\n" for line in text.splitlines())
 
 
-def _fitting(text: str, tokens: int, encode: Encode) -> list[int]:
-    """Ids of the longest run of whole lines at the beginning of `text` that fits; empty for too few lines."""
+def _fitting(text: str, tokens: int, encode: Encode) -> tuple[list[int], bool]:
+    """Ids of the longest run of whole lines at the beginning of `text` that fits, and whether that is all of it.
+
+    There are none for too few lines.
+    """
     if tokens <= 0:
-        return []
+        return [], False
     lines = text[: tokens * CHARS].split("\n")[:-1]  # all of them end, but for one that is cut
     fewest, most = 0, len(lines)
     while fewest < most:
@@ -119,7 +123,8 @@ def _fitting(text: str, tokens: int, encode: Encode) -> list[int]:
             fewest = middle
         else:
             most = middle - 1
-    return list(encode(_ended(lines[:fewest]))) if fewest >= FEWEST_LINES else []
+    found = _ended(lines[:fewest])
+    return (list(encode(found)), found == text) if fewest >= FEWEST_LINES else ([], False)
 
 
 def _ended(lines: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ The same files give the same answers, in whatever order they were added, changed
 
 import hashlib
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -90,6 +90,8 @@ class Index:
         """Characters of all texts."""
         self.version = 0
         """Changes with every file that is added or removed."""
+        self._ordered = -1, list[str]()
+        """A version and its paths in order: a checkout or an installation changes thousands of files at once."""
 
     def __len__(self) -> int:
         """Number of files."""
@@ -98,6 +100,13 @@ class Index:
     def __iter__(self) -> Iterator[str]:
         """Paths in order."""
         return iter(sorted(self._files))
+
+    def below(self, folder: str) -> list[str]:
+        """Paths of the files in a folder and its folders, in order; empty for a file."""
+        if self._ordered[0] != self.version:
+            self._ordered = self.version, sorted(self._files)
+        paths = self._ordered[1]
+        return paths[bisect_left(paths, f"{folder}/") : bisect_left(paths, f"{folder}0")]  # 0 comes next to /
 
     def __contains__(self, path: object) -> bool:
         """Whether a file is in the index."""

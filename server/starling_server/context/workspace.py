@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -125,7 +126,7 @@ class Workspace:
     def _list(self) -> list[str]:
         """The files to index, and when to list them next at the earliest."""
         began = time.monotonic()
-        paths = list(filter(_is_wanted, listing.files(self.folder).paths))[:MOST_FILES]
+        paths = list(filter(_is_wanted, listing.files(self.folder, dated=False).paths))[:MOST_FILES]
         took = time.monotonic() - began
         self._next_listing = time.monotonic() + max(LISTING_SECONDS, took / LISTING_SHARE)
         return paths
@@ -138,7 +139,7 @@ class Workspace:
         if self.index.entry(path) is not None:
             self._follow(path, {})
             return True
-        for known in [known for known in self.index if known.startswith(f"{path}/")]:
+        for known in self.index.below(path):
             self._follow(known, {})
         return not (_may_matter(path, self.folder) and os.path.lexists(self.folder / path))
 
@@ -168,13 +169,14 @@ class Workspace:
         return True
 
     def _rename(self, old: str, new: str) -> None:
-        for known in [known for known in self.index if known == old or known.startswith(f"{old}/")]:
-            if old != new and _is_wanted(moved := new + known[len(old) :]):
+        for known in () if old == new else (old, *self.index.below(old)):
+            if _is_wanted(moved := new + known[len(old) :]):
                 self.index.rename(known, moved)
 
     def _run(self, progress: Progress | None, read: Callable[[], object]) -> None:
-        with suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+        if sys.platform == "linux":  # elsewhere the number is that of some process
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
         try:
             self.load()
             self.refresh(REST, progress)
@@ -210,7 +212,11 @@ class Workspace:
 
 def _is_wanted(path: str) -> bool:
     """Whether a file is source code by its name, and the name is text, which a request can carry."""
-    return filters.path_fault(path) is None and path.encode("utf-8", "ignore") == os.fsencode(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return filters.path_fault(path) is None
 
 
 def _may_matter(path: str, folder: Path) -> bool:

@@ -40,8 +40,8 @@ class Listing:
     """Counts of other exclusions by reason: whole folders, not files."""
 
 
-def files(source: Path) -> Listing:
-    """The source's files; raises SourceError.
+def files(source: Path, dated: bool = True) -> Listing:
+    """The source's files; raises SourceError. With `dated` the whole history is read for `Listing.changed`.
 
     A folder without tracked files inside a larger checkout counts as a plain folder. Symbolic links are skipped: a
     target inside the source is listed itself.
@@ -58,7 +58,8 @@ def files(source: Path) -> Listing:
     if not (tracked or left):
         return Listing(wanted, left={UNREADABLE: len(unreadable)} if unreadable else {})
     marked = _marked(source, wanted)
-    return Listing([path for path in wanted if path not in marked], sorted(marked), _changed(source), left)
+    changed = _changed(source) if dated else {}
+    return Listing([path for path in wanted if path not in marked], sorted(marked), changed, left)
 
 
 def commit(source: Path) -> str | None:

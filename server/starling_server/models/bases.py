@@ -13,7 +13,7 @@ from starling_server import untrusted
 from starling_server.errors import BaseModelError
 from starling_server.models import families, safetensors_numpy
 from starling_server.models.families import FAMILIES, LIMITS
-from starling_server.models.family import Family
+from starling_server.models.family import Family, Shape
 from starling_server.models.gguf_base import configuration, described, header, tensors
 from starling_server.models.gguf_base.header import Header
 from starling_server.models.safetensors_numpy import Stored
@@ -22,7 +22,7 @@ from starling_server.untrusted import Unfit, shown
 
 TINY = "tiny"
 TINY_DIR = Path(__file__).parents[1] / "tiny"
-ORDER = "starling_order"
+ORDER = configuration.ORDER
 """Key of `config.json` with the order of prompts, where training taught another than the family's."""
 NEEDED = ("config.json", "tokenizer.json")
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "README.md")
@@ -112,6 +112,7 @@ def _from_gguf(name: str, path: Path) -> Base:
     """The base that a GGUF file is."""
     found = described.describe(name, path)
     base = replace(_read(name, found.folder), gguf=found.header)
+    _shape(base)
     rows, width = found.header.tensors[configuration.EMBEDDING_TABLE].shape
     if width != base.width:
         raise BaseModelError(
@@ -171,22 +172,35 @@ def kin(base: Base) -> str:
     Conversions keep norms in float32 and quantise matrices only. A model that was fine-tuned as a whole has other
     norms, whatever its name; one into which a LoRA was merged has the same. Raises BaseModelError.
     """
-    sizes = base.family.shape(base.config)
+    sizes = _shape(base)
     shape = (base.model_type, sizes.layers, sizes.width, sizes.heads, sizes.key_heads, sizes.head, sizes.inner)
     try:
         if base.gguf is None:
-            stored = safetensors_numpy.listed(_weights(base))
-            norms = [found.read() for name, found in stored.items() if _is_norm(name, found.shape)]
+            listed = safetensors_numpy.listed(_weights(base)).items()
+            norms = (found.read() for name, found in listed if _is_norm(name, found.shape, sizes.width))
         else:
-            norms = [tensors.values(found) for name, found in base.gguf.tensors.items() if _is_norm(name, found.shape)]
+            table = base.gguf.tensors.items()
+            norms = (tensors.values(found) for name, found in table if _is_norm(name, found.shape, sizes.width))
+        vectors = sorted(hashlib.sha256(norm.tobytes()).hexdigest() for norm in norms)
     except (OSError, ValueError) as error:
         raise _damaged_weights(base.id, Unfit(str(error))) from error
-    vectors = sorted(hashlib.sha256(norm.tobytes()).hexdigest() for norm in norms)
     return hashlib.sha256(json.dumps([shape, vectors]).encode()).hexdigest()
 
 
-def _is_norm(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) == 1 and ("norm" in name or ".ln_" in name)
+def _shape(base: Base) -> Shape:
+    """Its sizes; raises BaseModelError where one is missing."""
+    try:
+        return base.family.shape(base.config)
+    except KeyError as error:
+        where = "config.json" if base.gguf is None else "header"
+        raise BaseModelError(
+            f"Base {base.id!r} has a damaged {where} ({error.args[0]} is missing): download it again."
+        ) from error
+
+
+def _is_norm(name: str, shape: tuple[int, ...], width: int) -> bool:
+    """Whether a tensor is a norm's; one that is longer than a token's vector is none, whatever its name."""
+    return len(shape) == 1 and shape[0] <= width and ("norm" in name or ".ln_" in name)
 
 
 def _sampled(file: Path) -> Iterator[bytes]:

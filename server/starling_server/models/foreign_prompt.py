@@ -27,10 +27,12 @@ def taken_apart(prompt: str, own: Names) -> Parts | None:
     """The text around the cursor; None for a prompt in a spelling of the base's `own`, or in none that is known.
 
     Every special token of a prompt must be there exactly once, in the order of one of the spelling's forms. What stands
-    before them (a repository's name, other files) is left out.
+    before them (a repository's name, other files) is left out. A prompt may hold two spellings, as where the document
+    is about such prompts: the one that begins first is the prompt's.
     """
+    ours = [begin for written in _spellings() if _is_own(written, own) and (begin := _begin(prompt, written)) >= 0]
     for written in _spellings():
-        if not _is_own(written, own):
+        if not _is_own(written, own) and 0 <= _begin(prompt, written) < min(ours, default=len(prompt)):
             for form in (written.psm, written.spm):
                 if (found := _match(prompt, written, [part for part in form if part not in ("P", "S")])) is not None:
                     return found
@@ -40,6 +42,12 @@ def taken_apart(prompt: str, own: Names) -> Parts | None:
 def _spellings() -> Iterator[Spelling]:
     for row in FAMILIES.values():
         yield from row.spellings
+
+
+def _begin(prompt: str, written: Spelling) -> int:
+    """Where the first special token stands of a prompt that holds prefix and suffix; -1 for another prompt."""
+    places = [prompt.find(token.removeprefix(BLANK)) for token in (written.prefix, written.suffix)]
+    return -1 if -1 in places else min(places)
 
 
 def _is_own(written: Spelling, own: Names) -> bool:

@@ -52,6 +52,13 @@ def test_the_first_piece_that_does_not_fit_is_cut_at_a_line(tiny: Loaded) -> Non
     assert kept[1:] == [f"value_{n} = {n}" for n in range(len(kept) - 1)]
 
 
+def test_nothing_follows_a_piece_that_is_cut(tiny: Loaded) -> None:
+    """Not even what would fit into the rest."""
+    long = Other("long.py", "a = 1\n" + "b" * 4000 + "\n")
+    text = shown(tiny, (long, Other("b.js", "c\n")), 60, tiny.fim)
+    assert text == "<reponame><filename>long.py\na = 1\n<filename>"
+
+
 @pytest.mark.parametrize("tokens", [0, 1, 2, 5])
 def test_no_room_is_no_block(tiny: Loaded, tokens: int) -> None:
     assert shown(tiny, PIECES, tokens, tiny.fim) == ""

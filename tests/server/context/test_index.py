@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Generator
@@ -141,6 +142,11 @@ def test_a_workspace_follows_its_files(tmp_path: Path) -> None:
     (folder / "pkg" / "two.py").unlink()
     second.update("pkg/two.py")
     assert list(second.index) == ["pkg/three.py"]
+    assert second.index.below("pkg") == ["pkg/three.py"]
+    assert second.update("pkg/\ud800.py"), "an editor's name that no file has"
+    shutil.rmtree(folder / "pkg")
+    second.update("pkg")
+    assert list(second.index) == second.index.below("pkg") == []
 
 
 def test_a_damaged_index_is_built_again(tmp_path: Path) -> None:

@@ -246,6 +246,7 @@ def test_streams_of_prompts_for_other_families(http: httpx2.Client) -> None:
         ("<|fim_suffix|>b<|fim_middle|>a<|fim_prefix|>", {}),
         ("<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>c<|fim_middle|>", {}),
         ("see [SUFFIX] and [PREFIX]", {}),
+        ("<fim_prefix>x = '<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>'<fim_suffix>c<fim_middle>", {}),
         ("<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", {"echo": True}),
         ("<|fim_prefix|>a<|fim_suffix|>b<|fim_middle|>", {"logprobs": 1}),
     ],
@@ -260,6 +261,9 @@ def test_prompts_for_other_families_with_the_option_off(exact: Loaded) -> None:
     assert found is not None
     assert (found.prefix, found.suffix, found.stop) == ("a", "b", ("x",))
     assert wanted(exact, False, prompt) is None
+    quoting = wanted(exact, True, "<|fim_prefix|>x = '<fim_prefix><fim_suffix>'<|fim_suffix|>b<|fim_middle|>")
+    assert quoting is not None
+    assert quoting.prefix == "x = '<fim_prefix><fim_suffix>'"
 
 
 def wanted(loaded: Loaded, foreign_prompts: bool, prompt: str, **more: Any) -> CompleteRequest | None:

@@ -1,5 +1,6 @@
 """GGUF files as bases: what is read from them, what is refused, and how adapters belong to them."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +81,16 @@ def test_a_vocabulary_without_weights(tmp_path: Path) -> None:
         bases.find(str(made(tmp_path / "words.gguf", "llama", WORDS, tensor=False)))
 
 
+def test_a_header_without_a_size(tmp_path: Path) -> None:
+    words = [*families.STARCODER.sentinels, *"abc"]
+    fields = {
+        **WORDS, "tokenizer.ggml.tokens": words, "tokenizer.ggml.pre": "starcoder",
+        "llama.embedding_length": 32, "llama.context_length": 64, "llama.block_count": 1,
+    }  # fmt: skip
+    with pytest.raises(BaseModelError, match=r"damaged header \(num_attention_heads is missing\)"):
+        bases.find(str(made(tmp_path / "model.gguf", "llama", fields)))
+
+
 @pytest.mark.parametrize("kept", [0.9, 0.5, 0.0001])
 def test_a_file_that_is_cut_off(kept: float, file: Path, tmp_path: Path) -> None:
     data = file.read_bytes()
@@ -95,6 +106,13 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "huge.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + b"\xff" * 16)
     with pytest.raises(BaseModelError, match="damaged header"):
         bases.find(str(tmp_path / "huge.gguf"))
+
+
+def test_a_header_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path / "long.gguf", "llama", {**WORDS, "general.description": "a" * 2000})
+    monkeypatch.setattr(header, "MOST_BYTES", 1000)
+    with pytest.raises(BaseModelError, match="damaged header"):
+        bases.find(str(path))
 
 
 def test_a_split_file_is_whole_or_refused(file: Path, tmp_path: Path) -> None:
@@ -121,6 +139,15 @@ def test_the_bundled_base_from_its_file(file: Path, source: str) -> None:
         assert ours.encode(text) == theirs.encode(text)
         assert ours.encode_marked(text) == theirs.encode_marked(text)
     assert found.fim(ours) == original.fim(theirs)
+
+
+def test_the_order_that_an_adapter_taught_stays(tmp_path: Path) -> None:
+    shutil.copytree(bases.TINY_DIR, tmp_path / "merged")
+    config = tmp_path / "merged" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {bases.ORDER: "psm"}))
+    write_base(bases.find(str(tmp_path / "merged")), tmp_path / "merged.gguf", "q8_0")
+    tiny, merged = bases.find("tiny"), bases.find(str(tmp_path / "merged.gguf"))
+    assert [base.fim(load_tokenizer(base)).order for base in (tiny, merged)] == ["spm", "psm"]
 
 
 @pytest.mark.parametrize("model_type", ["starcoder2", "qwen2", "qwen3", "llama"])

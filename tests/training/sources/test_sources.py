@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from starling_server.errors import OutputError, SourceError
+from starling_server.files import listing
 from starling_training.sources import corpus, origins, reading, store, tables
 
 SECRET = "ghp_" + "abcdEFGHijklmnop0123QRSTuvwxYZ456789"
@@ -67,6 +68,8 @@ def test_history_says_when_files_changed(checkout: Path) -> None:
     times = {document.path: document.changed for document in corpus.read([checkout]).documents}
     assert len(set(times.values())) == 2
     assert times["file_5.py"] - times["file_0.py"] == 366 * 24 * 3600
+    dated, undated = listing.files(checkout), listing.files(checkout, dated=False)
+    assert (undated.paths, undated.changed) == (dated.paths, {}) != (dated.paths, dated.changed)
 
 
 def test_what_gitattributes_calls_generated_is_left_out(checkout: Path) -> None:

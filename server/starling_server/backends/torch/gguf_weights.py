@@ -27,7 +27,7 @@ from starling_server.models.gguf_base.configuration import OWN_FREQUENCIES
 from starling_server.models.gguf_base.header import Header
 from starling_server.models.gguf_base.tensors import Floats
 from starling_server.models.safetensors_numpy import INDEX
-from starling_server.untrusted import Unfit, refusal
+from starling_server.untrusted import Unfit, refusal, shown
 
 log = logging.getLogger(__name__)
 VERSION = 1
@@ -108,8 +108,14 @@ def _names(base: Base) -> dict[str, str]:
     assert terms is not None
     numbers = {name: number for number, name in MODEL_ARCH_NAMES.items()}
     known = get_tensor_name_map(numbers[terms.architecture], base.family.shape(base.config).layers)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base.path, local_files_only=True))
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base.path, local_files_only=True))
+    except Exception as error:  # the header of an untrusted file can raise anything in transformers
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise BaseModelError(
+            f"Base {base.id!r} is none for torch ({shown(first)}): use it with --runner ggml."
+        ) from error
     tied = base.config["tie_word_embeddings"]
     names = [name for name in model.state_dict() if not (tied and name == "lm_head.weight")]
     names = [name for name in names if not name.endswith(base.family.unread or ("\0",))]
@@ -121,6 +127,8 @@ def _in_order(base: Base, sizes: Shape, name: str, values: Floats) -> Floats:
     layer = next((part for part in sizes.parts if f".{part.gguf}." in name), None)
     if layer is None or base.family.gguf is None or layer.gguf not in base.family.gguf.interleaved:
         return values
+    if values.shape[0] != sizes.size(layer.outputs) or sizes.head % 2:
+        raise BaseModelError(f"Base {base.id!r} has a damaged header ({name} is {values.shape}): download it again.")
     heads = sizes.size(layer.outputs) // sizes.head
     neighbours = values.reshape(heads, sizes.head // 2, 2, *values.shape[1:])
     return neighbours.swapaxes(1, 2).reshape(values.shape)

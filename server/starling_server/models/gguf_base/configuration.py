@@ -13,6 +13,8 @@ from starling_server.untrusted import shown
 FIM_BASES = "Qwen2.5-Coder, StarCoder2 or Seed-Coder"
 EMBEDDING = ("bert", "embedding", "t5encoder")
 IMAGE = ("clip", "vl", "mllama", "flux", "sd1", "sd3", "sdxl", "image", "siglip")
+ORDER_FIELD, ORDER = "starling.order", "starling_order"
+"""Our own field, which an export writes, and its key in config.json: the order of prompts that an adapter taught."""
 EMBEDDING_TABLE, HEAD, OWN_FREQUENCIES = "token_embd.weight", "output.weight", "rope_freqs.weight"
 
 
@@ -28,6 +30,8 @@ def configuration(name: str, header: Header) -> tuple[dict[str, Any], Spelling]:
     words = vocabulary.tokens(name, header.fields)
     written = _spelling(name, family, header, words)
     config = _sizes(family, header) | _switches(family, header)
+    if ORDER_FIELD in header.fields:
+        config[ORDER] = header.fields[ORDER_FIELD]
     return config | {
         "architectures": [], "model_type": family.model_type, family.keys.vocabulary: table.shape[0],
         "tie_word_embeddings": HEAD not in header.tensors, "dtype": "bfloat16",

@@ -20,6 +20,8 @@ from starling_server.untrusted import Unfit, refusal, shown
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 SUFFIX = ".gguf"
 MOST_FIELDS, MOST_TENSORS, MOST_ITEMS, MOST_TEXT, MOST_DIMENSIONS = 1 << 14, 1 << 18, 1 << 22, 1 << 24, 4
+MOST_BYTES = 1 << 27
+"""Of a header. A vocabulary of 300,000 tokens takes 20 MB; lists as Python objects take eight times their bytes."""
 ALIGNMENT = 32
 """Of tensors in the file, where no field says otherwise."""
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -127,11 +129,18 @@ class _Cursor:
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data, self.at, self.size = data, 0, len(data)
+        self._end = min(self.size, MOST_BYTES)
+
+    def _over(self) -> Unfit:
+        """The error for a header that does not end in time."""
+        if self.size > MOST_BYTES:
+            return Unfit(f"has a damaged header (more than {MOST_BYTES >> 20} MiB)")
+        return Unfit("is cut off in its header")
 
     def bytes(self, count: int) -> bytes:
         """The next `count` bytes."""
-        if count > self.size - self.at:
-            raise Unfit("is cut off in its header")
+        if count > self._end - self.at:
+            raise self._over()
         self.at += count
         return self._data[self.at - count : self.at]
 
@@ -152,12 +161,12 @@ class _Cursor:
 
     def _texts(self, count: int) -> list[str]:
         """So many texts, in a loop of its own: a vocabulary has 300,000."""
-        data, at, size, found, length_of = self._data, self.at, self.size, list[str](), struct.Struct("<Q").unpack_from
+        data, at, most, found, length_of = self._data, self.at, self._end, list[str](), struct.Struct("<Q").unpack_from
         for _ in range(count):
             begin = at + 8
-            end = begin + length_of(data, at)[0] if begin <= size else size + 1
-            if end > size:
-                raise Unfit("is cut off in its header")
+            end = begin + length_of(data, at)[0] if begin <= most else most + 1
+            if end > most:
+                raise self._over()
             found.append(data[begin:end].decode("utf-8", "replace"))
             at = end
         self.at = at

@@ -22,6 +22,7 @@ from starling_server.backends.llamacpp.gguf_export.architecture import POSITIONS
 from starling_server.errors import BaseModelError
 from starling_server.models import bases, lora, safetensors_numpy
 from starling_server.models.bases import Base
+from starling_server.models.gguf_base.configuration import ORDER_FIELD
 from starling_server.models.lora import Outline
 from starling_server.models.safetensors_numpy import Floats, Stored
 from starling_server.untrusted import shown
@@ -36,8 +37,6 @@ TYPES: dict[Kind, tuple[GGMLQuantizationType, LlamaFileType]] = {
 """The type of a matrix, and of the file as a whole."""
 SHARP = ("token_embd.weight", "output.weight")
 """Matrices that lose most with 4 bits (a token has one row only): they get Q8_0; llama.cpp keeps more bits too."""
-ORDER = "starling.order"
-"""Our own key: `bases.ORDER`."""
 VERSION = 2
 """Version of the quantised formats, GGML_QNT_VERSION."""
 Plan = dict[str, tuple[Callable[[], Floats], tuple[int, ...], GGMLQuantizationType]]
@@ -63,7 +62,7 @@ def write_base(base: Base, path: Path, kind: Kind = "f16", name: str | None = No
         writer.add_file_type(TYPES[kind][1])
         writer.add_quantization_version(VERSION)
         if order := base.config.get(bases.ORDER):
-            writer.add_string(ORDER, order)
+            writer.add_string(ORDER_FIELD, order)
         found.write(writer)
         words.write(writer)
         _write(writer, plan)
