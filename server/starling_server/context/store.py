@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import os
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -66,11 +65,14 @@ def load(path: Path) -> Index | None:
 
 
 def tidy(folder: Path) -> None:
-    """Remove indexes that were not used for `UNUSED_DAYS`, as of folders that are gone."""
+    """Remove indexes that were last used `UNUSED_DAYS` before the newest one was, as of folders that are gone."""
+    times = dict[Path, float]()
     for path in folder.glob("*.index"):
         with suppress(OSError):
-            if path.stat().st_mtime < time.time() - UNUSED_DAYS * 86_400:
-                path.unlink()
+            times[path] = path.stat().st_mtime
+    for path, used_at in times.items():
+        if used_at < max(times.values()) - UNUSED_DAYS * 86_400:
+            path.unlink(missing_ok=True)
 
 
 def used(path: Path) -> None:

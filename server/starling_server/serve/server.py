@@ -140,6 +140,7 @@ class Serving:
         self._api.service = service
 
     def _end(self) -> None:
+        self._watchdog.end()
         if self._api.service is not None:
             self._api.service.scheduler.end()
 

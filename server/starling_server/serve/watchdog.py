@@ -41,6 +41,7 @@ class Watchdog:
         self._load, self._stall, self._serve = load, stall_seconds, serve
         self._reloads: deque[float] = deque(maxlen=MOST_RELOADS)
         self._service: Service | None = None
+        self._ended = False
         self._scan = threading.Thread()
 
     async def start(self) -> None:
@@ -48,13 +49,19 @@ class Watchdog:
         self._service = await asyncio.wrap_future(in_daemon_thread(self._load))
         self._serve(self._service)
 
+    def end(self) -> None:
+        """Stop watching: from now on the model's thread ends because it is told to."""
+        self._ended = True
+
     async def watch(self) -> None:
-        """Run forever; raises GaveUp."""
+        """Run until `end`; raises GaveUp."""
         scanned = monotonic()
-        while True:
+        while not self._ended:
             await asyncio.sleep(LOOK_SECONDS)
             service = self._service
             assert service is not None
+            if self._ended:
+                return
             if reason := self._trouble(service):
                 await self._replace(service, reason)
             elif monotonic() - scanned > SCAN_SECONDS:
