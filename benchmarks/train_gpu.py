@@ -64,7 +64,7 @@ class Seen:
 def examples(vocabulary: int, length: int, count: int) -> Dataset:
     """Random rows with labels on every token, all of one weight."""
 
-    def rows() -> Iterator[dict[str, list[int]]]:
+    def rows() -> Iterator[dict[str, list[Any]]]:
         for seed in range(count):
             ids = torch.randint(7, vocabulary, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
             yield {"input_ids": ids, "labels": ids, "weights": [1 / length] * length}
