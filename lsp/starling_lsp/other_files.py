@@ -103,12 +103,11 @@ class OtherFiles:
         """The pieces that a request carries; those of the request before where the choice is not made in time."""
         chosen = self._choose(where, renew) if where.path not in self._late else None
         if chosen is not None:
-            try:
-                self._hold(where.path, await asyncio.wait_for(asyncio.shield(chosen), DEADLINE))
-            except TimeoutError:
+            done, _ = await asyncio.wait([chosen], timeout=DEADLINE)
+            if not done:
                 self._late.add(where.path)
-            except Exception:
-                pass
+            elif not chosen.exception():  # `_log_fault` reports one
+                self._hold(where.path, chosen.result())
         return self._carried(where)
 
     async def at_rest(self, where: Where, renew: "Renew") -> bool:
@@ -116,7 +115,7 @@ class OtherFiles:
         before = self._held.get(where.path, ())
         chosen = self._choose(where, renew)
         if chosen is not None:
-            with suppress(Exception):  # it is in the log
+            with suppress(Exception):  # `_log_fault` reports it
                 self._hold(where.path, await chosen)
                 self._late.discard(where.path)
         return self._carried(where) != before

@@ -82,7 +82,13 @@ DATA_FLAGS = (
         "Share of holes in the order of serving (SPM unless --order psm), from 0 to 1; the others are in the other "
         "order, if the base was trained with it.",
     ),
-    option(DataConfig, "loss", "Tokens of an example with a hole that count in the loss.", choices=get_args(Loss)),
+    option(
+        DataConfig,
+        "loss",
+        "What an example with a hole teaches. weighted: every token, the middle with a fifth of the weight. middle: "
+        "the middle only. all: every token alike, as in the published runs.",
+        choices=get_args(Loss),
+    ),
     *made(SERVICE, "train-copilot"),
     option(
         DataConfig,

@@ -99,7 +99,7 @@ class Link:
             self._status.tell("error", "The model could not be loaded: see the language server's log.")
             return False
         self.completer = completer
-        freeze_loaded()  # between keys, too
+        freeze_loaded()
         self._status.serves(completer.base, completer.adapter)
         self._status.tell("ready", f"{completer.base} with {completer.adapter or 'no adapter'}")
         return False

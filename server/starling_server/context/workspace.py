@@ -187,7 +187,11 @@ class Workspace:
         finally:
             read()
         if self._built.is_set():
-            self._follow_changes()
+            try:
+                self._follow_changes()
+            except Exception:  # an index that is not followed would go stale unnoticed
+                self._built.clear()
+                _log.exception("Other files of %s are not used any more: the index failed.", self.folder)
 
     def _follow_changes(self) -> None:
         """Until the end: what `changed` names, and a listing for what is new."""

@@ -15,7 +15,7 @@ import uvicorn
 from starling_server.auth import TokenStore
 from starling_server.completion.service import Service
 from starling_server.config import AccessConfig
-from starling_server.garbage import TRIM_SECONDS, freeze_loaded, trim_heap
+from starling_server.garbage import freeze_loaded
 from starling_server.http.app import create_app
 from starling_server.http.complete import Api
 from starling_server.http.middleware.access import Access
@@ -98,14 +98,12 @@ class Serving:
     async def _look_after(self, listener: socket.socket, server: uvicorn.Server) -> None:
         await self._watchdog.start()
         click.echo(f"Listening on {url(listener)}")
-        beside = [asyncio.create_task(_trim())]
-        if self._idle_seconds:
-            beside.append(asyncio.create_task(self._end_when_idle(server)))
+        ending = asyncio.create_task(self._end_when_idle(server)) if self._idle_seconds else None
         try:
             await self._watchdog.watch()
         finally:
-            for task in beside:
-                task.cancel()
+            if ending is not None:
+                ending.cancel()
 
     async def _end_when_idle(self, server: uvicorn.Server) -> None:
         await self._api.activity.until_idle(self._idle_seconds)
@@ -168,12 +166,6 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-async def _trim() -> None:
-    while True:
-        await asyncio.sleep(TRIM_SECONDS)
-        await asyncio.to_thread(trim_heap)
 
 
 class _Server(uvicorn.Server):

@@ -56,12 +56,12 @@ class Watchdog:
     async def watch(self) -> None:
         """Run until `end`; raises GaveUp."""
         scanned = monotonic()
-        while not self._ended:
+        while True:
             await asyncio.sleep(LOOK_SECONDS)
-            service = self._service
-            assert service is not None
             if self._ended:
                 return
+            service = self._service
+            assert service is not None
             if reason := self._trouble(service):
                 await self._replace(service, reason)
             elif monotonic() - scanned > SCAN_SECONDS:

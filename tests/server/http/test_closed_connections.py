@@ -42,7 +42,9 @@ def test_a_closed_connection_is_freed_at_once() -> None:
         statuses = [exchange(url(listener), sent).statuses for sent in (GET, BAD, GET)]
         assert statuses == [[204], [400], [204]]
         assert len(born) == 3
-        sleep(0.5)  # the server notices the end of the last connection
+        while server.server_state.connections:  # until the server has noticed the end of the last one
+            sleep(0.01)
+        sleep(0.1)
         gc.collect()
         assert [connection() for connection in born] == [None, None, None]
         server.should_exit = True

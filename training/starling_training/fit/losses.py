@@ -43,7 +43,7 @@ def weights(made: Example, loss: Loss, context: int) -> list[float]:
     prompt, length = made.prompt_tokens, len(made.ids)
     if loss == "all":
         return [1 / context] * length
-    if not prompt or prompt == length:
+    if not prompt:
         return [1 / length] * length
     share = 1.0 if loss == "middle" else MIDDLE_SHARE
     return [(1 - share) / prompt] * prompt + [share / (length - prompt)] * (length - prompt)
