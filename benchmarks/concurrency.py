@@ -27,7 +27,8 @@ from report import last_line, machine, p50, p90, ratio, show
 from starling_server.completion.service import Service
 from starling_server.config import EngineConfig, ModelConfig
 from starling_server.engine.engine import Engine
-from starling_server.models import bases, families
+from starling_server.models import bases
+from starling_server.models.families import table as families
 from starling_server.schema import CompleteRequest
 
 CACHE_MB = 16

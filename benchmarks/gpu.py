@@ -39,9 +39,10 @@ from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.models import bases, families, manifest
+from starling_server.models import bases, manifest
 from starling_server.models.adapters import Adapter
 from starling_server.models.bases import TINY_DIR, Base
+from starling_server.models.families import table as families
 from starling_server.models.manifest import BaseRecord, FimRecord, Manifest
 from starling_server.models.tokenizer import load_tokenizer
 from starling_server.prompt import window

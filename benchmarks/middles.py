@@ -16,7 +16,8 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
-from starling_server.models import bases, families
+from starling_server.models import bases
+from starling_server.models.families import table as families
 from starling_server.models.tokenizer import load_tokenizer
 from starling_server.prompt import window
 from starling_server.prompt.cursor import Cursor

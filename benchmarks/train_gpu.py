@@ -26,8 +26,9 @@ from shapes import SHAPES
 
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
-from starling_server.models import bases, families
+from starling_server.models import bases
 from starling_server.models.bases import TINY_DIR, Base
+from starling_server.models.families import table as families
 from starling_server.models.tokenizer import load_tokenizer
 from starling_training.config import LoraConfig, OptimConfig
 from starling_training.fit import methods, trainer

@@ -17,9 +17,10 @@ from starling_server.backends.llamacpp.gguf_export.write import write_adapter, w
 from starling_server.backends.torch import loading
 from starling_server.backends.torch.loading import Loaded
 from starling_server.config import ModelConfig
-from starling_server.models import bases, families, lora
+from starling_server.models import bases, lora
 from starling_server.models.bases import Base
-from starling_server.models.family import PreTokenizer, Spelling
+from starling_server.models.families import table as families
+from starling_server.models.families.family import PreTokenizer, Spelling
 from starling_training.export import merge
 
 if find_spec("llama_cpp") is None:

@@ -12,8 +12,9 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from starling_server.backends.torch import loading
 from starling_server.config import ModelConfig
-from starling_server.models import bases, families
-from starling_server.models.family import PreTokenizer, Spelling
+from starling_server.models import bases
+from starling_server.models.families import table as families
+from starling_server.models.families.family import PreTokenizer, Spelling
 
 DECODER = {
     "vocab_size": 8192, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from starling_server.models.family import PreTokenizer
+from starling_server.models.families.family import PreTokenizer
 
 PLACE = Path.home() / ".cache" / "starling" / "real-bases" / "vocabularies"
 CONTROL, USER_DEFINED, UNUSED = 3, 4, 5

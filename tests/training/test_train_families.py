@@ -9,9 +9,10 @@ from support import random_bases
 
 from starling_server.completion.service import Service
 from starling_server.config import ModelConfig, ServiceConfig
-from starling_server.models import adapters, bases, families
+from starling_server.models import adapters, bases
 from starling_server.models.bases import ORDER
-from starling_server.models.family import Spelling
+from starling_server.models.families import table as families
+from starling_server.models.families.family import Spelling
 from starling_server.models.tokenizer import load_tokenizer
 from starling_server.schema import CompleteRequest
 from starling_server.serve.start import start

@@ -11,9 +11,10 @@ from typing import Any, get_args
 
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
-from starling_server.models import families, safetensors_numpy
-from starling_server.models.families import FAMILIES, LIMITS
-from starling_server.models.family import Family, Shape
+from starling_server.models import safetensors_numpy
+from starling_server.models.families import table as families
+from starling_server.models.families.family import Family, Shape
+from starling_server.models.families.table import FAMILIES, LIMITS
 from starling_server.models.gguf_base import configuration, described, header, tensors
 from starling_server.models.gguf_base.header import Header
 from starling_server.models.safetensors_numpy import Stored

@@ -7,8 +7,8 @@ name. To another base its special tokens are ordinary text, and what it writes a
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from starling_server.models.families import FAMILIES
-from starling_server.models.family import Spelling
+from starling_server.models.families.family import Spelling
+from starling_server.models.families.table import FAMILIES
 from starling_server.prompt.fim import Names
 
 BLANK = "\u2581"

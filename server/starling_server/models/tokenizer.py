@@ -21,8 +21,8 @@ from tokenizers import Tokenizer
 
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
-from starling_server.models import families
 from starling_server.models.bases import TOKENIZER_BYTES, Base
+from starling_server.models.families import table as families
 from starling_server.owners import outgoing
 from starling_server.untrusted import shown
 

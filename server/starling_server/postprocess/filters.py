@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection
 from functools import partial
 
-from starling_server.models import families
+from starling_server.models.families import table as families
 from starling_server.postprocess.completion_scope import indentation, may_be_followed_deeper
 from starling_server.prompt.cursor import TAB, Cursor
 

@@ -17,8 +17,8 @@ from starling_server.config import ModelConfig, Quantize
 from starling_server.engine.engine import Engine, Job
 from starling_server.engine.prompt_lookup import Drafter
 from starling_server.engine.protocols import GREEDY, AdapterId, Feed
-from starling_server.models import families
-from starling_server.models.family import PreTokenizer, Spelling
+from starling_server.models.families import table as families
+from starling_server.models.families.family import PreTokenizer, Spelling
 from starling_server.prompt import window
 from starling_server.prompt.cursor import Cursor
 

@@ -6,7 +6,7 @@ import pytest
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.context import block
-from starling_server.models.families import FAMILIES
+from starling_server.models.families.table import FAMILIES
 from starling_server.models.manifest import FimRecord
 from starling_server.prompt.fim import Fim
 

@@ -8,8 +8,8 @@ import pytest
 from support import random_bases, vocabularies
 
 from starling_server.errors import BaseModelError
-from starling_server.models import families
-from starling_server.models.family import PreTokenizer, Spelling
+from starling_server.models.families import table as families
+from starling_server.models.families.family import PreTokenizer, Spelling
 from starling_server.models.tokenizer import FileTokenizer
 from starling_server.prompt.fim import Example, Fim
 

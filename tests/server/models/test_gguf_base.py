@@ -21,7 +21,8 @@ from starling_server.backends.llamacpp.gguf_export.write import write_base
 from starling_server.backends.torch import gguf_weights, loading
 from starling_server.config import ModelConfig
 from starling_server.errors import AdapterError, BaseModelError, OutputError
-from starling_server.models import bases, families, manifest
+from starling_server.models import bases, manifest
+from starling_server.models.families import table as families
 from starling_server.models.gguf_base import described, header
 from starling_server.models.tokenizer import load_tokenizer
 

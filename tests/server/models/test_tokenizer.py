@@ -13,8 +13,8 @@ from transformers import AutoTokenizer
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import BaseModelError
-from starling_server.models import families
-from starling_server.models.family import Spelling
+from starling_server.models.families import table as families
+from starling_server.models.families.family import Spelling
 from starling_server.models.tokenizer import FileTokenizer, by_lines
 
 ROOT = Path(__file__).parents[3]

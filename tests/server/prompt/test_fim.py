@@ -4,7 +4,7 @@ import pytest
 
 from starling_server.backends.torch.loading import Loaded
 from starling_server.errors import BaseModelError
-from starling_server.models import families
+from starling_server.models.families import table as families
 from starling_server.prompt import fim
 
 TOKENS = {"<fim_prefix>": 1, "<fim_middle>": 2, "<fim_suffix>": 3, "<fim_pad>": 4, "<|endoftext|>": 0}

@@ -17,8 +17,8 @@ from transformers import (
 
 from starling_server.backends.torch import loading
 from starling_server.models.bases import TINY_DIR
-from starling_server.models.families import shape
-from starling_server.models.family import Shape
+from starling_server.models.families.family import Shape
+from starling_server.models.families.table import shape
 from starling_training.fit.memory_plan import NF4, memory
 
 GIGA = 1e9

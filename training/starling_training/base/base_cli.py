@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from starling_server.config import QUANTIZE, Quantize
 from starling_server.errors import OutputError, UsageError
-from starling_server.models import bases, families
+from starling_server.models import bases
 from starling_server.models.bases import TINY
+from starling_server.models.families import table as families
 from starling_server.models.tokenizer import FileTokenizer
 from starling_training import staging
 from starling_training.base import base_card, collect, measure, pretrain, stream, vocabulary

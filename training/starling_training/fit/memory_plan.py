@@ -5,7 +5,7 @@ from typing import get_args
 
 from starling_server.errors import UsageError
 from starling_server.models.bases import Base
-from starling_server.models.family import Shape
+from starling_server.models.families.family import Shape
 from starling_training.config import Method, TrainConfig
 
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)

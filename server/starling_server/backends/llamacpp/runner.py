@@ -19,8 +19,8 @@ from starling_server.backends.llamacpp.gguf_export.write import outlined
 from starling_server.backends.llamacpp.loading import Loaded
 from starling_server.engine.protocols import AdapterId, Feed, Likely, Sampler, Sampling
 from starling_server.errors import AdapterError, OutputError
-from starling_server.models import families
 from starling_server.models.adapter_memory import Need
+from starling_server.models.families import table as families
 
 SEQUENCES = 128
 """Max number of caches, kept ones included; llama.cpp's limit is 256. With 64, a team of 64 users had one more cursor

@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from starling_server.errors import BaseModelError, OutputError
 from starling_server.models import bases
 from starling_server.models.bases import Base
-from starling_server.models.family import Shape
+from starling_server.models.families.family import Shape
 from starling_server.models.gguf_base import described, tensors
 from starling_server.models.gguf_base.configuration import OWN_FREQUENCIES
 from starling_server.models.gguf_base.header import Header

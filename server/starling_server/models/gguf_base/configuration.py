@@ -4,8 +4,8 @@ from math import prod
 from typing import Any
 
 from starling_server.errors import BaseModelError
-from starling_server.models import families
-from starling_server.models.family import Family, Spelling
+from starling_server.models.families import table as families
+from starling_server.models.families.family import Family, Spelling
 from starling_server.models.gguf_base import vocabulary
 from starling_server.models.gguf_base.header import Header
 from starling_server.untrusted import shown

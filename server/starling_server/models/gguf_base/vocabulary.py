@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starling_server.errors import BaseModelError
-from starling_server.models import families
-from starling_server.models.family import PreTokenizer, Spelling
+from starling_server.models.families import table as families
+from starling_server.models.families.family import PreTokenizer, Spelling
 from starling_server.untrusted import shown
 
 KEY = "tokenizer.ggml."

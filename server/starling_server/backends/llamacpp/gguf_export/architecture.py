@@ -14,7 +14,7 @@ from gguf.constants import MODEL_ARCH_NAMES
 
 from starling_server.errors import BaseModelError
 from starling_server.models.bases import Base
-from starling_server.models.family import Family, Gguf, Shape
+from starling_server.models.families.family import Family, Gguf, Shape
 from starling_server.models.safetensors_numpy import Floats
 from starling_server.untrusted import shown
 

@@ -8,9 +8,10 @@ from gguf import GGUFWriter, TokenType
 
 from starling_server import untrusted
 from starling_server.errors import BaseModelError
-from starling_server.models import families, tokenizer
+from starling_server.models import tokenizer
 from starling_server.models.bases import TOKENIZER_BYTES, Base
-from starling_server.models.family import Spelling
+from starling_server.models.families import table as families
+from starling_server.models.families.family import Spelling
 from starling_server.prompt.fim import Fim
 from starling_server.untrusted import shown
 

@@ -8,7 +8,7 @@ by `resolve`, so bases of one architecture and several vocabularies (Llama's) ar
 from dataclasses import replace
 
 from starling_server.errors import BaseModelError
-from starling_server.models.family import (
+from starling_server.models.families.family import (
     SUFFIX_FIRST,
     Config,
     Family,
