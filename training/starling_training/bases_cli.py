@@ -25,7 +25,8 @@ def bases() -> None:
     machine, copies = Machine.here(_gpu_bytes()), on_disk.found()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("base", "licence", "languages", "GB", "here", "on this disk"):
-        table.add_column(title, justify="right" if title == "GB" else "left", no_wrap=True)
+        wraps = title in ("base", "licence")  # on a narrow terminal; the others would lose what they say
+        table.add_column(title, justify="right" if title == "GB" else "left", no_wrap=not wraps, overflow="fold")
     for row, fit, own in auto.rows(machine, copies):
         table.add_row(*_cells(row, fit, own))
     console.print(table)

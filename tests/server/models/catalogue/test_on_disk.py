@@ -121,3 +121,16 @@ def test_the_command(disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         assert row.id in said
     assert f"Qwen/Qwen2.5-Coder-0.5B from llama.cpp: --base {own}" in said
     assert "--base auto is " in said
+
+
+def test_a_narrow_terminal_cuts_nothing(
+    disk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from starling_training import bases_cli
+
+    monkeypatch.setenv("COLUMNS", "80")
+    bases_cli.bases.main([], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert "…" not in said
+    for row in (*known.KNOWN, known.TINY):
+        assert f" {row.four_bits / 1e9:.1f}  " in said
